@@ -1,0 +1,2 @@
+//! gmetad.
+fn main() {}

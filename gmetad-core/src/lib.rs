@@ -1,0 +1,1 @@
+//! The Ganglia grid daemon as a library: poll gmond, keep the tree, summarise, serve XML

@@ -1,0 +1,1 @@
+//! RRD files of metrics and summaries for gmetad, written natively

@@ -1,0 +1,1 @@
+//! Owner of the `examples/` and `benches/` of the workspace; it has no code of its own.
