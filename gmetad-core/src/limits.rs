@@ -1,0 +1,65 @@
+//! Every bound of the library in one place: its default, the reason for it, and what happens when it is hit.
+//!
+//! A bound is there so that a broken or hostile peer costs its own data and nobody else's (invariant 4). None of them
+//! is near anything a real site sends; each one that is hit is counted in [`crate::stats::Stats`] or named in the
+//! error of the poll.
+
+use std::time::Duration;
+
+/// Bytes of one document after inflating. 10,000 hosts × 33 metrics are 105 MB. Over it: the poll fails.
+pub const DOCUMENT_BYTES: u64 = 512 << 20;
+/// Bytes of one tag, attributes included. gmond's longest are a few kB. Over it: the poll fails, since without the
+/// end of a tag nothing behind it can be read.
+pub const TAG_BYTES: usize = 1 << 20;
+/// Bytes of one `HOST` element. 500 metrics are 165 kB. Over it: the poll fails.
+pub const HOST_BYTES: usize = 32 << 20;
+/// Bytes of one attribute value. The C daemon stops at 1571 for a whole element. Over it: that element is skipped.
+pub const FIELD_BYTES: usize = 64 << 10;
+/// `EXTRA_ELEMENT`s kept for one metric, as in C. Over it: the rest of them is dropped.
+pub const EXTRA_ELEMENTS: usize = 32;
+/// Distinct `EXTRA_ELEMENT`s kept for one metric of a summary. Over it: the rest of them is dropped.
+pub const SUMMARY_EXTRA_ELEMENTS: usize = 32;
+/// Hosts of one data source. Over it: further new hosts are skipped.
+pub const HOSTS_PER_SOURCE: usize = 200_000;
+/// Series (metrics of hosts) of one data source. Over it: further new metrics are skipped.
+pub const SERIES_PER_SOURCE: usize = 2_000_000;
+/// Clusters and grids of one data source. Over it: further new ones are skipped.
+pub const CLUSTERS_PER_SOURCE: usize = 10_000;
+/// Names of summary metrics of one grid or cluster. Over it: further new ones are skipped.
+pub const SUMMARY_METRICS: usize = 100_000;
+/// Skipped elements described one by one in a poll's report; the rest is only counted.
+pub const SKIPS_DESCRIBED: usize = 8;
+
+/// Time to connect to one address of a source.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time without a byte from a source, as in C.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for a whole poll, from the first connect to the last byte. C has none: a source that sends a byte every
+/// nine seconds is read for ever.
+pub const POLL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time to resolve a host name, on a helper thread.
+pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Name look-ups under way at once; a hanging resolver can hold no more threads than this.
+pub const RESOLVER_THREADS: usize = 16;
+
+/// Bytes of a request line on the interactive port, as in C.
+pub const REQUEST_BYTES: usize = 2047;
+/// Connections of all ports together; over it the one that has been idle longest is closed.
+pub const CONNECTIONS: usize = 12_000;
+/// Time a client has for its request.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time in which a client must take at least one byte of its answer.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time for a whole answer; a client that takes one byte at a time ends here.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
+/// Bytes of an answer made ahead of what a client has taken.
+pub const ANSWER_CHUNK: usize = 64 << 10;
+/// Answers longer than this leave the query loop for a dump worker.
+pub const SMALL_ANSWER: usize = 256 << 10;
+/// Threads that write long answers.
+pub const DUMP_WORKERS: usize = 2;
+
+/// Transactions that wait for the plugin chain; over it the oldest of the same cluster is replaced.
+pub const CHAIN_QUEUE: usize = 1_024;
+/// Transactions that wait for one sink.
+pub const SINK_QUEUE: usize = 1_024;

@@ -1,0 +1,374 @@
+//! Makes the next version of a cluster from the version before and the hosts of a document.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::host::{Cell, Host, HostDef, HostParts, SeriesId, SeriesIds};
+use super::metric::{MetricAttrs, MetricDef};
+use super::shape::{Interner, Shape};
+use super::{Cluster, HostIndex, UnixTime, c_number};
+use crate::limits;
+use crate::summary;
+
+/// The attributes of a CLUSTER element.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ClusterAttrs {
+    pub(crate) name: String,
+    pub(crate) localtime: Option<u32>,
+    pub(crate) owner: Option<String>,
+    pub(crate) latlong: Option<String>,
+    pub(crate) url: Option<String>,
+}
+
+/// The attributes of a HOST element; missing ones as `None`. Its buffers are used again and again.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HostAttrs {
+    pub(crate) name: String,
+    pub(crate) ip: String,
+    pub(crate) location: Option<String>,
+    pub(crate) tags: Option<String>,
+    pub(crate) reported: u32,
+    pub(crate) tn: u32,
+    pub(crate) tmax: u32,
+    pub(crate) dmax: Option<u32>,
+    pub(crate) gmond_started: Option<u32>,
+}
+
+impl HostAttrs {
+    /// The up/down rule at poll time (reference 4.5). `old` sources are those before 2.5.
+    pub(crate) fn is_up(&self, localtime: u32, old: bool) -> bool {
+        if old || self.tmax == 0 {
+            localtime.abs_diff(self.reported) < 60
+        } else {
+            self.tn < self.tmax.saturating_mul(4)
+        }
+    }
+}
+
+/// What a poll is about, for all its hosts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PollContext {
+    /// When the poll began, on our clock.
+    pub(crate) now: UnixTime,
+    /// Which poll of this source it is.
+    pub(crate) round: u64,
+}
+
+/// A host that is being read. Its metrics come one by one; buffers are used for the next host again.
+#[derive(Debug, Default)]
+pub(crate) struct HostBuilder {
+    base: Option<Arc<Host>>,
+    shape: Option<Arc<Shape>>,
+    /// What was seen for each slot of `shape`.
+    seen: Vec<Option<Seen>>,
+    /// Metrics that `shape` has no slot for.
+    added: Vec<(Arc<MetricDef>, Seen)>,
+    added_names: HashMap<Box<str>, usize>,
+    vals: String,
+    next: usize,
+    rendered: Vec<u8>,
+}
+
+#[derive(Clone, Debug)]
+struct Seen {
+    val: Range<usize>,
+    number: f64,
+    tn: u32,
+    /// The definition, where it is not the slot's.
+    def: Option<Arc<MetricDef>>,
+}
+
+impl HostBuilder {
+    fn start(&mut self, base: Option<Arc<Host>>, like: Option<&Arc<Shape>>) {
+        self.shape = base.as_ref().map(|host| Arc::clone(&host.parts().shape)).or_else(|| like.cloned());
+        self.base = base;
+        self.seen.clear();
+        self.seen.resize(self.shape.as_ref().map_or(0, |shape| shape.defs().len()), None);
+        self.added.clear();
+        self.added_names.clear();
+        self.vals.clear();
+        self.next = 0;
+    }
+
+    /// Takes a metric of the host.
+    pub(crate) fn metric<'e>(
+        &mut self,
+        attrs: &MetricAttrs<'_>,
+        val: &str,
+        tn: u32,
+        extra: impl Iterator<Item = (&'e str, &'e str)>,
+        interner: &mut Interner,
+    ) {
+        let parts = attrs.render(&mut self.rendered, extra);
+        let start = self.vals.len();
+        self.vals.push_str(val);
+        let number = if attrs.kind.is_numeric() { c_number(val) } else { 0.0 };
+        let mut seen = Seen { val: start..self.vals.len(), number, tn, def: None };
+        let slot = self.shape.as_ref().and_then(|shape| shape.slot(attrs.name, self.next).map(|slot| (shape, slot)));
+        if let Some((shape, slot)) = slot {
+            if shape.defs()[slot].rendered() != self.rendered {
+                seen.def = Some(interner.def(attrs, &self.rendered, parts));
+            }
+            self.seen[slot] = Some(seen);
+            self.next = slot + 1;
+            return;
+        }
+        let def = interner.def(attrs, &self.rendered, parts);
+        match self.added_names.get(attrs.name) {
+            Some(at) => self.added[*at] = (def, seen),
+            None => {
+                self.added_names.insert(attrs.name.into(), self.added.len());
+                self.added.push((def, seen));
+            }
+        }
+    }
+
+    fn finish(&mut self, attrs: &HostAttrs, up: bool, context: PollContext, interner: &mut Interner) -> Arc<Host> {
+        let base = self.base.take();
+        let shape = self.shape.take();
+        let old = base.as_ref().map(|host| host.parts());
+        let slots = self.seen.len() + self.added.len();
+        let mut cells = Vec::with_capacity(slots);
+        let mut text = String::with_capacity(self.vals.len() + 8);
+        let mut same = self.added.is_empty();
+        let mut kept = Vec::new();
+        for (slot, seen) in self.seen.iter().enumerate() {
+            match (seen, &base) {
+                (Some(seen), _) => {
+                    same &= seen.def.is_none();
+                    text.push_str(&self.vals[seen.val.clone()]);
+                    cells.push(Cell::new(seen.number, seen.tn, text.len(), true));
+                    kept.push(slot);
+                }
+                // Not in this document: keeps its value and ages, unless its time is over.
+                (None, Some(host)) => {
+                    let Some(metric) = host.metric_at(slot).filter(|m| !m.is_expired(context.now)) else {
+                        same = false;
+                        continue;
+                    };
+                    text.push_str(metric.value());
+                    let fresh = metric.is_fresh() && host.parts().round == context.round;
+                    cells.push(Cell::new(metric.number(), metric.tn(context.now), text.len(), fresh));
+                    kept.push(slot);
+                }
+                (None, None) => same = false,
+            }
+        }
+        for (_, seen) in &self.added {
+            text.push_str(&self.vals[seen.val.clone()]);
+            cells.push(Cell::new(seen.number, seen.tn, text.len(), true));
+        }
+        let (shape, ids) = match (shape, old) {
+            (Some(shape), Some(old)) if same => (shape, old.ids.clone()),
+            (Some(shape), None) if same => {
+                let ids = SeriesIds::Run(SeriesId::take(cells.len()));
+                (shape, ids)
+            }
+            (shape, old) => {
+                let slot_defs = shape.as_ref().map_or(&[][..], |shape| shape.defs());
+                let defs = kept
+                    .iter()
+                    .map(|slot| {
+                        let replaced = self.seen[*slot].as_ref().and_then(|seen| seen.def.as_ref());
+                        Arc::clone(replaced.unwrap_or(&slot_defs[*slot]))
+                    })
+                    .chain(self.added.iter().map(|(def, _)| Arc::clone(def)))
+                    .collect::<Vec<_>>();
+                let ids = match old {
+                    Some(old) => {
+                        let first = SeriesId::take(self.added.len());
+                        let known = kept.iter().map(|slot| old.ids.get(*slot));
+                        SeriesIds::from_list(known.chain((0..self.added.len() as u64).map(|i| first + i)).collect())
+                    }
+                    None => SeriesIds::Run(SeriesId::take(defs.len())),
+                };
+                (interner.shape(defs), ids)
+            }
+        };
+        let location = attrs.location.as_deref().unwrap_or("unspecified");
+        let tags = attrs.tags.as_deref().unwrap_or("unspecified");
+        let same_def = |def: &&Arc<HostDef>| {
+            *def.name == *attrs.name && *def.ip == *attrs.ip && *def.location == *location && *def.tags == *tags
+        };
+        let def = old.map(|old| &old.def).filter(same_def).cloned().unwrap_or_else(|| {
+            Arc::new(HostDef {
+                name: attrs.name.as_str().into(),
+                ip: attrs.ip.as_str().into(),
+                location: location.into(),
+                tags: tags.into(),
+            })
+        });
+        Arc::new(Host::new(HostParts {
+            def,
+            shape,
+            ids,
+            cells: cells.into(),
+            text: text.into(),
+            reported: attrs.reported,
+            tn: attrs.tn,
+            tmax: attrs.tmax,
+            dmax: attrs.dmax.or(old.map(|old| old.dmax)).unwrap_or(0),
+            gmond_started: attrs.gmond_started.or(old.map(|old| old.gmond_started)).unwrap_or(0),
+            polled: context.now,
+            round: context.round,
+            up,
+        }))
+    }
+}
+
+/// A cluster that is being read.
+#[derive(Debug)]
+pub(crate) struct ClusterBuilder {
+    attrs: ClusterAttrs,
+    before: Option<Arc<Cluster>>,
+    /// Hosts of `before` in their slots, as far as this document had them, then new ones.
+    slots: Vec<Option<Arc<Host>>>,
+    added: HashMap<Box<str>, usize>,
+    next: usize,
+    /// The shape of the host read last: a new host is probably like it.
+    like: Option<Arc<Shape>>,
+}
+
+impl ClusterBuilder {
+    pub(crate) fn new(attrs: ClusterAttrs, before: Option<Arc<Cluster>>) -> Self {
+        let slots = vec![None; before.as_ref().map_or(0, |before| before.hosts.len())];
+        Self { attrs, before, slots, added: HashMap::new(), next: 0, like: None }
+    }
+
+    /// The attributes of a second CLUSTER element of the same name in one document; the last ones count.
+    pub(crate) fn reopen(&mut self, attrs: ClusterAttrs) {
+        self.attrs = attrs;
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.attrs.name
+    }
+
+    /// LOCALTIME, for the up/down rule.
+    pub(crate) fn localtime(&self) -> u32 {
+        self.attrs.localtime.or(self.before.as_ref().map(|before| before.localtime)).unwrap_or(0)
+    }
+
+    fn slot(&self, name: &str) -> Option<usize> {
+        if let Some(before) = &self.before {
+            if before.hosts.get(self.next).is_some_and(|host| host.name() == name) {
+                return Some(self.next);
+            }
+            if let Some(slot) = before.host_slot(name) {
+                return Some(slot);
+            }
+        }
+        self.added.get(name).copied()
+    }
+
+    /// Whether a host of that name needs room that is not there yet.
+    pub(crate) fn is_new(&self, name: &str) -> bool {
+        self.slot(name).is_none()
+    }
+
+    /// Begins a host.
+    pub(crate) fn start_host(&self, name: &str, host: &mut HostBuilder) {
+        let base = self.slot(name).and_then(|slot| {
+            let known = self.before.as_ref().and_then(|before| before.hosts.get(slot));
+            self.slots[slot].as_ref().or(known).cloned()
+        });
+        host.start(base, self.like.as_ref());
+    }
+
+    /// Ends a host. Returns how many metrics it has.
+    pub(crate) fn finish_host(
+        &mut self,
+        host: &mut HostBuilder,
+        attrs: &HostAttrs,
+        up: bool,
+        context: PollContext,
+        interner: &mut Interner,
+    ) -> usize {
+        let slot = self.slot(&attrs.name);
+        let host = host.finish(attrs, up, context, interner);
+        let metrics = host.parts().cells.len();
+        if up {
+            self.like = Some(Arc::clone(&host.parts().shape));
+        }
+        match slot {
+            Some(slot) => {
+                self.slots[slot] = Some(host);
+                self.next = slot + 1;
+            }
+            None => {
+                self.added.insert(attrs.name.as_str().into(), self.slots.len());
+                self.slots.push(Some(host));
+            }
+        }
+        metrics
+    }
+
+    pub(crate) fn finish(self, context: PollContext) -> Arc<Cluster> {
+        let before = self.before.as_deref();
+        let mut hosts = Vec::with_capacity(self.slots.len());
+        let mut same_slots = self.added.is_empty() && before.is_some();
+        for (slot, host) in self.slots.into_iter().enumerate() {
+            match host.or_else(|| Some(Arc::clone(before?.hosts.get(slot)?)).filter(|h| !h.is_expired(context.now))) {
+                Some(host) => hosts.push(host),
+                None => same_slots = false,
+            }
+        }
+        let hosts: Arc<[Arc<Host>]> = hosts.into();
+        let index = match before {
+            Some(before) if same_slots => Arc::clone(&before.index),
+            _ => Arc::new(HostIndex::new(&hosts)),
+        };
+        let shared = |text: Option<String>, of: fn(&Cluster) -> &Arc<str>| -> Arc<str> {
+            let text = text.as_deref().unwrap_or("unspecified");
+            before.map(of).filter(|old| ***old == *text).cloned().unwrap_or_else(|| text.into())
+        };
+        let summary = summary::of_hosts(
+            hosts.iter().map(|host| (&**host, host.parts().round == context.round)),
+            before.map(|before| &*before.summary),
+        );
+        Arc::new(Cluster {
+            name: shared(Some(self.attrs.name), |c| &c.name),
+            owner: shared(self.attrs.owner, |c| &c.owner),
+            latlong: shared(self.attrs.latlong, |c| &c.latlong),
+            url: shared(self.attrs.url, |c| &c.url),
+            localtime: self.attrs.localtime.or(before.map(|before| before.localtime)).unwrap_or(0),
+            hosts,
+            index,
+            summary: Arc::new(summary),
+            polled: context.now,
+            round: context.round,
+        })
+    }
+}
+
+/// The cluster without the hosts whose time is over at `now`; `None` if there are none. For sources that cannot be
+/// polled: the hosts of others go when they are polled.
+pub(crate) fn without_expired(cluster: &Cluster, now: UnixTime) -> Option<Cluster> {
+    if !cluster.hosts().any(|host| host.is_expired(now)) {
+        return None;
+    }
+    let hosts: Arc<[Arc<Host>]> = cluster.hosts.iter().filter(|host| !host.is_expired(now)).cloned().collect();
+    let index = Arc::new(HostIndex::new(&hosts));
+    // The summary stays as it was: that of a source which is down is frozen (reference 3.5).
+    Some(Cluster { hosts, index, ..cluster.clone() })
+}
+
+/// Whether a source has room for `more` hosts and series.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Room {
+    hosts: usize,
+    series: usize,
+}
+
+impl Room {
+    pub(crate) fn host(&mut self) -> bool {
+        self.hosts += 1;
+        self.hosts <= limits::HOSTS_PER_SOURCE
+    }
+
+    pub(crate) fn series(&mut self) -> bool {
+        self.series += 1;
+        self.series <= limits::SERIES_PER_SOURCE
+    }
+}

@@ -1,0 +1,413 @@
+//! Polls one data source: failover, deadlines, gzip; bytes go into the parser as they arrive.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use flate2::write::GzDecoder;
+
+use super::{Resolver, Source, SourceSnapshot, Stop};
+use crate::limits;
+use crate::model::{Interner, PollContext, UnixTime};
+use crate::xml::{DocumentError, DocumentParser, ParseOptions, Scratch};
+
+/// Where a gmond or gmetad listens: a name or an IP address, and a port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Address {
+    /// Host name, IPv4 or IPv6 address (without brackets).
+    pub host: String,
+    /// TCP port; gmond's is 8649.
+    pub port: u16,
+}
+
+impl Address {
+    /// An address.
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self { host: host.into(), port }
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self::new(address.ip().to_string(), address.port())
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// Deadlines and rules of a [`GmondReader`]; the defaults are those of the daemon.
+#[derive(Clone, Debug)]
+pub struct ReaderOptions {
+    /// Time to connect to one address.
+    pub connect_timeout: Duration,
+    /// Time without a byte.
+    pub idle_timeout: Duration,
+    /// Time for a whole poll.
+    pub poll_timeout: Duration,
+    /// How documents are understood.
+    pub parse: ParseOptions,
+    /// Resolves host names; readers of one program best share one.
+    pub resolver: Resolver,
+}
+
+impl Default for ReaderOptions {
+    fn default() -> Self {
+        Self {
+            connect_timeout: limits::CONNECT_TIMEOUT,
+            idle_timeout: limits::IDLE_TIMEOUT,
+            poll_timeout: limits::POLL_TIMEOUT,
+            parse: ParseOptions::default(),
+            resolver: Resolver::default(),
+        }
+    }
+}
+
+/// Why a poll brought no snapshot. The data of the poll before stay.
+#[derive(Debug, thiserror::Error)]
+pub enum PollError {
+    /// No address of the source could be reached; each with its reason.
+    #[error("no address answers: {}", .0.iter().map(|(a, e)| format!("{a}: {e}")).collect::<Vec<_>>().join("; "))]
+    Connect(Vec<(Address, io::Error)>),
+    /// No byte for too long.
+    #[error("{address} sent nothing for {} s after {bytes} bytes", .timeout.as_secs())]
+    Idle {
+        /// Who was asked.
+        address: Address,
+        /// How long it was waited for.
+        timeout: Duration,
+        /// Bytes that had come.
+        bytes: u64,
+    },
+    /// The whole poll took too long.
+    #[error("{address} did not finish within {} s, {bytes} bytes had come", .timeout.as_secs())]
+    Deadline {
+        /// Who was asked.
+        address: Address,
+        /// The time allowed.
+        timeout: Duration,
+        /// Bytes that had come.
+        bytes: u64,
+    },
+    /// The connection broke.
+    #[error("{address}: {error} after {bytes} bytes")]
+    Read {
+        /// Who was asked.
+        address: Address,
+        /// What happened.
+        error: io::Error,
+        /// Bytes that had come.
+        bytes: u64,
+    },
+    /// The answer began like gzip and is none.
+    #[error("{address}: the gzip stream is damaged or cut: {error}")]
+    Gzip {
+        /// Who was asked.
+        address: Address,
+        /// What is wrong with it.
+        error: io::Error,
+    },
+    /// The answer is no whole document.
+    #[error("{address}: {error}")]
+    Document {
+        /// Who was asked.
+        address: Address,
+        /// What is wrong with it.
+        error: DocumentError,
+    },
+    /// The daemon stops.
+    #[error("stopped")]
+    Stopped,
+    /// Another kind of source failed.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl PollError {
+    /// Whether the source counts as dead after this (reference 3.4): an answer that came but could not be read
+    /// leaves the flag as it was.
+    pub fn is_dead(&self) -> bool {
+        !matches!(self, Self::Document { .. } | Self::Stopped)
+    }
+}
+
+/// Polls a gmond or gmetad. Usable alone: no store, no thread of its own.
+///
+/// ```no_run
+/// use gmetad_core::{Address, GmondReader, ReaderOptions};
+///
+/// let mut reader = GmondReader::new(vec![Address::new("localhost", 8649)], ReaderOptions::default());
+/// let snapshot = reader.poll(gmetad_core::now())?;
+/// for cluster in snapshot.clusters() {
+///     println!("{}: {} hosts up", cluster.name(), cluster.summary().hosts_up());
+/// }
+/// # Ok::<(), gmetad_core::PollError>(())
+/// ```
+#[derive(Debug)]
+pub struct GmondReader {
+    addresses: Vec<Address>,
+    options: ReaderOptions,
+    /// The address that answered last.
+    good: Option<usize>,
+    interner: Interner,
+    scratch: Scratch,
+    before: Option<SourceSnapshot>,
+    round: u64,
+}
+
+impl GmondReader {
+    /// A reader of a source that has these addresses, tried in order.
+    pub fn new(addresses: Vec<Address>, options: ReaderOptions) -> Self {
+        Self {
+            addresses,
+            options,
+            good: None,
+            interner: Interner::default(),
+            scratch: Scratch::default(),
+            before: None,
+            round: 0,
+        }
+    }
+
+    /// Polls once: connects to the address that answered last, else to all in order, and reads to the end.
+    ///
+    /// `now` is the time that ages count from, in seconds since the epoch.
+    ///
+    /// # Errors
+    /// See [`PollError`]; what earlier polls brought is kept for the next one.
+    pub fn poll(&mut self, now: UnixTime) -> Result<SourceSnapshot, PollError> {
+        Source::poll(self, now, &Stop::default())
+    }
+
+    /// Understands a document that is in memory already, as if it had been polled.
+    ///
+    /// # Errors
+    /// [`DocumentError`] if it is not whole.
+    pub fn read_document(&mut self, document: &[u8], now: UnixTime) -> Result<SourceSnapshot, DocumentError> {
+        let mut parser = self.parser(now);
+        parser.push(document)?;
+        let snapshot = parser.finish()?;
+        Ok(self.keep(snapshot))
+    }
+
+    fn parser(&mut self, now: UnixTime) -> DocumentParser<'_> {
+        let context = PollContext { now, round: self.round + 1 };
+        DocumentParser::new(&self.options.parse, &mut self.interner, &mut self.scratch, self.before.as_ref(), context)
+    }
+
+    fn keep(&mut self, snapshot: SourceSnapshot) -> SourceSnapshot {
+        self.round = snapshot.round;
+        self.before = Some(snapshot.clone());
+        self.interner.sweep();
+        snapshot
+    }
+
+    /// Connects: first to the address that answered last, then to all in order (reference 3.2).
+    fn connect(&mut self, deadline: Instant, stop: &Stop) -> Result<(usize, TcpStream), PollError> {
+        let order = self.good.into_iter().chain(0..self.addresses.len());
+        let mut tried = Vec::new();
+        let mut failed = None;
+        for at in order {
+            // The one that answered last failed a moment ago.
+            if failed == Some(at) {
+                continue;
+            }
+            if stop.is_stopped() {
+                return Err(PollError::Stopped);
+            }
+            match self.connect_to(&self.addresses[at], deadline) {
+                Ok(stream) => {
+                    self.good = Some(at);
+                    return Ok((at, stream));
+                }
+                Err(error) => tried.push((self.addresses[at].clone(), error)),
+            }
+            failed = failed.or(Some(at));
+        }
+        self.good = None;
+        Err(PollError::Connect(tried))
+    }
+
+    fn connect_to(&self, address: &Address, deadline: Instant) -> io::Result<TcpStream> {
+        let left = || deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let ips = self.options.resolver.resolve(&address.host, limits::RESOLVE_TIMEOUT.min(left()))?;
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for ip in ips {
+            let timeout = self.options.connect_timeout.min(left());
+            match TcpStream::connect_timeout(&SocketAddr::new(ip, address.port), timeout) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+}
+
+impl Source for GmondReader {
+    fn poll(&mut self, now: UnixTime, stop: &Stop) -> Result<SourceSnapshot, PollError> {
+        let deadline = Instant::now() + self.options.poll_timeout;
+        let (at, stream) = self.connect(deadline, stop)?;
+        let address = self.addresses[at].clone();
+        let timeouts = (self.options.idle_timeout, self.options.poll_timeout);
+        let mut input = Input::new(self.parser(now));
+        match read_all(stream, &mut input, &address, timeouts, deadline, stop) {
+            Ok(()) => match input.finish() {
+                Ok(snapshot) => Ok(self.keep(snapshot)),
+                Err(error) => Err(error.at(address)),
+            },
+            Err(error) => {
+                drop(input);
+                // After a failure in the middle the next address has its turn (reference 3.2).
+                if error.is_dead() {
+                    self.good = Some(at + 1).filter(|next| *next < self.addresses.len());
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// How long a read blocks before the stop flag and the deadlines are looked at.
+const SLICE: Duration = Duration::from_millis(250);
+
+fn read_all(
+    mut stream: TcpStream,
+    input: &mut Input<'_>,
+    address: &Address,
+    (idle, total): (Duration, Duration),
+    deadline: Instant,
+    stop: &Stop,
+) -> Result<(), PollError> {
+    let broken = |error, bytes| PollError::Read { address: address.clone(), error, bytes };
+    stream.set_read_timeout(Some(SLICE.min(idle))).map_err(|error| broken(error, 0))?;
+    let mut buffer = vec![0; 64 << 10];
+    let mut bytes = 0;
+    let mut heard = Instant::now();
+    loop {
+        if stop.is_stopped() {
+            return Err(PollError::Stopped);
+        }
+        let now = Instant::now();
+        if now >= deadline {
+            return Err(PollError::Deadline { address: address.clone(), timeout: total, bytes });
+        }
+        match stream.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(n) => {
+                bytes += n as u64;
+                heard = Instant::now();
+                input.push(&buffer[..n]).map_err(|error| error.at(address.clone()))?;
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut if heard.elapsed() >= idle => {
+                    return Err(PollError::Idle { address: address.clone(), timeout: idle, bytes });
+                }
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {}
+                _ => return Err(broken(error, bytes)),
+            },
+        }
+    }
+}
+
+/// What is wrong with the bytes, before the address is known.
+enum InputError {
+    Document(DocumentError),
+    Gzip(io::Error),
+}
+
+impl InputError {
+    fn at(self, address: Address) -> PollError {
+        match self {
+            Self::Document(error) => PollError::Document { address, error },
+            Self::Gzip(error) => PollError::Gzip { address, error },
+        }
+    }
+}
+
+/// Bytes from the network, inflated if they begin like gzip.
+enum Input<'a> {
+    /// Fewer than two bytes so far.
+    Unknown(Vec<u8>, DocumentParser<'a>),
+    Plain(DocumentParser<'a>),
+    Gzip(GzDecoder<Sink<'a>>),
+    /// After an error.
+    Broken,
+}
+
+/// Lets the inflater write into a parser, and keeps the parser's error.
+struct Sink<'a> {
+    parser: DocumentParser<'a>,
+    error: Option<DocumentError>,
+}
+
+impl Write for Sink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.parser.push(bytes) {
+            Ok(()) => Ok(bytes.len()),
+            Err(error) => {
+                self.error = Some(error);
+                Err(io::ErrorKind::InvalidData.into())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> Input<'a> {
+    fn new(parser: DocumentParser<'a>) -> Self {
+        Self::Unknown(Vec::new(), parser)
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> Result<(), InputError> {
+        match self {
+            Self::Plain(parser) => parser.push(bytes).map_err(InputError::Document),
+            Self::Gzip(decoder) => decoder.write_all(bytes).map_err(|error| gzip_error(decoder, error)),
+            Self::Broken => Ok(()),
+            Self::Unknown(..) => {
+                let Self::Unknown(mut head, parser) = std::mem::replace(self, Self::Broken) else { return Ok(()) };
+                head.extend_from_slice(bytes);
+                *self = match head[..] {
+                    [] | [0x1f] => {
+                        *self = Self::Unknown(head, parser);
+                        return Ok(());
+                    }
+                    [0x1f, 0x8b, ..] => Self::Gzip(GzDecoder::new(Sink { parser, error: None })),
+                    _ => Self::Plain(parser),
+                };
+                self.push(&head)
+            }
+        }
+    }
+
+    fn finish(self) -> Result<SourceSnapshot, InputError> {
+        match self {
+            Self::Unknown(_, parser) | Self::Plain(parser) => parser.finish().map_err(InputError::Document),
+            Self::Gzip(mut decoder) => match decoder.try_finish() {
+                Ok(()) => match decoder.finish() {
+                    Ok(sink) => sink.parser.finish().map_err(InputError::Document),
+                    Err(error) => Err(InputError::Gzip(error)),
+                },
+                Err(error) => Err(gzip_error(&mut decoder, error)),
+            },
+            Self::Broken => Err(InputError::Document(DocumentError::Empty)),
+        }
+    }
+}
+
+fn gzip_error(decoder: &mut GzDecoder<Sink<'_>>, error: io::Error) -> InputError {
+    match decoder.get_mut().error.take() {
+        Some(error) => InputError::Document(error),
+        None => InputError::Gzip(error),
+    }
+}

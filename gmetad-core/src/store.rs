@@ -1,0 +1,350 @@
+//! The grid tree that everybody reads: one immutable snapshot a data source, merged by cluster name into a view.
+//!
+//! Publishing swaps one pointer: readers never wait for pollers, nor pollers for readers (invariant 1).
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::Mutex;
+
+use crate::model::{Cluster, Grid, Host, HostIndex, UnixTime};
+use crate::source::SourceSnapshot;
+use crate::summary::{self, RootRules, Summary};
+
+/// Who we are: the outermost GRID of everything we print.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// `gridname`.
+    pub name: String,
+    /// `authority`: the URL of the grid's pages.
+    pub authority: String,
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self { name: "unspecified".to_owned(), authority: String::new() }
+    }
+}
+
+/// A data source of one store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceId(u64);
+
+/// Holds what all sources said last.
+#[derive(Debug)]
+pub struct GridStore {
+    inner: Mutex<Inner>,
+    view: ArcSwap<ViewData>,
+    /// The root summary made last: its series ids go on.
+    last_root: Arc<ArcSwapOption<Summary>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    identity: Arc<Identity>,
+    rules: Arc<RootRules>,
+    sources: Vec<(SourceId, SourceSlot)>,
+    next: u64,
+    /// Clusters that more than one source has.
+    merged: HashMap<Arc<str>, Merged>,
+}
+
+#[derive(Debug)]
+struct SourceSlot {
+    name: String,
+    snapshot: SourceSnapshot,
+    alive: bool,
+}
+
+#[derive(Debug)]
+struct Merged {
+    parts: Vec<Arc<Cluster>>,
+    result: Arc<Cluster>,
+}
+
+/// A cluster or a grid of the view.
+#[derive(Clone, Debug)]
+pub(crate) enum Item {
+    Cluster(Arc<Cluster>),
+    Grid(Arc<Grid>),
+}
+
+impl Item {
+    pub(crate) fn name(&self) -> &Arc<str> {
+        match self {
+            Self::Cluster(cluster) => &cluster.name,
+            Self::Grid(grid) => &grid.name,
+        }
+    }
+
+    pub(crate) fn summary(&self) -> &Arc<Summary> {
+        match self {
+            Self::Cluster(cluster) => &cluster.summary,
+            Self::Grid(grid) => &grid.summary,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct ViewData {
+    identity: Arc<Identity>,
+    rules: Arc<RootRules>,
+    items: Vec<(Item, bool)>,
+    by_name: HashMap<Arc<str>, usize>,
+    root: OnceLock<Arc<Summary>>,
+    last_root: Arc<ArcSwapOption<Summary>>,
+}
+
+/// The whole grid at one moment. Cheap to take and to clone; it never changes.
+#[derive(Clone, Debug)]
+pub struct GridView(Arc<ViewData>);
+
+impl GridStore {
+    /// An empty grid.
+    pub fn new(identity: Identity, rules: RootRules) -> Self {
+        let inner = Inner {
+            identity: Arc::new(identity),
+            rules: Arc::new(rules),
+            sources: Vec::new(),
+            next: 0,
+            merged: HashMap::new(),
+        };
+        let last_root = Arc::new(ArcSwapOption::empty());
+        let view = ArcSwap::from_pointee(inner.view(&last_root, HashMap::new()));
+        Self { inner: Mutex::new(inner), view, last_root }
+    }
+
+    /// Announces a data source; it shows nothing until it publishes. `name` is for log texts.
+    pub fn add_source(&self, name: &str) -> SourceId {
+        let mut inner = self.inner.lock();
+        inner.next += 1;
+        let id = SourceId(inner.next);
+        let slot = SourceSlot { name: name.to_owned(), snapshot: SourceSnapshot::default(), alive: true };
+        inner.sources.push((id, slot));
+        id
+    }
+
+    /// Takes a data source and all it said out of the grid.
+    pub fn remove_source(&self, id: SourceId) {
+        let mut inner = self.inner.lock();
+        inner.sources.retain(|(known, _)| *known != id);
+        self.swap(&mut inner);
+    }
+
+    /// Shows a poll. The source counts as alive.
+    ///
+    /// Returns the clusters of the snapshot as they are in the grid: with the summary over all sources where a
+    /// cluster has more than one.
+    pub fn publish(&self, id: SourceId, snapshot: SourceSnapshot) -> Vec<Arc<Cluster>> {
+        let own = snapshot.clusters.clone();
+        let mut inner = self.inner.lock();
+        let Some((_, slot)) = inner.sources.iter_mut().find(|(known, _)| *known == id) else { return own };
+        slot.snapshot = snapshot;
+        slot.alive = true;
+        self.swap(&mut inner);
+        own.into_iter()
+            .map(|cluster| match inner.merged.get(&cluster.name) {
+                Some(merged) => {
+                    Arc::new(Cluster { summary: Arc::clone(&merged.result.summary), ..Cluster::clone(&cluster) })
+                }
+                None => cluster,
+            })
+            .collect()
+    }
+
+    /// Marks a source as dead: its data stay, but leave the root summary; hosts whose DMAX is over at `now` go.
+    pub fn mark_dead(&self, id: SourceId, now: UnixTime) {
+        let mut inner = self.inner.lock();
+        let Some((_, slot)) = inner.sources.iter_mut().find(|(known, _)| *known == id) else { return };
+        let pruned = slot.snapshot.without_expired(now);
+        if std::mem::replace(&mut slot.alive, false) || pruned.is_some() {
+            if let Some(pruned) = pruned {
+                slot.snapshot = pruned;
+            }
+            self.swap(&mut inner);
+        }
+    }
+
+    /// Changes who we are; for a reload of the configuration.
+    pub fn set_identity(&self, identity: Identity, rules: RootRules) {
+        let mut inner = self.inner.lock();
+        inner.identity = Arc::new(identity);
+        inner.rules = Arc::new(rules);
+        self.swap(&mut inner);
+    }
+
+    /// The grid as it is now.
+    pub fn view(&self) -> GridView {
+        GridView(self.view.load_full())
+    }
+
+    fn swap(&self, inner: &mut Inner) {
+        let merged = inner.merge();
+        let view = inner.view(&self.last_root, merged);
+        self.view.store(Arc::new(view));
+    }
+}
+
+impl Inner {
+    /// Brings `merged` up to date; returns the cluster of each name that several sources have.
+    fn merge(&mut self) -> HashMap<Arc<str>, Arc<Cluster>> {
+        let mut parts: HashMap<Arc<str>, Vec<Arc<Cluster>>> = HashMap::new();
+        let mut names: HashMap<&Arc<str>, usize> = HashMap::new();
+        for (_, slot) in &self.sources {
+            for cluster in slot.snapshot.clusters() {
+                *names.entry(&cluster.name).or_default() += 1;
+            }
+        }
+        if names.values().all(|n| *n == 1) {
+            self.merged.clear();
+            return HashMap::new();
+        }
+        for (_, slot) in &self.sources {
+            for cluster in slot.snapshot.clusters().filter(|cluster| names[&cluster.name] > 1) {
+                parts.entry(Arc::clone(&cluster.name)).or_default().push(Arc::clone(cluster));
+            }
+        }
+        for name in parts.keys().filter(|name| !self.merged.contains_key(*name)) {
+            let sources: Vec<_> = self
+                .sources
+                .iter()
+                .filter(|(_, slot)| slot.snapshot.clusters().any(|cluster| cluster.name == *name))
+                .map(|(_, slot)| slot.name.as_str())
+                .collect();
+            log::warn!(
+                "cluster [{name}] comes from several data sources ({}): their hosts are merged",
+                sources.join(", ")
+            );
+        }
+        let mut before = std::mem::take(&mut self.merged);
+        self.merged = parts
+            .into_iter()
+            .map(|(name, parts)| {
+                let known = before.remove(&name);
+                let unchanged = known.filter(|known| {
+                    known.parts.len() == parts.len() && known.parts.iter().zip(&parts).all(|(a, b)| Arc::ptr_eq(a, b))
+                });
+                let merged = unchanged.unwrap_or_else(|| Merged { result: Arc::new(union(&parts)), parts });
+                (name, merged)
+            })
+            .collect();
+        self.merged.iter().map(|(name, merged)| (Arc::clone(name), Arc::clone(&merged.result))).collect()
+    }
+
+    fn view(&self, last_root: &Arc<ArcSwapOption<Summary>>, merged: HashMap<Arc<str>, Arc<Cluster>>) -> ViewData {
+        let mut items: Vec<(Item, bool)> = Vec::new();
+        let mut by_name: HashMap<Arc<str>, usize> = HashMap::new();
+        for (_, slot) in &self.sources {
+            let clusters =
+                slot.snapshot.clusters().map(|c| Item::Cluster(Arc::clone(merged.get(&c.name).unwrap_or(c))));
+            let grids = slot.snapshot.grids().map(|grid| Item::Grid(Arc::clone(grid)));
+            for item in clusters.chain(grids) {
+                match by_name.get(item.name()) {
+                    // A cluster of several sources is alive while one of them is.
+                    Some(at) => items[*at].1 |= slot.alive,
+                    None => {
+                        by_name.insert(Arc::clone(item.name()), items.len());
+                        items.push((item, slot.alive));
+                    }
+                }
+            }
+        }
+        ViewData {
+            identity: Arc::clone(&self.identity),
+            rules: Arc::clone(&self.rules),
+            items,
+            by_name,
+            root: OnceLock::new(),
+            last_root: Arc::clone(last_root),
+        }
+    }
+}
+
+/// The union of the hosts of clusters of one name; of a host that is in several the one with the newer REPORTED.
+fn union(parts: &[Arc<Cluster>]) -> Cluster {
+    let newest = parts.iter().max_by_key(|part| part.localtime).unwrap_or(&parts[0]);
+    let mut hosts: Vec<(Arc<Host>, bool)> = Vec::new();
+    let mut by_name: HashMap<&str, usize> = HashMap::new();
+    for part in parts {
+        for host in part.hosts.iter() {
+            let counted = part.is_fresh(host);
+            match by_name.get(host.name()) {
+                Some(at) if host.reported() > hosts[*at].0.reported() => hosts[*at] = (Arc::clone(host), counted),
+                Some(_) => {}
+                None => {
+                    by_name.insert(host.name(), hosts.len());
+                    hosts.push((Arc::clone(host), counted));
+                }
+            }
+        }
+    }
+    // The order of series ids goes on from the first part's summary.
+    let summary = summary::of_hosts(hosts.iter().map(|(host, counted)| (&**host, *counted)), Some(&parts[0].summary));
+    let hosts: Arc<[Arc<Host>]> = hosts.into_iter().map(|(host, _)| host).collect();
+    Cluster { index: Arc::new(HostIndex::new(&hosts)), hosts, summary: Arc::new(summary), ..Cluster::clone(newest) }
+}
+
+impl GridView {
+    /// NAME of the own grid.
+    pub fn name(&self) -> &str {
+        &self.0.identity.name
+    }
+
+    /// AUTHORITY of the own grid.
+    pub fn authority(&self) -> &str {
+        &self.0.identity.authority
+    }
+
+    /// All clusters.
+    pub fn clusters(&self) -> impl Iterator<Item = &Cluster> {
+        self.0.items.iter().filter_map(|(item, _)| match item {
+            Item::Cluster(cluster) => Some(&**cluster),
+            Item::Grid(_) => None,
+        })
+    }
+
+    /// All grids that were polled from other gmetads.
+    pub fn grids(&self) -> impl Iterator<Item = &Grid> {
+        self.0.items.iter().filter_map(|(item, _)| match item {
+            Item::Grid(grid) => Some(&**grid),
+            Item::Cluster(_) => None,
+        })
+    }
+
+    /// The cluster of exactly that name.
+    pub fn cluster(&self, name: &str) -> Option<&Cluster> {
+        match self.item(name) {
+            Some(Item::Cluster(cluster)) => Some(cluster),
+            _ => None,
+        }
+    }
+
+    /// The polled grid of exactly that name.
+    pub fn grid(&self, name: &str) -> Option<&Grid> {
+        match self.item(name) {
+            Some(Item::Grid(grid)) => Some(grid),
+            _ => None,
+        }
+    }
+
+    /// The root summary: the sum over all sources that are alive. Made when first asked for.
+    pub fn summary(&self) -> &Arc<Summary> {
+        let data = &*self.0;
+        data.root.get_or_init(|| {
+            let before = data.last_root.load_full();
+            let parts = data.items.iter().map(|(item, alive)| (&**item.summary(), *alive));
+            let root = Arc::new(summary::of_summaries(parts, &data.rules, before.as_deref()));
+            data.last_root.store(Some(Arc::clone(&root)));
+            root
+        })
+    }
+
+    pub(crate) fn items(&self) -> impl ExactSizeIterator<Item = &Item> {
+        self.0.items.iter().map(|(item, _)| item)
+    }
+
+    pub(crate) fn item(&self, name: &str) -> Option<&Item> {
+        self.0.by_name.get(name).map(|at| &self.0.items[*at].0)
+    }
+}

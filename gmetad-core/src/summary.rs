@@ -1,0 +1,465 @@
+//! Summaries: hosts → cluster or grid → root. Pure functions (invariant 3).
+//!
+//! Every metric of a numeric type on a host that is up adds its value to SUM and one to NUM of its name. A sum is
+//! printed with the most decimals any of its values had.
+
+use std::borrow::Cow;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+
+use crate::limits;
+use crate::model::{Host, MetricDef, SeriesId, Shape, Slope, decimals};
+use crate::xml::escape::escape_into;
+
+/// What seldom changes of a summary metric, with its printed text around SUM and NUM.
+#[derive(Debug)]
+pub struct SummaryDef {
+    name: Box<str>,
+    /// `<METRICS NAME="…" SUM="` · `" TYPE="double" … </METRICS>` and a line feed.
+    rendered: Box<[u8]>,
+    head: u32,
+    slope: Slope,
+}
+
+impl SummaryDef {
+    pub(crate) fn new<'e>(
+        name: &str,
+        units: &str,
+        slope: &str,
+        source: &str,
+        extra: impl Iterator<Item = (&'e str, &'e str)>,
+    ) -> Self {
+        let mut out = Vec::with_capacity(256);
+        out.extend_from_slice(b"<METRICS NAME=\"");
+        escape_into(&mut out, name);
+        out.extend_from_slice(b"\" SUM=\"");
+        let head = out.len() as u32;
+        out.extend_from_slice(b"\" TYPE=\"double\" UNITS=\"");
+        escape_into(&mut out, units);
+        out.extend_from_slice(b"\" SLOPE=\"");
+        escape_into(&mut out, slope);
+        out.extend_from_slice(b"\" SOURCE=\"");
+        escape_into(&mut out, source);
+        out.extend_from_slice(b"\">\n<EXTRA_DATA>\n");
+        for (name, val) in extra {
+            crate::model::render_extra(&mut out, name, val);
+        }
+        out.extend_from_slice(b"</EXTRA_DATA>\n</METRICS>\n");
+        Self { name: name.into(), rendered: out.into(), head, slope: Slope::from_name(slope) }
+    }
+
+    pub(crate) fn head(&self) -> &[u8] {
+        &self.rendered[..self.head as usize]
+    }
+
+    pub(crate) fn tail(&self) -> &[u8] {
+        &self.rendered[self.head as usize..]
+    }
+}
+
+/// One metric of a summary.
+#[derive(Clone, Debug)]
+pub struct SummaryMetric {
+    pub(crate) def: Arc<SummaryDef>,
+    pub(crate) sum: f64,
+    pub(crate) num: u64,
+    pub(crate) decimals: u8,
+    pub(crate) series: u64,
+}
+
+impl SummaryMetric {
+    /// NAME.
+    pub fn name(&self) -> &str {
+        &self.def.name
+    }
+
+    /// SUM of the values.
+    pub fn sum(&self) -> f64 {
+        self.sum
+    }
+
+    /// NUM: how many values were added; 0 if the metric is known but nobody reported it.
+    pub fn num(&self) -> u64 {
+        self.num
+    }
+
+    /// How many decimals the sum is printed with.
+    pub fn decimals(&self) -> u8 {
+        self.decimals
+    }
+
+    /// SUM as it is printed.
+    pub fn sum_text(&self) -> String {
+        let mut out = Vec::new();
+        crate::model::write_fixed(&mut out, self.sum, self.decimals);
+        String::from_utf8(out).unwrap_or_default()
+    }
+
+    /// SLOPE of the first metric of that name, as far as it has a meaning.
+    pub fn slope(&self) -> Slope {
+        self.def.slope
+    }
+
+    /// UNITS of the first metric of that name.
+    pub fn units(&self) -> Cow<'_, str> {
+        crate::model::attribute(self.def.tail(), b"UNITS=\"")
+    }
+
+    /// SLOPE of the first metric of that name, as it came.
+    pub fn slope_text(&self) -> Cow<'_, str> {
+        crate::model::attribute(self.def.tail(), b"SLOPE=\"")
+    }
+
+    /// SOURCE of the first metric of that name.
+    pub fn source(&self) -> Cow<'_, str> {
+        crate::model::attribute(self.def.tail(), b"SOURCE=\"")
+    }
+
+    /// The `EXTRA_ELEMENT`s of all metrics of that name, each pair once.
+    pub fn extra(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+        crate::model::extra_elements(self.def.tail())
+    }
+
+    /// The id of its series.
+    pub fn series(&self) -> SeriesId {
+        SeriesId(self.series)
+    }
+}
+
+/// The summary of a cluster, a grid, or the root.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    hosts_up: u64,
+    hosts_down: u64,
+    metrics: Vec<SummaryMetric>,
+    names: Arc<Names>,
+    layout: Option<Arc<Layout>>,
+}
+
+impl Summary {
+    /// Hosts that are up.
+    pub fn hosts_up(&self) -> u64 {
+        self.hosts_up
+    }
+
+    /// Hosts that are down.
+    pub fn hosts_down(&self) -> u64 {
+        self.hosts_down
+    }
+
+    /// The metrics in the order they were first seen.
+    pub fn metrics(&self) -> &[SummaryMetric] {
+        &self.metrics
+    }
+
+    /// The metric of that name.
+    pub fn metric(&self, name: &str) -> Option<&SummaryMetric> {
+        self.names.find(name, |i| &self.metrics[i].def.name).map(|i| &self.metrics[i])
+    }
+}
+
+/// Names of a summary, to find entries by.
+#[derive(Clone, Debug, Default)]
+struct Names {
+    table: HashTable<u32>,
+    hasher: foldhash::fast::RandomState,
+}
+
+impl Names {
+    fn find<'a>(&self, name: &str, name_of: impl Fn(usize) -> &'a str) -> Option<usize> {
+        self.table.find(self.hasher.hash_one(name), |i| name_of(*i as usize) == name).map(|i| *i as usize)
+    }
+
+    fn insert<'a>(&mut self, name: &str, at: usize, name_of: impl Fn(usize) -> &'a str) {
+        let hasher = &self.hasher;
+        self.table.insert_unique(hasher.hash_one(name), at as u32, |i| hasher.hash_one(name_of(*i as usize)));
+    }
+}
+
+/// How the slots of each shape of a cluster map to the entries of its summary. Kept from poll to poll while the
+/// shapes stay the same, so that summing needs no name.
+#[derive(Debug)]
+struct Layout {
+    shapes: Vec<Arc<Shape>>,
+    /// For each shape, for each slot: the entry, or [`NONE`] for types that are not summed.
+    maps: Vec<Box<[u32]>>,
+    by_pointer: HashTable<(usize, u32)>,
+}
+
+const NONE: u32 = u32::MAX;
+
+impl Layout {
+    fn position(&self, shape: &Arc<Shape>, guess: usize) -> Option<usize> {
+        if self.shapes.get(guess).is_some_and(|s| Arc::ptr_eq(s, shape)) {
+            return Some(guess);
+        }
+        let key = Arc::as_ptr(shape) as usize;
+        self.by_pointer.find(pointer_hash(key), |(p, _)| *p == key).map(|(_, i)| *i as usize)
+    }
+}
+
+fn pointer_hash(pointer: usize) -> u64 {
+    foldhash::fast::FixedState::default().hash_one(pointer)
+}
+
+/// The summary of hosts. `counted` tells whether a host was in the last poll; the others' metrics are listed, with
+/// nothing added. `before` is the summary of the poll before, whose series ids and order go on.
+pub(crate) fn of_hosts<'h>(hosts: impl Iterator<Item = (&'h Host, bool)> + Clone, before: Option<&Summary>) -> Summary {
+    let usable = before.and_then(|b| b.layout.as_ref()).filter(|layout| {
+        let mut at = 0;
+        hosts.clone().all(|(host, _)| match layout.position(&host.parts().shape, at) {
+            Some(i) => {
+                at = i;
+                true
+            }
+            None => false,
+        })
+    });
+    let mut summary = match (usable, before) {
+        (Some(layout), Some(before)) => Summary {
+            hosts_up: 0,
+            hosts_down: 0,
+            metrics: before
+                .metrics
+                .iter()
+                .map(|m| SummaryMetric { sum: 0.0, num: 0, decimals: 0, ..m.clone() })
+                .collect(),
+            names: Arc::clone(&before.names),
+            layout: Some(Arc::clone(layout)),
+        },
+        _ => lay_out(hosts.clone(), before),
+    };
+    let Some(layout) = summary.layout.clone() else { return summary };
+    let mut at = 0;
+    for (host, counted) in hosts {
+        if !counted {
+            continue;
+        }
+        if !host.is_up() {
+            summary.hosts_down += 1;
+            continue;
+        }
+        summary.hosts_up += 1;
+        let parts = host.parts();
+        at = layout.position(&parts.shape, at).unwrap_or(at);
+        for (slot, (cell, entry)) in parts.cells.iter().zip(&layout.maps[at]).enumerate() {
+            if *entry == NONE || !cell.is_fresh() {
+                continue;
+            }
+            let metric = &mut summary.metrics[*entry as usize];
+            metric.sum += cell.number;
+            metric.num += 1;
+            if parts.shape.defs()[slot].kind().is_float() && metric.decimals < 15 {
+                let value = host.metric_at(slot).map_or("", |m| m.value());
+                metric.decimals = metric.decimals.max(decimals(value));
+            }
+        }
+    }
+    summary
+}
+
+/// The entries and their text, from the shapes; sums are zero.
+fn lay_out<'h>(hosts: impl Iterator<Item = (&'h Host, bool)>, before: Option<&Summary>) -> Summary {
+    let mut layout = Layout { shapes: Vec::new(), maps: Vec::new(), by_pointer: HashTable::new() };
+    for (host, _) in hosts {
+        let shape = &host.parts().shape;
+        if layout.position(shape, layout.shapes.len().wrapping_sub(1)).is_none() {
+            let key = Arc::as_ptr(shape) as usize;
+            layout
+                .by_pointer
+                .insert_unique(pointer_hash(key), (key, layout.shapes.len() as u32), |(p, _)| pointer_hash(*p));
+            layout.shapes.push(Arc::clone(shape));
+        }
+    }
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut names = Names::default();
+    for shape in &layout.shapes {
+        let mut map = vec![NONE; shape.defs().len()];
+        for (slot, def) in shape.defs().iter().enumerate().filter(|(_, def)| def.kind().is_numeric()) {
+            let at = match names.find(def.name(), |i| entries[i].first.name()) {
+                Some(at) => at,
+                None if entries.len() >= limits::SUMMARY_METRICS => continue,
+                None => {
+                    entries.push(Entry { first: Arc::clone(def), last: std::ptr::null(), extra: Vec::new() });
+                    let at = entries.len() - 1;
+                    names.insert(def.name(), at, |i| entries[i].first.name());
+                    at
+                }
+            };
+            entries[at].add_extra(def);
+            map[slot] = at as u32;
+        }
+        layout.maps.push(map.into());
+    }
+    let mut fresh_ids = FreshIds::new(entries.len());
+    let metrics = entries
+        .iter()
+        .map(|entry| {
+            let def = &entry.first;
+            SummaryMetric {
+                def: Arc::new(SummaryDef::new(
+                    def.name(),
+                    &def.units(),
+                    &def.slope_text(),
+                    &def.source(),
+                    entry.extra.iter().map(|(n, v)| (n.as_str(), v.as_str())),
+                )),
+                sum: 0.0,
+                num: 0,
+                decimals: 0,
+                series: fresh_ids.id_of(before, def.name()),
+            }
+        })
+        .collect();
+    Summary { hosts_up: 0, hosts_down: 0, metrics, names: Arc::new(names), layout: Some(Arc::new(layout)) }
+}
+
+struct Entry {
+    first: Arc<MetricDef>,
+    /// The definition whose extra elements were added last: like hosts share theirs.
+    last: *const MetricDef,
+    extra: Vec<(String, String)>,
+}
+
+impl Entry {
+    /// Unites pairs, compared without case, in order of appearance, SPOOF_HOST left out (reference 5.1).
+    fn add_extra(&mut self, def: &Arc<MetricDef>) {
+        if self.last == Arc::as_ptr(def) || self.extra.len() >= limits::SUMMARY_EXTRA_ELEMENTS {
+            return;
+        }
+        self.last = Arc::as_ptr(def);
+        for (name, val) in def.extra() {
+            let known = self.extra.iter().any(|(n, v)| n.eq_ignore_ascii_case(&name) && v.eq_ignore_ascii_case(&val));
+            if !known && name != "SPOOF_HOST" && self.extra.len() < limits::SUMMARY_EXTRA_ELEMENTS {
+                self.extra.push((name.into_owned(), val.into_owned()));
+            }
+        }
+    }
+}
+
+/// Series ids for names that had none before.
+struct FreshIds {
+    next: Option<u64>,
+    room: usize,
+}
+
+impl FreshIds {
+    fn new(room: usize) -> Self {
+        Self { next: None, room }
+    }
+
+    fn id_of(&mut self, before: Option<&Summary>, name: &str) -> u64 {
+        if let Some(known) = before.and_then(|b| b.metric(name)) {
+            return known.series;
+        }
+        let id = *self.next.get_or_insert_with(|| SeriesId::take(self.room.max(1)));
+        self.next = Some(id + 1);
+        id
+    }
+}
+
+/// Adds up values that come one by one, for grids: `HOST`s and `METRIC`s, `HOSTS` and `METRICS`.
+#[derive(Debug, Default)]
+pub(crate) struct Adder {
+    summary: Summary,
+    names: Names,
+}
+
+/// One value for an [`Adder`].
+pub(crate) struct Addend<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) units: &'a str,
+    pub(crate) slope: &'a str,
+    pub(crate) source: &'a str,
+    pub(crate) sum: f64,
+    pub(crate) num: u64,
+    pub(crate) decimals: u8,
+}
+
+impl Adder {
+    pub(crate) fn add_hosts(&mut self, up: u64, down: u64) {
+        self.summary.hosts_up = self.summary.hosts_up.saturating_add(up);
+        self.summary.hosts_down = self.summary.hosts_down.saturating_add(down);
+    }
+
+    /// Adds a value; its text is used if it is the first of its name. `before` as in [`of_hosts`].
+    pub(crate) fn add(&mut self, value: &Addend<'_>, before: Option<&Summary>) {
+        let metrics = &mut self.summary.metrics;
+        let at = match self.names.find(value.name, |i| &metrics[i].def.name) {
+            Some(at) => at,
+            None if metrics.len() >= limits::SUMMARY_METRICS => return,
+            None => {
+                let series = FreshIds::new(1).id_of(before, value.name);
+                let def = before
+                    .and_then(|b| b.metric(value.name))
+                    .filter(|m| m.units() == value.units && m.slope_text() == value.slope && m.source() == value.source)
+                    .map(|m| Arc::clone(&m.def));
+                let def = def.unwrap_or_else(|| {
+                    Arc::new(SummaryDef::new(value.name, value.units, value.slope, value.source, std::iter::empty()))
+                });
+                metrics.push(SummaryMetric { def, sum: 0.0, num: 0, decimals: 0, series });
+                let at = metrics.len() - 1;
+                self.names.insert(value.name, at, |i| &metrics[i].def.name);
+                at
+            }
+        };
+        metrics[at].sum += value.sum;
+        metrics[at].num = metrics[at].num.saturating_add(value.num);
+        metrics[at].decimals = metrics[at].decimals.max(value.decimals);
+    }
+
+    pub(crate) fn finish(mut self) -> Summary {
+        self.summary.names = Arc::new(self.names);
+        self.summary
+    }
+}
+
+/// Which names enter the root summary.
+#[derive(Clone, Debug, Default)]
+pub struct RootRules {
+    /// If not empty, only these exact names (`summarized_metrics`).
+    pub only: Vec<String>,
+}
+
+/// The sum of summaries: the root. A name keeps the text of the first summary that has it, and each metric's series
+/// id from `before`.
+pub(crate) fn of_summaries<'s>(
+    parts: impl Iterator<Item = (&'s Summary, bool)>,
+    rules: &RootRules,
+    before: Option<&Summary>,
+) -> Summary {
+    let mut root = Summary::default();
+    let mut names = Names::default();
+    for (part, alive) in parts {
+        if alive {
+            root.hosts_up = root.hosts_up.saturating_add(part.hosts_up);
+            root.hosts_down = root.hosts_down.saturating_add(part.hosts_down);
+        }
+        for metric in &part.metrics {
+            if !rules.only.is_empty() && !rules.only.iter().any(|n| n == metric.name()) {
+                continue;
+            }
+            let metrics = &mut root.metrics;
+            let at = match names.find(metric.name(), |i| &metrics[i].def.name) {
+                Some(at) => at,
+                None if metrics.len() >= limits::SUMMARY_METRICS => continue,
+                None => {
+                    let series = FreshIds::new(1).id_of(before, metric.name());
+                    metrics.push(SummaryMetric { sum: 0.0, num: 0, series, ..metric.clone() });
+                    let at = metrics.len() - 1;
+                    names.insert(metric.name(), at, |i| &metrics[i].def.name);
+                    at
+                }
+            };
+            if alive {
+                metrics[at].sum += metric.sum;
+                metrics[at].num = metrics[at].num.saturating_add(metric.num);
+            }
+            metrics[at].decimals = metrics[at].decimals.max(metric.decimals);
+        }
+    }
+    root.names = Arc::new(names);
+    root
+}

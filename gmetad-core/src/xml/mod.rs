@@ -1,0 +1,11 @@
+//! Ganglia's XML: bytes to model, and model to bytes.
+
+pub(crate) mod escape;
+mod parse;
+mod tags;
+mod writer;
+
+pub use parse::{DocumentError, ParseOptions, Skipped};
+pub(crate) use parse::{DocumentParser, Scratch};
+pub use tags::TagError;
+pub use writer::{PROLOG, Progress, VERSION, XmlWriter};

@@ -1,0 +1,250 @@
+//! Cuts a stream of bytes into tags. Resumable: bytes come as they arrive, what is incomplete waits.
+
+use std::borrow::Cow;
+
+use quick_xml::events::attributes::Attributes;
+
+use super::escape::to_utf8;
+use crate::limits;
+
+/// A start or end tag.
+#[derive(Debug)]
+pub(crate) struct Tag<'a> {
+    /// Everything between `<` (or `</`) and `>` (or `/>`), decoded to UTF-8.
+    text: Cow<'a, str>,
+    pub(crate) kind: TagKind,
+    /// Bytes of the document before this tag.
+    pub(crate) offset: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TagKind {
+    Open,
+    Empty,
+    Close,
+}
+
+impl Tag<'_> {
+    pub(crate) fn name(&self) -> &str {
+        &self.text[..self.name_len()]
+    }
+
+    fn name_len(&self) -> usize {
+        self.text.bytes().position(|b| b.is_ascii_whitespace()).unwrap_or(self.text.len())
+    }
+
+    /// The attributes, by quick-xml. Repetitions are let through: the last one wins.
+    pub(crate) fn attributes(&self) -> Attributes<'_> {
+        let mut attributes = Attributes::new(&self.text, self.name_len());
+        attributes.with_checks(false);
+        attributes
+    }
+}
+
+/// Why a stream cannot be cut any further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TagError {
+    /// A tag (or comment, or document type) without an end.
+    #[error("no end of the tag at byte {0} within {limit} bytes", limit = limits::TAG_BYTES)]
+    Endless(u64),
+    /// More bytes than [`limits::DOCUMENT_BYTES`].
+    #[error("the document is longer than {limit} bytes", limit = limits::DOCUMENT_BYTES)]
+    TooLong,
+}
+
+/// Keeps the tail of a stream that is not a whole tag yet.
+#[derive(Debug, Default)]
+pub(crate) struct TagStream {
+    tail: Vec<u8>,
+    /// Bytes of the document before `tail`.
+    offset: u64,
+}
+
+impl TagStream {
+    /// Hands every tag that `bytes` completes to `each`.
+    pub(crate) fn push(&mut self, bytes: &[u8], mut each: impl FnMut(Tag<'_>)) -> Result<(), TagError> {
+        if self.offset + (self.tail.len() + bytes.len()) as u64 > limits::DOCUMENT_BYTES {
+            return Err(TagError::TooLong);
+        }
+        let joined;
+        let input = if self.tail.is_empty() {
+            bytes
+        } else {
+            let mut tail = std::mem::take(&mut self.tail);
+            tail.extend_from_slice(bytes);
+            joined = tail;
+            &joined
+        };
+        let mut at = 0;
+        while let Some(open) = memchr::memchr(b'<', &input[at..]) {
+            at += open;
+            let Some(len) = markup_len(&input[at..]) else {
+                if input.len() - at > limits::TAG_BYTES {
+                    return Err(TagError::Endless(self.offset + at as u64));
+                }
+                self.offset += at as u64;
+                self.tail = input[at..].to_vec();
+                return Ok(());
+            };
+            if let Some(tag) = tag(&input[at..at + len], self.offset + at as u64) {
+                each(tag);
+            }
+            at += len;
+        }
+        self.offset += input.len() as u64;
+        Ok(())
+    }
+
+    /// Bytes taken in so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.offset + self.tail.len() as u64
+    }
+}
+
+/// The tag in `markup`; `None` for comments, declarations and the like.
+fn tag(markup: &[u8], offset: u64) -> Option<Tag<'_>> {
+    // A tag that was cut at its line's end still has that end.
+    let (content, kind) = match markup.trim_ascii_end() {
+        [b'<', b'!' | b'?', ..] => return None,
+        [b'<', b'/', content @ .., b'>'] => (content, TagKind::Close),
+        [b'<', content @ .., b'/', b'>'] => (content, TagKind::Empty),
+        [b'<', content @ .., b'>'] => (content, TagKind::Open),
+        _ => return None,
+    };
+    Some(Tag { text: to_utf8(content), kind, offset })
+}
+
+/// Length of the markup that `input` starts with; `None` if its end is not there yet.
+fn markup_len(input: &[u8]) -> Option<usize> {
+    let until = |end: &[u8]| memchr::memmem::find(input, end).map(|i| i + end.len());
+    match input {
+        [b'<'] | [b'<', b'!'] | [b'<', b'!', b'-'] => None,
+        [b'<', b'!', b'-', b'-', ..] => until(b"-->"),
+        [b'<', b'?', ..] => until(b"?>"),
+        [b'<', b'!', b'[', ..] => until(b"]]>"),
+        [b'<', b'!', ..] => document_type_len(input),
+        _ => tag_len(input),
+    }
+}
+
+/// A tag ends at the first `>` outside quotes.
+///
+/// In well-formed XML there is no `<` inside a tag. So a `<` at the start of a line inside quotes means that a quote
+/// is one too many: then the tag ends where its line does, and costs only itself.
+fn tag_len(input: &[u8]) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        let stop = at + memchr::memchr3(b'>', b'"', b'\'', &input[at..])?;
+        if input[stop] == b'>' {
+            return Some(stop + 1);
+        }
+        let quote = input[stop];
+        match memchr::memchr2(quote, b'\n', &input[stop + 1..]) {
+            Some(end) if input[stop + 1 + end] == quote => at = stop + 1 + end + 1,
+            Some(mut newline) => {
+                // Rare: a line end inside quotes.
+                loop {
+                    let after = stop + 1 + newline + 1;
+                    match input.get(after) {
+                        None => return None,
+                        Some(b'<') => return Some(after),
+                        Some(_) => {}
+                    }
+                    let next = memchr::memchr2(quote, b'\n', &input[after..])?;
+                    if input[after + next] == quote {
+                        at = after + next + 1;
+                        break;
+                    }
+                    newline = after + next - (stop + 1);
+                }
+            }
+            None => return None,
+        }
+    }
+}
+
+/// A document type ends at the first `>` outside its brackets, quotes and comments.
+fn document_type_len(input: &[u8]) -> Option<usize> {
+    let mut brackets = 0u32;
+    let mut at = 2;
+    while at < input.len() {
+        match input[at] {
+            b'[' => brackets += 1,
+            b']' => brackets = brackets.saturating_sub(1),
+            b'>' if brackets == 0 => return Some(at + 1),
+            b'<' if input[at..].starts_with(b"<!--") => {
+                at += memchr::memmem::find(&input[at..], b"-->")? + 2;
+            }
+            quote @ (b'"' | b'\'') => at += 1 + memchr::memchr(quote, &input[at + 1..])?,
+            _ => {}
+        }
+        at += 1;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn tags(pieces: &[&[u8]]) -> Vec<(String, TagKind, u64)> {
+        let mut stream = TagStream::default();
+        let mut out = Vec::new();
+        for piece in pieces {
+            stream.push(piece, |tag| out.push((tag.text.to_string(), tag.kind, tag.offset))).expect("cut");
+        }
+        out
+    }
+
+    #[test]
+    fn tags_are_cut_out_of_everything_else() {
+        let doc = b"<?xml version='1.0'?><!DOCTYPE A [ <!-- don't ]> --> <!ELEMENT A ANY> ]>\n<A X=\"a>b\"><!-- <B> -->text<C/></A>";
+        let expected = [("A X=\"a>b\"", TagKind::Open, 72), ("C", TagKind::Empty, 98), ("A", TagKind::Close, 102)];
+        assert_eq!(tags(&[doc]), expected.map(|(t, k, o)| (t.to_owned(), k, o)));
+    }
+
+    #[test]
+    fn a_quote_too_many_costs_its_own_line() {
+        let doc = b"<M A=\"x\"y\" B=\"1\">\n<N B=\"2\"/>\n<O C=\"line\nbreak\"/>";
+        let texts: Vec<_> = tags(&[doc]).into_iter().map(|t| t.0).collect();
+        assert_eq!(texts[1..], ["N B=\"2\"", "O C=\"line\nbreak\""]);
+    }
+
+    #[test]
+    fn a_tag_without_end_is_refused() {
+        let mut stream = TagStream::default();
+        let error = (0..64).find_map(|_| stream.push(&[b'<'; 65536], |_| {}).err());
+        assert_eq!(error, Some(TagError::Endless(0)));
+    }
+
+    proptest! {
+        /// However the bytes are cut on their way, the tags are the same.
+        #[test]
+        fn cuts_do_not_matter(
+            parts in proptest::collection::vec(prop_oneof![
+                Just("<A B=\"c > d\">".to_owned()), Just("<!-- x -->".to_owned()), Just("</A>".to_owned()),
+                Just("<E X='\"'/>".to_owned()), Just("<F Y=\"\n<\">".to_owned()), "[ -~\n]{0,12}"
+            ], 0..12),
+            cuts in proptest::collection::vec(0usize..200, 0..6),
+        ) {
+            let doc = parts.concat().into_bytes();
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|c| c.min(doc.len())).collect();
+            cuts.sort_unstable();
+            let mut pieces = Vec::new();
+            let mut from = 0;
+            for cut in cuts.into_iter().chain([doc.len()]) {
+                pieces.push(&doc[from..cut]);
+                from = cut;
+            }
+            prop_assert_eq!(tags(&[&doc]), tags(&pieces));
+        }
+
+        #[test]
+        fn any_bytes_are_cut(bytes: Vec<u8>) {
+            let mut stream = TagStream::default();
+            let _ = stream.push(&bytes, |tag| tag.attributes().for_each(drop));
+        }
+    }
+}
