@@ -59,7 +59,14 @@ impl Drop for Place {
 fn example() -> PathBuf {
     let deps = std::env::current_exe().unwrap();
     let example = deps.parent().unwrap().parent().unwrap().join("examples/daemon");
-    assert!(example.exists(), "run `cargo build -p gmetad-process --example daemon` first");
+    // `cargo test` builds examples, `cargo test --test daemon` does not: no verdict about an old one.
+    let changed = |file: &Path| fs::metadata(file).and_then(|meta| meta.modified()).ok();
+    let sources = fs::read_to_string(example.with_extension("d")).unwrap_or_default();
+    let newest = sources.split_whitespace().skip(1).filter_map(|source| changed(source.as_ref())).max();
+    assert!(
+        newest.is_some() && changed(&example) >= newest,
+        "run `cargo build -p gmetad-process --example daemon` first"
+    );
     example
 }
 
