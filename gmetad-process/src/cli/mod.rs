@@ -1,0 +1,164 @@
+//! The command line of gmetad: what the C daemon takes, what gmetad-python added, `--check` and `--demo`.
+//!
+//! Long options may be abbreviated, an option given twice is an error, words that are no options are ignored: as in the
+//! C daemon, whose texts are kept. [`OPTIONS`] is the only place where an option exists.
+//!
+//! ```
+//! use gmetad_process::cli::{self, Command};
+//!
+//! let words = ["-d2", "--conf=/tmp/gmetad.conf"].map(Into::into);
+//! let Ok(Command::Run(options)) = cli::parse(words.into_iter()) else { panic!("it is correct") };
+//! assert_eq!(options.debug, Some(2));
+//! assert_eq!(options.conf().to_str(), Some("/tmp/gmetad.conf"));
+//! ```
+
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+pub use table::{CliCause, CliError, Opt, Scanner, c_long, help_lines};
+
+/// The configuration file, where none is given.
+pub const DEFAULT_CONF: &str = "/etc/ganglia/gmetad.conf";
+
+/// The name messages start with.
+const PROGRAM: &str = "gmetad";
+
+/// What the user asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Print [`help`], exit 0.
+    Help,
+    /// Print the version, exit 0.
+    Version,
+    /// Read the configuration, say what is wrong with it, run nothing.
+    Check(Options),
+    /// Run on synthetic data.
+    Demo(Options),
+    /// Run.
+    Run(Options),
+}
+
+/// The values given. `None` means not given: the configuration file decides.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `-c`; see [`Options::conf`].
+    pub conf: Option<PathBuf>,
+    /// `-d`: overrides `debug_level`, also when it is 0.
+    pub debug: Option<i64>,
+    /// `-p`, as written; relative to the directory the program was started in.
+    pub pid_file: Option<PathBuf>,
+    /// `-f`: never goes to the background.
+    pub foreground: bool,
+    /// `-l`, as written; relative to the directory the program was started in.
+    pub logfile: Option<PathBuf>,
+    /// `-i`.
+    pub interactive_port: Option<u16>,
+    /// `-x`.
+    pub xml_port: Option<u16>,
+}
+
+impl Options {
+    /// The configuration file: the one given or [`DEFAULT_CONF`].
+    pub fn conf(&self) -> &Path {
+        self.conf.as_deref().unwrap_or(Path::new(DEFAULT_CONF))
+    }
+}
+
+/// The options of gmetad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Id {
+    /// `--help`
+    Help,
+    /// `--version`
+    Version,
+    /// `--conf`
+    Conf,
+    /// `--debug`
+    Debug,
+    /// `--pid-file`
+    PidFile,
+    /// `--foreground`
+    Foreground,
+    /// `--logfile`
+    Logfile,
+    /// `--interactive_port`
+    InteractivePort,
+    /// `--xml_port`
+    XmlPort,
+    /// `--check`
+    Check,
+    /// `--demo`
+    Demo,
+}
+
+#[rustfmt::skip]
+const fn opt(
+    id: Id, short: Option<char>, long: &'static [&'static str], value: Option<&'static str>, original: bool, help: &'static str,
+) -> Opt<Id> {
+    Opt { id, short, long, value, help, original }
+}
+
+/// Every option: parsing and help come from here.
+#[rustfmt::skip]
+pub static OPTIONS: &[Opt<Id>] = &[
+    opt(Id::Help,       Some('h'), &["help"],                  None,         true,  "print this text and exit"),
+    opt(Id::Version,    Some('V'), &["version"],               None,         true,  "print the version and exit"),
+    opt(Id::Conf,       Some('c'), &["conf"],                  Some("FILE"), true,  "configuration file (default /etc/ganglia/gmetad.conf)"),
+    opt(Id::Debug,      Some('d'), &["debug"],                 Some("N"),    true,  "overrides debug_level; above 0: stay in the foreground"),
+    opt(Id::PidFile,    Some('p'), &["pid-file", "pid_file"],  Some("FILE"), true,  "write the process id to FILE"),
+    opt(Id::Foreground, Some('f'), &["foreground"],            None,         false, "stay in the foreground at any debug level"),
+    opt(Id::Logfile,    Some('l'), &["logfile"],               Some("FILE"), false, "write the log to FILE as well"),
+    opt(Id::InteractivePort, Some('i'), &["interactive_port", "interactive-port"], Some("PORT"), false, "overrides interactive_port"),
+    opt(Id::XmlPort,    Some('x'), &["xml_port", "xml-port"],  Some("PORT"), false, "overrides xml_port"),
+    opt(Id::Check,      None,      &["check"],                 None,         false, "check the configuration, report, and exit"),
+    opt(Id::Demo,       None,      &["demo"],                  None,         false, "run on synthetic data; needs no configuration"),
+];
+
+/// Reads the words after the program's name. `--help` and `--version` count as soon as they are met.
+pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, CliError> {
+    let mut scan = Scanner::new(PROGRAM, OPTIONS, args);
+    let mut options = Options::default();
+    let (mut check, mut demo) = (false, false);
+    while let Some((id, value)) = scan.next_option()? {
+        let value = value.unwrap_or_default();
+        let number = || {
+            let text = value.to_string_lossy();
+            c_long(&text).ok_or_else(|| scan.error(CliCause::NotANumber(text.into_owned())))
+        };
+        let port =
+            || number().and_then(|port| u16::try_from(port).map_err(|_| scan.error(CliCause::NotAPort { port })));
+        match id {
+            Id::Help => return Ok(Command::Help),
+            Id::Version => return Ok(Command::Version),
+            Id::Debug => options.debug = Some(number()?),
+            Id::InteractivePort => options.interactive_port = Some(port()?),
+            Id::XmlPort => options.xml_port = Some(port()?),
+            Id::Conf => options.conf = Some(value.into()),
+            Id::PidFile => options.pid_file = Some(value.into()),
+            Id::Logfile => options.logfile = Some(value.into()),
+            Id::Foreground => options.foreground = true,
+            Id::Check => check = true,
+            Id::Demo => demo = true,
+        }
+    }
+    match (check, demo) {
+        (true, true) => Err(scan.error(CliCause::Exclusive("check", "demo"))),
+        (true, false) => Ok(Command::Check(options)),
+        (false, true) => Ok(Command::Demo(options)),
+        (false, false) => Ok(Command::Run(options)),
+    }
+}
+
+/// The text of `--help`: `version` is the program's first line, `directives` the list of configuration directives, one a
+/// line.
+pub fn help(version: &str, directives: &str) -> String {
+    format!(
+        "{version}\n\nUsage: {PROGRAM} [OPTION]...\n\n{}\nLong options may be abbreviated.\n\n\
+         Directives of the configuration file:\n{directives}\n",
+        help_lines(OPTIONS)
+    )
+}
