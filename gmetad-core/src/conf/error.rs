@@ -152,7 +152,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// All errors found in a configuration, in the order of the file; prints one a line.
+/// All errors found in a configuration, by file, line and column; prints one a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfError {
     /// The errors; never empty, at most 100.

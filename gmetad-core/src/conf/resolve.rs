@@ -14,9 +14,7 @@ use super::value::{self, RrdcachedAddress};
 pub(crate) fn resolve(raw: RawConfig, loader: &dyn Loader) -> Result<Config, ConfError> {
     let RawConfig { directives, sections, mut notes, file } = raw;
     let mut config = Config::with_hostname(&loader.hostname());
-    let mut sources = false;
     for line in &directives {
-        sources |= line.directive.name == "data_source";
         let mut args = Args { directive: line.directive, words: &line.words, place: &line.place, notes: &mut notes };
         if let Err(fault) = line.directive.apply(&mut config, &mut args) {
             notes.faults.push(fault);
@@ -24,9 +22,12 @@ pub(crate) fn resolve(raw: RawConfig, loader: &dyn Loader) -> Result<Config, Con
     }
     let start = Place { file: file.as_str().into(), line: 1, column: 1 };
     finish(&mut config, loader, &start, &mut notes);
-    if !sources && !notes.faults.iter().any(|fault| fault.place.is_none()) {
+    // With other errors the sources may be what is missing because of them.
+    if config.sources.is_empty() && notes.faults.is_empty() {
         notes.faults.push(Fault { place: None, cause: Cause::NoSources { file } });
     }
+    notes.faults.sort_by(|a, b| a.place.cmp(&b.place));
+    notes.warnings.sort_by(|a, b| a.place.cmp(&b.place));
     if !notes.faults.is_empty() {
         return Err(ConfError::new(notes.faults));
     }

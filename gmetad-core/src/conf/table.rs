@@ -220,7 +220,7 @@ const TABLE: &[Directive] = &[
         name: "all_trusted",
         origin: Origin::C,
         group: Group::Access,
-        kind: Kind::Custom { syntax: "on|off", set: set_all_trusted, show: |c| vec![on_off(c.all_trusted).to_owned()] },
+        kind: Kind::Custom { syntax: "on|off", set: set_all_trusted, show: show_all_trusted },
         default: "off",
         example: "",
         help: "Let everybody read the XML ports.",
@@ -725,6 +725,11 @@ fn set_all_trusted(config: &mut Config, args: &mut Args<'_>) -> Result<(), Fault
         args.warn(word, text);
     }
     Ok(())
+}
+
+/// Nothing for off: C gmetad would take the line as on.
+fn show_all_trusted(config: &Config) -> Vec<String> {
+    if config.all_trusted { vec!["on".to_owned()] } else { Vec::new() }
 }
 
 fn set_daemonize(config: &mut Config, args: &mut Args<'_>) -> Result<(), Fault> {
