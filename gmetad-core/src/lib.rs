@@ -1,8 +1,12 @@
 //! The Ganglia grid daemon as a library: poll gmond, keep the grid tree, summarise it, serve it as XML.
 
+pub mod conf;
+pub mod daemon;
 pub mod limits;
 pub mod model;
+pub mod plugin;
 pub mod query;
+mod queue;
 pub mod serve;
 pub mod source;
 pub mod stats;
@@ -10,6 +14,8 @@ pub mod store;
 pub mod summary;
 pub mod xml;
 
+pub use daemon::Gmetad;
+pub use plugin::{Plugin, Transaction};
 pub use query::Query;
 pub use source::{Address, GmondReader, PollError, ReaderOptions, SourceSnapshot};
 pub use store::{GridStore, GridView};

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-pub use access::{AccessList, Trusted};
+pub use access::AccessList;
 use event_loop::{EventLoop, Inbox};
 pub use xml_ports::{InteractivePort, StatusPage, XmlPort};
 
@@ -106,6 +106,15 @@ impl Listener {
             Ok(socket) => Ok(Self { socket, service }),
             Err(error) => Err(ListenError { port: port.to_owned(), address, error }),
         }
+    }
+
+    pub(crate) fn service(&self) -> Arc<dyn Service> {
+        Arc::clone(&self.service)
+    }
+
+    /// The same socket once more.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.try_clone()?, service: Arc::clone(&self.service) })
     }
 
     /// Where it listens.

@@ -6,8 +6,10 @@ mod resolve;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use reader::{Address, GmondReader, PollError, ReaderOptions};
+pub use reader::{GmondReader, PollError, ReaderOptions};
 pub use resolve::Resolver;
+
+pub use crate::conf::Address;
 
 use crate::model::{Cluster, Grid, UnixTime};
 use crate::xml::Skipped;
@@ -113,5 +115,18 @@ impl SourceSnapshot {
             })
             .collect();
         changed.then(|| Self { clusters, ..self.clone() })
+    }
+}
+
+impl Address {
+    /// A host (name, IPv4, or IPv6 without brackets) and a port.
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self { host: host.into(), port }
+    }
+}
+
+impl From<std::net::SocketAddr> for Address {
+    fn from(address: std::net::SocketAddr) -> Self {
+        Self::new(address.ip().to_string(), address.port())
     }
 }

@@ -1,48 +1,17 @@
 //! Polls one data source: failover, deadlines, gzip; bytes go into the parser as they arrive.
 
-use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use flate2::write::GzDecoder;
 
+use crate::conf::Address;
+
 use super::{Resolver, Source, SourceSnapshot, Stop};
 use crate::limits;
 use crate::model::{Interner, PollContext, UnixTime};
 use crate::xml::{DocumentError, DocumentParser, ParseOptions, Scratch};
-
-/// Where a gmond or gmetad listens: a name or an IP address, and a port.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Address {
-    /// Host name, IPv4 or IPv6 address (without brackets).
-    pub host: String,
-    /// TCP port; gmond's is 8649.
-    pub port: u16,
-}
-
-impl Address {
-    /// An address.
-    pub fn new(host: impl Into<String>, port: u16) -> Self {
-        Self { host: host.into(), port }
-    }
-}
-
-impl From<SocketAddr> for Address {
-    fn from(address: SocketAddr) -> Self {
-        Self::new(address.ip().to_string(), address.port())
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
-}
 
 /// Deadlines and rules of a [`GmondReader`]; the defaults are those of the daemon.
 #[derive(Clone, Debug)]

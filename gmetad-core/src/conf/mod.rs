@@ -1,0 +1,54 @@
+//! gmetad.conf: from text to a [`Config`], in two stages.
+//!
+//! 1. *As written*: [`RawConfig`] is the file, includes followed, as an ordered list of directives with their
+//!    words and sections with their lines; every word knows its [`Place`].
+//! 2. *As meant*: [`RawConfig::resolve`] turns that into a [`Config`] of plain, checked, typed fields.
+//!
+//! The table behind [`directives`] is the only place a directive exists: the parser, [`help_list`],
+//! [`sample_conf`], [`man_page`] and [`Config::describe`] all read it.
+//!
+//! Everything outside the text (files, environment, host name) comes through a [`Loader`], so this module does no
+//! I/O of its own. All errors of a file are reported together, each with file, line, column and a remedy; what C
+//! gmetad would have understood differently from what was probably meant is a [`Warning`].
+//!
+//! ```
+//! use gmetad_core::conf::{Config, MemoryLoader};
+//!
+//! let text = r#"
+//!     gridname "My Grid"
+//!     data_source "web" 30 web1.example.com [2001:db8::7]:8650
+//! "#;
+//! let config = Config::parse_str(text, "gmetad.conf", &MemoryLoader::default())?;
+//! assert_eq!(config.sources[0].interval.as_secs(), 30);
+//! assert_eq!(config.sources[0].addresses[1].to_string(), "[2001:db8::7]:8650");
+//! # Ok::<(), gmetad_core::conf::ConfError>(())
+//! ```
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))] // the build without tests still checks
+
+mod config;
+mod error;
+mod glob;
+mod lexer;
+mod loader;
+mod manual;
+mod raw;
+mod resolve;
+mod section;
+mod source;
+mod table;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::Config;
+pub use error::{Cause, ConfError, Fault, Place, Warning};
+pub use lexer::{MAX_FILE_BYTES, MAX_LINE_BYTES, Word, quote};
+pub use loader::{Loader, MemoryLoader, SystemLoader};
+pub use manual::{help_list, man_page, sample_conf};
+pub use raw::{MAX_FILES, MAX_INCLUDE_DEPTH, RawConfig, RawDirective};
+pub use section::{Entry, Section};
+pub use source::{Address, DEFAULT_GMOND_PORT, DEFAULT_INTERVAL, SourceConfig};
+pub use table::{Directive, Group, Origin, directives};
+pub use value::{DEFAULT_RRDCACHED_PORT, Jitter, LogLevel, Protocol, RrdBackend, RrdcachedAddress, Trust};

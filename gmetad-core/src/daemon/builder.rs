@@ -1,0 +1,235 @@
+//! Describes a daemon before it starts.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use super::poller::Poller;
+use super::{Gmetad, Port, Ports, Shared, Spec, access, access_list, identity, reader_options, root, rules, serve};
+use crate::conf::{Address, Config, Section, Trust};
+use crate::plugin::{Chain, Plugin, PluginError};
+use crate::serve::{InteractivePort, ListenError, Service, StatusPage, XmlPort};
+use crate::source::{ReaderOptions, Resolver, Source};
+use crate::stats::Stats;
+use crate::store::{GridStore, Identity};
+use crate::summary::RootRules;
+
+/// Ports that a configuration file moves.
+pub(super) const CONFIGURED_PORTS: [&str; 2] = ["xml_port", "interactive_port"];
+
+/// Why a daemon did not start. Nothing runs then.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port could not be bound.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// A plugin refused its configuration or could not start.
+    #[error("plugin {0}: {1}")]
+    Plugin(String, PluginError),
+    /// The system has no threads or descriptors left.
+    #[error("cannot start threads: {0}")]
+    Threads(#[from] io::Error),
+}
+
+type MakeService = Box<dyn FnOnce(&Gmetad) -> Arc<dyn Service>>;
+
+/// Describes a daemon; [`Builder::start`] starts it.
+#[derive(Default)]
+pub struct Builder {
+    identity: Identity,
+    rules: RootRules,
+    sources: Vec<Spec>,
+    from_config: Option<Config>,
+    xml: Vec<SocketAddr>,
+    interactive: Vec<SocketAddr>,
+    trusted: Vec<Trust>,
+    plugins: Vec<Box<dyn Plugin>>,
+    sections: Vec<Section>,
+    status: Option<Box<dyn FnOnce(Arc<GridStore>, Arc<Stats>) -> StatusPage>>,
+    services: Vec<(String, SocketAddr, MakeService)>,
+}
+
+impl Builder {
+    /// Everything a configuration file says that concerns the library: grid, sources, ports, trusted hosts, rules,
+    /// sections of plugins. RRDs, exporters and the process are the program's.
+    pub fn config(mut self, config: &Config) -> Self {
+        self.identity = identity(config);
+        self.rules = rules(config);
+        self.sections.clone_from(&config.sections);
+        for (directive, address) in port_addresses(config) {
+            if directive == "xml_port" { self.xml.push(address) } else { self.interactive.push(address) }
+        }
+        self.from_config = Some(config.clone());
+        self
+    }
+
+    /// Name and URL of the own grid.
+    pub fn grid(mut self, name: impl Into<String>, authority: impl Into<String>) -> Self {
+        self.identity = Identity { name: name.into(), authority: authority.into() };
+        self
+    }
+
+    /// A gmond or gmetad to poll; the first address that answers is used.
+    pub fn source(self, name: impl Into<String>, interval: Duration, addresses: Vec<Address>) -> Self {
+        self.source_with(name, interval, addresses, ReaderOptions::default())
+    }
+
+    /// The same with deadlines and rules of one's own.
+    pub fn source_with(
+        mut self,
+        name: impl Into<String>,
+        interval: Duration,
+        addresses: Vec<Address>,
+        options: ReaderOptions,
+    ) -> Self {
+        self.sources.push(Spec::gmond(name.into(), interval, addresses, options));
+        self
+    }
+
+    /// Another kind of source. `make` is called on the source's thread, and again should the source panic.
+    pub fn custom_source<S: Source + 'static>(
+        mut self,
+        name: impl Into<String>,
+        interval: Duration,
+        mut make: impl FnMut() -> S + Send + 'static,
+    ) -> Self {
+        let spec = Spec::gmond(name.into(), interval, Vec::new(), ReaderOptions::default());
+        self.sources.push(Spec { make: Box::new(move || Box::new(make())), ..spec });
+        self
+    }
+
+    /// Sends the whole tree to whoever connects here. Port 0 takes a free one, see [`Gmetad::port`].
+    pub fn xml(mut self, address: SocketAddr) -> Self {
+        self.xml.push(address);
+        self
+    }
+
+    /// Answers path queries here. Port 0 takes a free one, see [`Gmetad::port`].
+    pub fn interactive(mut self, address: SocketAddr) -> Self {
+        self.interactive.push(address);
+        self
+    }
+
+    /// Who may connect, besides loopback.
+    pub fn trust(mut self, trusted: impl IntoIterator<Item = Trust>) -> Self {
+        self.trusted.extend(trusted);
+        self
+    }
+
+    /// Adds a plugin. Changers run in the order they are added.
+    pub fn plugin(mut self, plugin: impl Plugin + 'static) -> Self {
+        self.plugins.push(Box::new(plugin));
+        self
+    }
+
+    /// Makes the answer to `/status` on the interactive port.
+    pub fn status(mut self, make: impl FnOnce(Arc<GridStore>, Arc<Stats>) -> StatusPage + 'static) -> Self {
+        self.status = Some(Box::new(make));
+        self
+    }
+
+    /// Opens a port of the program's own; `name` is what [`Gmetad::port`] knows it by.
+    pub fn service(
+        mut self,
+        name: impl Into<String>,
+        address: SocketAddr,
+        make: impl FnOnce(&Gmetad) -> Arc<dyn Service> + 'static,
+    ) -> Self {
+        self.services.push((name.into(), address, Box::new(make)));
+        self
+    }
+
+    /// Configures and starts the plugins, binds the ports, starts the threads.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    pub fn start(mut self) -> Result<Gmetad, StartError> {
+        let stats = Arc::new(Stats::default());
+        let store = Arc::new(GridStore::new(self.identity, self.rules));
+        let resolver = Resolver::default();
+        let allowed = match &self.from_config {
+            Some(config) if self.trusted.is_empty() => access(config, &resolver),
+            _ => access_list(&self.trusted, &resolver),
+        };
+        let access = Arc::new(ArcSwap::from_pointee(allowed));
+
+        for plugin in &mut self.plugins {
+            let section = self.sections.iter().find(|s| s.id.eq_ignore_ascii_case(plugin.name()));
+            let ready = plugin.configure(section).and_then(|()| plugin.start());
+            ready.map_err(|error| StartError::Plugin(plugin.name().to_owned(), error))?;
+        }
+        let status = self.status.map(|make| make(Arc::clone(&store), Arc::clone(&stats)));
+        let xml: Arc<dyn Service> =
+            Arc::new(XmlPort { store: Arc::clone(&store), access: Arc::clone(&access), stats: Arc::clone(&stats) });
+        let interactive: Arc<dyn Service> = Arc::new(InteractivePort {
+            store: Arc::clone(&store),
+            access: Arc::clone(&access),
+            stats: Arc::clone(&stats),
+            status,
+        });
+        let mut bound = Vec::new();
+        for (directive, addresses, service) in
+            [("xml_port", self.xml, xml), ("interactive_port", self.interactive, interactive)]
+        {
+            for address in addresses {
+                bound.push(Port::bind(directive, address, Arc::clone(&service))?);
+            }
+        }
+
+        let chain = Chain::start(self.plugins, &stats)?;
+        let shared = Arc::new(Shared {
+            store,
+            stats: Arc::clone(&stats),
+            stop: crate::source::Stop::default(),
+            access,
+            resolver,
+            sources: Mutex::default(),
+            notify: chain.notifier(),
+        });
+        let mut gmetad = Gmetad {
+            shared: Arc::clone(&shared),
+            chain,
+            pollers: Mutex::default(),
+            ports: Mutex::new(Ports { bound, server: None }),
+            root: None,
+        };
+        for (name, address, make) in self.services {
+            let service = make(&gmetad);
+            gmetad.ports.lock().bound.push(Port::bind(&name, address, service)?);
+        }
+        let mut specs = self.sources;
+        if let Some(config) = &self.from_config {
+            let options = reader_options(config, &shared.resolver);
+            specs.extend(config.sources.iter().map(|source| Spec::from_config(source, config, &options)));
+        }
+        for spec in specs {
+            let poller = Poller::start(spec, &shared)?;
+            gmetad.pollers.lock().push(poller);
+        }
+        gmetad.root = Some(root::start(&shared)?);
+        {
+            let mut ports = gmetad.ports.lock();
+            ports.server = Some(serve(&ports.bound, &stats)?);
+        }
+        Ok(gmetad)
+    }
+}
+
+/// Where a configuration wants its ports. Without a bind address that is everywhere.
+pub(super) fn port_addresses(config: &Config) -> Vec<(&'static str, SocketAddr)> {
+    let everywhere = [IpAddr::from([0u16; 8])];
+    [
+        ("xml_port", config.xml_port, &config.xml_bind),
+        ("interactive_port", config.interactive_port, &config.interactive_bind),
+    ]
+    .into_iter()
+    .flat_map(|(directive, port, bind)| {
+        let addresses = if bind.is_empty() { &everywhere[..] } else { bind };
+        addresses.iter().map(move |ip| (directive, SocketAddr::new(*ip, port))).collect::<Vec<_>>()
+    })
+    .collect()
+}

@@ -1,0 +1,298 @@
+//! The whole daemon, wired: sources, store, plugins, ports. No signals, no logger, no files of its own: a program
+//! may have several of these.
+
+mod builder;
+mod poller;
+mod root;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use crossbeam_channel::Receiver;
+use parking_lot::Mutex;
+
+pub use builder::{Builder, StartError};
+use poller::Poller;
+pub use poller::{SourceState, SourceStatus};
+
+use crate::conf::{Address, Config, Jitter, SourceConfig, Trust};
+use crate::limits;
+use crate::plugin::{Chain, Transaction};
+use crate::serve::{AccessList, ListenError, Listener, Server, Service};
+use crate::source::{GmondReader, ReaderOptions, Resolver, Source, Stop};
+use crate::stats::Stats;
+use crate::store::{GridStore, Identity};
+use crate::summary::RootRules;
+
+/// A running grid daemon. Made by [`Gmetad::builder`].
+///
+/// ```
+/// use std::time::Duration;
+/// use gmetad_core::Gmetad;
+///
+/// let gmetad = Gmetad::builder()
+///     .grid("My Grid", "http://ganglia.example.org/")
+///     .interactive("127.0.0.1:0".parse()?)
+///     .start()?;
+/// println!("ask {} for /?filter=summary", gmetad.port("interactive_port").expect("bound"));
+/// gmetad.stop(Duration::from_secs(5)).expect("every thread ended");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Gmetad {
+    shared: Arc<Shared>,
+    chain: Chain,
+    pollers: Mutex<Vec<Poller>>,
+    ports: Mutex<Ports>,
+    root: Option<JoinHandle<()>>,
+}
+
+/// What the threads of a daemon share.
+pub(crate) struct Shared {
+    pub(crate) store: Arc<GridStore>,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) stop: Stop,
+    pub(crate) access: Arc<ArcSwap<AccessList>>,
+    pub(crate) resolver: Resolver,
+    pub(crate) sources: Mutex<Vec<Arc<SourceStatus>>>,
+    pub(crate) notify: Box<dyn Fn(Transaction) + Send + Sync>,
+}
+
+/// The bound ports and the threads that serve them.
+struct Ports {
+    bound: Vec<Port>,
+    server: Option<Server>,
+}
+
+/// One bound address of a port.
+pub(crate) struct Port {
+    directive: String,
+    wanted: SocketAddr,
+    listener: Listener,
+}
+
+/// What a reload did; texts for the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReloadReport {
+    /// Sources that are new or different now.
+    pub started: Vec<String>,
+    /// Sources that are gone or different now.
+    pub stopped: Vec<String>,
+    /// Sources that went on as they were.
+    pub kept: usize,
+    /// What could not be changed while running, and why.
+    pub refused: Vec<String>,
+}
+
+impl Gmetad {
+    /// Starts to describe a daemon.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The tree.
+    pub fn store(&self) -> &Arc<GridStore> {
+        &self.shared.store
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.shared.stats
+    }
+
+    /// How each source does, in the order of the configuration.
+    pub fn sources(&self) -> Vec<SourceState> {
+        self.shared.sources.lock().iter().map(|source| source.state()).collect()
+    }
+
+    /// Where a port listens: `xml_port`, `interactive_port`, or one of the embedder's own. The first of several.
+    pub fn port(&self, directive: &str) -> Option<SocketAddr> {
+        let ports = self.ports.lock();
+        ports.bound.iter().find(|port| port.directive == directive).and_then(|port| port.listener.local_addr().ok())
+    }
+
+    /// Gets every transaction from now on, as plugins do. A receiver that is `capacity` behind misses some.
+    pub fn subscribe(&self, capacity: usize) -> Receiver<Arc<Transaction>> {
+        let (sender, receiver) = crossbeam_channel::bounded(capacity);
+        self.chain.subscribe(sender);
+        receiver
+    }
+
+    /// Takes over a changed configuration: sources, trusted hosts, names and ports. Unchanged sources go on as if
+    /// nothing had happened; the data of removed ones leave the tree.
+    pub fn reload(&self, config: &Config) -> ReloadReport {
+        let mut report = ReloadReport::default();
+        self.shared.store.set_identity(identity(config), rules(config));
+        self.shared.access.store(Arc::new(access(config, &self.shared.resolver)));
+        let reader = reader_options(config, &self.shared.resolver);
+
+        let mut pollers = self.pollers.lock();
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            pollers.drain(..).partition(|poller| poller.keeps(&config.sources, config.poll_jitter, config.scalable));
+        *pollers = kept;
+        report.kept = pollers.len();
+        for poller in gone {
+            report.stopped.push(poller.name().to_owned());
+            poller.remove(&self.shared);
+        }
+        for source in &config.sources {
+            if pollers.iter().any(|poller| poller.config() == Some(source)) {
+                continue;
+            }
+            match Poller::start(Spec::from_config(source, config, &reader), &self.shared) {
+                Ok(poller) => {
+                    report.started.push(source.name.clone());
+                    pollers.push(poller);
+                }
+                Err(error) => report.refused.push(format!("data_source [{}]: {error}", source.name)),
+            }
+        }
+        drop(pollers);
+        self.move_ports(config, &mut report);
+        report
+    }
+
+    /// Binds ports that are new, lets go of those that are gone.
+    fn move_ports(&self, config: &Config, report: &mut ReloadReport) {
+        let mut ports = self.ports.lock();
+        let wanted = builder::port_addresses(config);
+        let is_ours = |port: &Port| builder::CONFIGURED_PORTS.contains(&port.directive.as_str());
+        let same = |port: &Port, (directive, address): &(&str, SocketAddr)| {
+            port.directive == *directive && port.wanted == *address
+        };
+        let new: Vec<_> = wanted.iter().filter(|w| !ports.bound.iter().any(|port| same(port, w))).collect();
+        let gone = |port: &Port| is_ours(port) && !wanted.iter().any(|w| same(port, w));
+        if new.is_empty() && !ports.bound.iter().any(gone) {
+            return;
+        }
+        let mut bound = Vec::new();
+        for (directive, address) in new {
+            let Some(service) = ports.bound.iter().find(|p| p.directive == *directive).map(|p| p.listener.service())
+            else {
+                report.refused.push(format!("{directive}: was off at start; restart to switch it on"));
+                continue;
+            };
+            match Port::bind(directive, *address, service) {
+                Ok(port) => bound.push(port),
+                Err(error) => report.refused.push(format!("{error}; the old port stays")),
+            }
+        }
+        let refused: Vec<String> = report.refused.clone();
+        ports.bound.retain(|port| !gone(port) || refused.iter().any(|text| text.contains(port.directive.as_str())));
+        ports.bound.extend(bound);
+        let old = ports.server.take();
+        if let Some(old) = old {
+            old.stop();
+        }
+        match serve(&ports.bound, &self.shared.stats) {
+            Ok(server) => ports.server = Some(server),
+            Err(error) => report.refused.push(format!("the ports cannot be served: {error}")),
+        }
+    }
+
+    /// Stops in order: ports, sources, root summary, plugins (which finish what they have).
+    ///
+    /// # Errors
+    /// The names of threads that had not ended after `timeout`; they are left behind.
+    pub fn stop(mut self, timeout: Duration) -> Result<(), Vec<String>> {
+        let deadline = Instant::now() + timeout;
+        self.shared.stop.stop();
+        if let Some(server) = self.ports.lock().server.take() {
+            server.stop();
+        }
+        let mut threads: Vec<_> = self.pollers.lock().drain(..).filter_map(Poller::stop).collect();
+        threads.extend(self.root.take());
+        let mut left = join(threads, deadline);
+        left.extend(join(self.chain.close(), deadline));
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    }
+}
+
+/// Waits for threads; the names of those that did not end.
+fn join(threads: Vec<JoinHandle<()>>, deadline: Instant) -> Vec<String> {
+    let mut waiting = threads;
+    loop {
+        let (done, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(JoinHandle::is_finished);
+        for thread in done {
+            let _ = thread.join();
+        }
+        if rest.is_empty() || Instant::now() >= deadline {
+            return rest.iter().map(|t| t.thread().name().unwrap_or("?").to_owned()).collect();
+        }
+        waiting = rest;
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+impl Port {
+    fn bind(directive: &str, wanted: SocketAddr, service: Arc<dyn Service>) -> Result<Self, ListenError> {
+        let listener = Listener::bind(directive, wanted, service)?;
+        Ok(Self { directive: directive.to_owned(), wanted, listener })
+    }
+}
+
+fn serve(ports: &[Port], stats: &Arc<Stats>) -> std::io::Result<Server> {
+    let listeners = ports.iter().map(|port| port.listener.try_clone()).collect::<Result<_, _>>()?;
+    Server::start(listeners, stats)
+}
+
+fn identity(config: &Config) -> Identity {
+    Identity { name: config.gridname.clone(), authority: config.authority.clone() }
+}
+
+fn rules(config: &Config) -> RootRules {
+    RootRules { only: config.summarized_metrics.clone() }
+}
+
+fn access(config: &Config, resolver: &Resolver) -> AccessList {
+    if config.all_trusted { AccessList::everybody() } else { access_list(&config.trusted_hosts, resolver) }
+}
+
+fn access_list(trusted: &[Trust], resolver: &Resolver) -> AccessList {
+    let (list, unresolved) = AccessList::new(trusted, resolver, limits::RESOLVE_TIMEOUT);
+    for name in unresolved {
+        log::warn!("Warning: we failed to resolve trusted host name {name}");
+    }
+    list
+}
+
+fn reader_options(config: &Config, resolver: &Resolver) -> ReaderOptions {
+    let mut options = ReaderOptions { resolver: resolver.clone(), ..ReaderOptions::default() };
+    options.parse.scalable = config.scalable;
+    options
+}
+
+/// A source to be polled.
+pub(crate) struct Spec {
+    pub(crate) name: String,
+    pub(crate) interval: Duration,
+    pub(crate) jitter: Jitter,
+    pub(crate) scalable: bool,
+    /// The line it comes from, to compare with at a reload.
+    pub(crate) config: Option<SourceConfig>,
+    /// Makes the source; again after a panic.
+    pub(crate) make: Box<dyn FnMut() -> Box<dyn Source> + Send>,
+}
+
+impl Spec {
+    pub(crate) fn gmond(name: String, interval: Duration, addresses: Vec<Address>, options: ReaderOptions) -> Self {
+        Self {
+            name,
+            interval,
+            jitter: Jitter::Percent(5),
+            scalable: options.parse.scalable,
+            config: None,
+            make: Box::new(move || Box::new(GmondReader::new(addresses.clone(), options.clone()))),
+        }
+    }
+
+    pub(crate) fn from_config(source: &SourceConfig, config: &Config, options: &ReaderOptions) -> Self {
+        Self {
+            jitter: config.poll_jitter,
+            config: Some(source.clone()),
+            ..Self::gmond(source.name.clone(), source.interval, source.addresses.clone(), options.clone())
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! One thread a source: polls it on time, publishes, tells the plugins.
+
+use std::hash::BuildHasher;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::{Shared, Spec};
+use crate::conf::{Jitter, SourceConfig};
+use crate::model::UnixTime;
+use crate::plugin::{Subject, Transaction, panic_text};
+use crate::source::{PollError, PollReport, Source, SourceSnapshot, Stop};
+use crate::store::SourceId;
+
+/// How a source does.
+#[derive(Clone, Debug, Default)]
+pub struct SourceState {
+    /// Name in the configuration.
+    pub name: String,
+    /// Seconds between polls.
+    pub interval: Duration,
+    /// Whether the last poll reached it; `None` before the first one ended.
+    pub alive: Option<bool>,
+    /// Good polls.
+    pub polls: u64,
+    /// Polls that brought nothing.
+    pub failures: u64,
+    /// When the last good poll began: seconds since the epoch; 0 is never.
+    pub polled: UnixTime,
+    /// How long the last poll took, publishing included.
+    pub took: Duration,
+    /// Why the last poll brought nothing; empty if it did bring something.
+    pub error: String,
+    /// What the last good poll brought.
+    pub report: PollReport,
+    /// When the poll that is under way began.
+    pub running_since: Option<Instant>,
+}
+
+/// The state of a source, shared with those who want to see it.
+#[derive(Debug, Default)]
+pub struct SourceStatus(Mutex<SourceState>);
+
+impl SourceStatus {
+    /// As it is now.
+    pub fn state(&self) -> SourceState {
+        self.0.lock().clone()
+    }
+
+    pub(super) fn running_since(&self) -> Option<Instant> {
+        self.0.lock().running_since
+    }
+}
+
+/// The thread of one source.
+pub(super) struct Poller {
+    config: Option<SourceConfig>,
+    jitter: Jitter,
+    scalable: bool,
+    id: SourceId,
+    stop: Stop,
+    status: Arc<SourceStatus>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Poller {
+    pub(super) fn start(spec: Spec, shared: &Arc<Shared>) -> io::Result<Self> {
+        let id = shared.store.add_source(&spec.name);
+        let state = SourceState { name: spec.name.clone(), interval: spec.interval, ..SourceState::default() };
+        let status = Arc::new(SourceStatus(Mutex::new(state)));
+        shared.sources.lock().push(Arc::clone(&status));
+        let stop = Stop::default();
+        let mut poller = Self {
+            config: spec.config.clone(),
+            jitter: spec.jitter,
+            scalable: spec.scalable,
+            id,
+            stop,
+            status,
+            thread: None,
+        };
+        let run = Run {
+            name: spec.name.as_str().into(),
+            spec,
+            id,
+            stop: poller.stop.clone(),
+            status: Arc::clone(&poller.status),
+            shared: Arc::clone(shared),
+            failure: None,
+            down_since: None,
+            damage: (0, 0),
+        };
+        poller.thread = Some(thread::Builder::new().name(format!("poll {}", run.name)).spawn(move || run.run())?);
+        Ok(poller)
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.config.as_ref().map_or("", |config| &config.name)
+    }
+
+    pub(super) fn config(&self) -> Option<&SourceConfig> {
+        self.config.as_ref()
+    }
+
+    /// Whether a new configuration leaves this source as it is.
+    pub(super) fn keeps(&self, sources: &[SourceConfig], jitter: Jitter, scalable: bool) -> bool {
+        self.config
+            .as_ref()
+            .is_none_or(|own| sources.contains(own) && self.jitter == jitter && self.scalable == scalable)
+    }
+
+    /// Ends the thread; it may take a moment to notice.
+    pub(super) fn stop(mut self) -> Option<JoinHandle<()>> {
+        self.stop.stop();
+        self.thread.take()
+    }
+
+    /// Ends the thread and takes the source out of the grid.
+    pub(super) fn remove(self, shared: &Shared) {
+        // From here on the thread publishes into nothing.
+        shared.store.remove_source(self.id);
+        shared.sources.lock().retain(|status| !Arc::ptr_eq(status, &self.status));
+        self.stop();
+    }
+}
+
+/// What the thread of a source has.
+struct Run {
+    name: Arc<str>,
+    spec: Spec,
+    id: SourceId,
+    stop: Stop,
+    status: Arc<SourceStatus>,
+    shared: Arc<Shared>,
+    /// The kind of failure that was logged last, while it lasts.
+    failure: Option<&'static str>,
+    down_since: Option<Instant>,
+    /// Skipped and mended elements that were logged last.
+    damage: (u64, u64),
+}
+
+impl Run {
+    fn run(mut self) {
+        let mut source = (self.spec.make)();
+        let random = foldhash::fast::RandomState::default();
+        for turn in 0u64.. {
+            let began = Instant::now();
+            if catch_unwind(AssertUnwindSafe(|| self.poll(&mut *source, began)))
+                .map_err(|panic| self.panicked(&*panic))
+                .is_err()
+            {
+                source = (self.spec.make)();
+            }
+            self.status.0.lock().running_since = None;
+            let pause = pause(self.spec.interval, self.spec.jitter, random.hash_one(turn));
+            let left = pause.saturating_sub(began.elapsed());
+            if left.is_zero() && began.elapsed() > self.spec.interval {
+                self.shared.stats.polls_late.add(1);
+            }
+            if self.stop.wait(left) {
+                return;
+            }
+        }
+    }
+
+    fn poll(&mut self, source: &mut dyn Source, began: Instant) {
+        self.status.0.lock().running_since = Some(began);
+        let now = crate::now();
+        match source.poll(now, &self.stop) {
+            Ok(snapshot) => self.publish(snapshot, began),
+            Err(PollError::Stopped) => {}
+            Err(error) => self.failed(&error, now, began),
+        }
+    }
+
+    fn publish(&mut self, snapshot: SourceSnapshot, began: Instant) {
+        let (round, time, report) = (snapshot.round(), snapshot.polled(), snapshot.report().clone());
+        let grids: Vec<_> = snapshot.grids().filter(|grid| grid.polled() == time).cloned().collect();
+        let clusters = self.shared.store.publish(self.id, snapshot);
+        for cluster in clusters.into_iter().filter(|cluster| cluster.round == round) {
+            self.notify(Subject::Cluster(cluster), time, true);
+        }
+        for grid in grids {
+            self.notify(Subject::Grid(grid), time, true);
+        }
+        let stats = &self.shared.stats;
+        stats.polls_ok.done(began.elapsed());
+        stats.metrics.add(report.metrics);
+        stats.bytes.add(report.bytes);
+        stats.skipped.add(report.skipped);
+        stats.mended.add(report.mended);
+        self.failure = None;
+        if let Some(since) = self.down_since.take() {
+            log::info!("data_thread() for [{}] answers again after {} s", self.name, since.elapsed().as_secs());
+        }
+        self.log_damage(&report);
+        let mut state = self.status.0.lock();
+        state.alive = Some(true);
+        state.polls += 1;
+        state.polled = time;
+        state.took = began.elapsed();
+        state.error.clear();
+        state.report = report;
+    }
+
+    /// Says once which elements were left out or mended, and again when their number changes.
+    fn log_damage(&mut self, report: &PollReport) {
+        let damage = (report.skipped, report.mended);
+        if std::mem::replace(&mut self.damage, damage) == damage || damage == (0, 0) {
+            return;
+        }
+        let examples: Vec<_> = report
+            .described
+            .iter()
+            .map(|s| match s.host.as_str() {
+                "" => format!("{} (byte {})", s.what, s.offset),
+                host => format!("{} (host {host}, byte {})", s.what, s.offset),
+            })
+            .collect();
+        log::warn!(
+            "Process XML ({}): {} elements skipped, {} mended: {}",
+            self.name,
+            report.skipped,
+            report.mended,
+            examples.join("; ")
+        );
+    }
+
+    fn failed(&mut self, error: &PollError, now: UnixTime, began: Instant) {
+        let dead = error.is_dead();
+        self.log_failure(error);
+        if dead {
+            self.shared.store.mark_dead(self.id, now);
+            self.down_since.get_or_insert(began);
+        }
+        self.shared.stats.polls_failed.done(began.elapsed());
+        let mut state = self.status.0.lock();
+        if dead {
+            state.alive = Some(false);
+        }
+        state.failures += 1;
+        state.took = began.elapsed();
+        state.error = error.to_string();
+    }
+
+    /// One line when a source begins to fail and one when it fails in another way; the words are those of the C
+    /// daemon (reference 2.6), with the reason behind them.
+    fn log_failure(&mut self, error: &PollError) {
+        let ds = &self.name;
+        if let PollError::Connect(tried) = error {
+            for (address, reason) in tried {
+                log::debug!("data_thread() for [{ds}] failed to contact node {address}: {reason}");
+            }
+        }
+        let (kind, text) = match error {
+            PollError::Connect(tried) => {
+                let reasons: Vec<_> = tried.iter().map(|(address, reason)| format!("{address}: {reason}")).collect();
+                ("connect", format!("data_thread() got no answer from any [{ds}] datasource ({})", reasons.join("; ")))
+            }
+            PollError::Idle { bytes, .. } | PollError::Deadline { bytes, .. } => (
+                "timeout",
+                format!("poll() timeout from source 0 for [{ds}] data source after {bytes} bytes read ({error})"),
+            ),
+            PollError::Read { .. } => {
+                ("read", format!("data_thread() unable to read() socket for [{ds}] data source ({error})"))
+            }
+            PollError::Gzip { error, .. } => {
+                ("gzip", format!("InflateError! for [{ds}] data source, failed to call inflate ({error})"))
+            }
+            PollError::Document { .. } => ("document", format!("Process XML ({ds}): XML_ParseBuffer() error: {error}")),
+            PollError::Stopped => return,
+            PollError::Other(text) => ("other", format!("data_thread() for [{ds}] failed: {text}")),
+        };
+        if self.failure.replace(kind) != Some(kind) {
+            log::error!("{text}");
+        }
+    }
+
+    fn panicked(&mut self, panic: &(dyn std::any::Any + Send)) {
+        log::error!("data_thread() for [{}] panicked and starts anew: {}", self.name, panic_text(panic));
+        self.shared.stats.polls_failed.done(Duration::ZERO);
+    }
+
+    fn notify(&self, subject: Subject, time: UnixTime, alive: bool) {
+        let source = Arc::clone(&self.name);
+        (self.shared.notify)(Transaction { subject, source, interval: self.spec.interval, time, alive });
+    }
+}
+
+/// Time from the start of a poll to the start of the next; `random` is uniform over all its values.
+fn pause(interval: Duration, jitter: Jitter, random: u64) -> Duration {
+    let spread = match jitter {
+        Jitter::Percent(percent) => interval.as_secs_f64() * f64::from(percent) / 100.0,
+        Jitter::Seconds(seconds) => f64::from(seconds),
+    };
+    let uniform = random as f64 / u64::MAX as f64 * 2.0 - 1.0;
+    Duration::from_secs_f64((interval.as_secs_f64() + spread * uniform).max(0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_stays_within_its_jitter() {
+        let fifteen = Duration::from_secs(15);
+        assert_eq!(pause(fifteen, Jitter::Percent(5), 0), Duration::from_secs_f64(14.25));
+        assert_eq!(pause(fifteen, Jitter::Percent(5), u64::MAX), Duration::from_secs_f64(15.75));
+        assert_eq!(pause(fifteen, Jitter::Seconds(20), 0), Duration::ZERO);
+        assert_eq!(pause(fifteen, Jitter::Percent(0), 1234), fifteen);
+    }
+}

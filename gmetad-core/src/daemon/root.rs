@@ -1,0 +1,52 @@
+//! The thread that makes the root summary for the plugins and watches the sources.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::Shared;
+use crate::plugin::{Subject, Transaction};
+
+/// Most time between two root summaries: root RRDs have a step of 15 s.
+const LONGEST: Duration = Duration::from_secs(15);
+/// Intervals after which a poll that has not ended is logged.
+const OVERDUE: u32 = 4;
+
+pub(super) fn start(shared: &Arc<Shared>) -> io::Result<JoinHandle<()>> {
+    let shared = Arc::clone(shared);
+    thread::Builder::new().name("root".to_owned()).spawn(move || run(&shared))
+}
+
+fn run(shared: &Shared) {
+    let mut overdue: Vec<String> = Vec::new();
+    loop {
+        // Half the shortest interval, as the C daemon means to have it.
+        let states: Vec<_> = shared.sources.lock().iter().map(|s| (s.state(), s.running_since())).collect();
+        let shortest = states.iter().map(|(state, _)| state.interval).min().unwrap_or(LONGEST);
+        if shared.stop.wait((shortest / 2).clamp(Duration::from_secs(1), LONGEST)) {
+            return;
+        }
+        let view = shared.store.view();
+        if view.items().len() > 0 {
+            let began = Instant::now();
+            let summary = Arc::clone(view.summary());
+            shared.stats.root_summaries.done(began.elapsed());
+            (shared.notify)(Transaction {
+                subject: Subject::Root(summary),
+                source: "".into(),
+                interval: LONGEST,
+                time: crate::now(),
+                alive: true,
+            });
+        }
+        let late = |(state, since): &&(super::SourceState, Option<Instant>)| {
+            since.is_some_and(|since| since.elapsed() > state.interval * OVERDUE)
+        };
+        let now_overdue: Vec<String> = states.iter().filter(late).map(|(state, _)| state.name.clone()).collect();
+        for name in now_overdue.iter().filter(|name| !overdue.contains(name)) {
+            log::warn!("data_thread() for [{name}] has not finished its poll for {OVERDUE} intervals");
+        }
+        overdue = now_overdue;
+    }
+}

@@ -1,0 +1,157 @@
+//! Plugins: they get each cluster after each poll.
+//!
+//! Changers run first, in order, each seeing what the one before made of the transaction; the store never does. Then
+//! every sink gets the result through a queue of its own, on a thread of its own: a slow one delays nobody.
+
+mod chain;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) use chain::{Chain, panic_text};
+
+use crate::conf::Section;
+use crate::model::{Cluster, Grid, UnixTime};
+use crate::summary::Summary;
+
+/// Why a plugin could not do its work. The text goes to the log behind the plugin's name.
+pub type PluginError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a plugin does with a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Changes what later plugins see.
+    Changer,
+    /// Only reads.
+    Sink,
+}
+
+/// Something that gets each cluster after each poll.
+///
+/// A panic or an error of a method is caught, logged with the plugin's name and counted; the rest goes on.
+pub trait Plugin: Send {
+    /// Its name, and that of its thread and of its section of the configuration (its cfgID).
+    fn name(&self) -> &str;
+
+    /// Whether it changes transactions or only reads them.
+    fn role(&self) -> Role {
+        Role::Sink
+    }
+
+    /// Gets its section `name { … }` of the configuration, if there is one, before `start`.
+    ///
+    /// # Errors
+    /// An error here stops the start of the daemon; its text should name the directive and the remedy.
+    fn configure(&mut self, section: Option<&Section>) -> Result<(), PluginError> {
+        let _ = section;
+        Ok(())
+    }
+
+    /// Gets ready, after the change of user.
+    ///
+    /// # Errors
+    /// An error here stops the start of the daemon.
+    fn start(&mut self) -> Result<(), PluginError> {
+        Ok(())
+    }
+
+    /// Gets a cluster, a grid or the root.
+    ///
+    /// # Errors
+    /// The text is logged and counted.
+    fn notify(&mut self, transaction: &mut Transaction) -> Result<(), PluginError>;
+
+    /// Ends; nothing comes after it.
+    fn stop(&mut self) {}
+}
+
+/// What a transaction is about.
+#[derive(Clone, Debug)]
+pub enum Subject {
+    /// A cluster, polled from a gmond.
+    Cluster(Arc<Cluster>),
+    /// A grid, polled from another gmetad.
+    Grid(Arc<Grid>),
+    /// The sum of everything.
+    Root(Arc<Summary>),
+}
+
+/// One cluster, grid or root after one poll.
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    pub(crate) subject: Subject,
+    pub(crate) source: Arc<str>,
+    pub(crate) interval: Duration,
+    pub(crate) time: UnixTime,
+    pub(crate) alive: bool,
+}
+
+impl Transaction {
+    /// What it is about.
+    pub fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// The cluster, if it is one.
+    pub fn cluster(&self) -> Option<&Cluster> {
+        match &self.subject {
+            Subject::Cluster(cluster) => Some(cluster),
+            _ => None,
+        }
+    }
+
+    /// The summary of what it is about.
+    pub fn summary(&self) -> &Summary {
+        match &self.subject {
+            Subject::Cluster(cluster) => cluster.summary(),
+            Subject::Grid(grid) => grid.summary(),
+            Subject::Root(summary) => summary,
+        }
+    }
+
+    /// Name of the data source; empty for the root.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Interval of the data source; for the root the time between two root summaries.
+    pub fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// When the poll began: seconds since the epoch on our clock.
+    pub fn time(&self) -> UnixTime {
+        self.time
+    }
+
+    /// The time of its values: LOCALTIME of the source where it is known, else our own (reference 7.3).
+    pub fn value_time(&self) -> UnixTime {
+        let localtime = match &self.subject {
+            Subject::Cluster(cluster) => cluster.localtime(),
+            Subject::Grid(grid) => grid.localtime(),
+            Subject::Root(_) => 0,
+        };
+        if localtime == 0 { self.time } else { localtime.into() }
+    }
+
+    /// Whether the poll brought data. False: the source could not be read, and this is what it said last.
+    pub fn is_alive(&self) -> bool {
+        self.alive
+    }
+
+    /// Puts another version of the cluster in place, for the plugins that come later. For changers.
+    pub fn replace_cluster(&mut self, cluster: Arc<Cluster>) {
+        self.subject = Subject::Cluster(cluster);
+    }
+
+    /// Names what it is about, to find the older transaction of the same thing by.
+    pub(crate) fn key(&self) -> u64 {
+        use std::hash::BuildHasher;
+        let (kind, name): (u8, &str) = match &self.subject {
+            Subject::Cluster(cluster) => (0, cluster.name()),
+            Subject::Grid(grid) => (1, grid.name()),
+            Subject::Root(_) => (2, ""),
+        };
+        foldhash::fast::FixedState::default().hash_one((kind, name, &*self.source))
+    }
+}
