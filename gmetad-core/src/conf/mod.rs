@@ -11,6 +11,20 @@
 //! I/O of its own. All errors of a file are reported together, each with file, line, column and a remedy; what C
 //! gmetad would have understood differently from what was probably meant is a [`Warning`].
 //!
+//! # Where C gmetad reads the same file differently
+//!
+//! Accepted here, refused there, a crash or nonsense: more than 15 arguments, lines over 4095 bytes, `${A}${B}`, a byte
+//! order mark, `gridname a#b`, data sources only in included files, IPv6, `rrdcached_address` with a host name, a socket
+//! or no port, sections.
+//!
+//! Refused here, accepted there: a number that is no number (0 in C), ports outside their range, a data_source without
+//! hosts, control characters in values, `trusted_hosts` with a malformed network.
+//!
+//! Understood differently: `all_trusted off` is off. A quote that is not closed does not take the end of the line into
+//! the value. A last line that ends in a continuation counts. An interval of `-5` is the default, not eternity.
+//! `Include` with wildcards reads in the order of names and leaves hidden files out; a directory is a warning. An empty
+//! word `""` ends a list; C then adds one empty word to a data_source.
+//!
 //! ```
 //! use gmetad_core::conf::{Config, MemoryLoader};
 //!

@@ -51,8 +51,10 @@ impl Address {
                 let (host, behind) = inner.split_once(']').filter(|found| is_ipv6(found.0))?;
                 if behind.is_empty() { (host, None) } else { (host, Some(behind.strip_prefix(':')?)) }
             }
+            None if is_ipv6(text) => (text, None),
             None => match text.split_once(':') {
-                Some((_, behind)) if behind.contains(':') => (Some(text).filter(|text| is_ipv6(text))?, None),
+                // `a:8649,b:8649` works in C, with the first host.
+                Some((_, port)) if port.split(',').next().is_some_and(|first| first.contains(':')) => return None,
                 Some((host, port)) => (host, Some(port)),
                 None => (text, None),
             },

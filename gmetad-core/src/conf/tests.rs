@@ -213,6 +213,7 @@ fn data_sources() {
         ("x 1.2.3.4 3com.example", 15, "1.2.3.4:8649 3com.example:8649", 0),
         ("x [::1]:8650 ::1 [fe80::1%eth0]", 15, "[::1]:8650 [::1]:8649 [fe80::1%eth0]:8649", 0),
         ("x a:8650, b", 15, "a:8650 b:8649", 1), // [R] atoi
+        ("x a:8650,b:8651", 15, "a:8650", 1),    // [R]
         ("${NONE} 16 h", 16, "h:8649", 0),       // [R]
     ] {
         let config = parse(&format!("data_source {arguments}")).unwrap();
