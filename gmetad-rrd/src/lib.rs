@@ -4,12 +4,22 @@
 //! None of these does I/O or reads a clock.
 #![forbid(unsafe_code)]
 
+pub mod error;
+pub mod files;
 pub mod format;
+#[cfg(feature = "librrd")]
+pub mod librrd;
+pub mod native;
+pub mod path;
 pub mod schema;
+pub mod store;
 pub mod update;
 pub mod value;
 
+pub use error::RrdError;
 pub use format::{FormatError, Layout, State};
+pub use native::NativeStore;
 pub use schema::{Cf, DsKind, DsSpec, RraSpec, Schema, SchemaError};
+pub use store::{Backend, FileId};
 pub use update::{Rows, UpdateError};
 pub use value::{Point, Value, ValueError};

@@ -278,9 +278,10 @@ fn consolidate(
             finish_row(cdp, rra, pdp, room, (elapsed - room) % rra.steps);
         }
     }
-    // The first row is the primary value, all others the secondary. More rows than the archive has would only be
-    // overwritten by the last of them.
-    for number in rows.saturating_sub(rra.rows)..rows {
+    // The first row is the primary value, all others the secondary. An archive goes round once at most, as in librrd: its
+    // oldest row then holds the primary value, and the current row stays.
+    let rows = rows.min(rra.rows);
+    for number in 0..rows {
         let row = (state.cur_row[index] + 1 + number) % rra.rows;
         let value = |cdp: &Cdp| if number == 0 { cdp.primary } else { cdp.secondary };
         out.push(layout.row_offset(index, row), state.cdp[cdps.clone()].iter().map(value));
@@ -312,7 +313,8 @@ fn finish_row(cdp: &mut Cdp, rra: &RraSpec, pdp: f64, room: u64, rest: u64) {
     } else {
         match rra.cf {
             Cf::Average => known(cdp.value) / rra.steps.saturating_sub(cdp.unknown) as f64,
-            Cf::Min | Cf::Max | Cf::Last => cdp.value,
+            Cf::Min | Cf::Max => cdp.value,
+            Cf::Last => pdp, // unknown, if the last PDP is, whatever came before
         }
     };
     let carried = rest > 0 && !pdp.is_nan();
