@@ -203,7 +203,7 @@ fn advance(layout: &Layout, state: &mut State, time: i64, out: &mut Rows) {
             if new.is_nan() {
                 pdp.unknown_sec = pdp.unknown_sec.saturating_add(interval as u64);
             } else {
-                pdp.value = known(pdp.value) + new;
+                pdp.value = plus(pdp.value, new);
             }
         }
     } else {
@@ -238,7 +238,7 @@ fn complete(
     if new.is_nan() {
         unknown = before;
     } else {
-        pdp.value = known(pdp.value) + new / interval * before;
+        pdp.value = plus(pdp.value, new / interval * before);
     }
     let dead = interval > ds.heartbeat as f64 || pdp.unknown_sec as f64 > step as f64 / 2.0;
     let completed = if dead { NAN } else { pdp.value / ((elapsed * step) as f64 - pdp.unknown_sec as f64 - unknown) };
@@ -295,7 +295,7 @@ fn gather(cdp: &mut Cdp, cf: Cf, pdp: f64, count: u64) {
         cdp.unknown = cdp.unknown.saturating_add(count);
     } else {
         cdp.value = match cf {
-            Cf::Average => known(cdp.value) + pdp * count as f64,
+            Cf::Average => plus(cdp.value, pdp * count as f64),
             Cf::Min if cdp.value.is_nan() || pdp < cdp.value => pdp,
             Cf::Max if cdp.value.is_nan() || pdp > cdp.value => pdp,
             Cf::Min | Cf::Max => cdp.value,
@@ -312,7 +312,7 @@ fn finish_row(cdp: &mut Cdp, rra: &RraSpec, pdp: f64, room: u64, rest: u64) {
         NAN
     } else {
         match rra.cf {
-            Cf::Average => known(cdp.value) / rra.steps.saturating_sub(cdp.unknown) as f64,
+            Cf::Average => plus(cdp.value, 0.0) / rra.steps.saturating_sub(cdp.unknown) as f64,
             Cf::Min | Cf::Max => cdp.value,
             Cf::Last => pdp, // unknown, if the last PDP is, whatever came before
         }
@@ -329,6 +329,7 @@ fn finish_row(cdp: &mut Cdp, rra: &RraSpec, pdp: f64, room: u64, rest: u64) {
     cdp.unknown = if pdp.is_nan() { rest } else { 0 };
 }
 
-fn known(value: f64) -> f64 {
-    if value.is_nan() { 0.0 } else { value }
+/// The sum of a value that may still be unknown and a known one. Not `0 + more`, which would lose the sign of -0.
+fn plus(sum: f64, more: f64) -> f64 {
+    if sum.is_nan() { more } else { sum + more }
 }

@@ -127,7 +127,13 @@ impl Integer {
 
     /// `self` less an earlier reading.
     pub(crate) fn since(self, earlier: Self) -> Option<f64> {
-        (self.negative == earlier.negative).then(|| (self.value.saturating_sub(earlier.value)) as f64)
+        // The sign goes last, as in librrd: no difference between two negative values is -0.
+        let difference = self.value.saturating_sub(earlier.value) as f64;
+        match (self.negative, earlier.negative) {
+            (false, false) => Some(difference),
+            (true, true) => Some(if difference == 0.0 { -0.0 } else { difference }),
+            _ => None,
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use gmetad_rrd::{
 };
 
 /// Runs of one size of values: small ones and Ganglia's default.
-const RUNS: u64 = 260;
+const RUNS: u64 = 1000;
 const UPDATES: usize = 400;
 
 /// librrd, or `None` where it may be left out.
