@@ -5,8 +5,10 @@
 #![forbid(unsafe_code)]
 
 pub mod error;
+pub mod fetch;
 pub mod files;
 pub mod format;
+pub mod info;
 #[cfg(feature = "librrd")]
 pub mod librrd;
 pub mod native;
