@@ -1,0 +1,121 @@
+//! Every call to the file system that the native writer makes, behind one trait, so that a test can fail any of them.
+
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, PosixFadviseAdvice, fcntl, posix_fadvise};
+use nix::libc;
+
+/// Which file a path or descriptor stands for, and its size in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Device.
+    pub dev: u64,
+    /// Inode.
+    pub ino: u64,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+/// The calls. Errors are the system's; the writer adds the path.
+pub trait Files: Send {
+    /// Opens an existing file for reading and writing.
+    fn open(&self, path: &Path) -> io::Result<File> {
+        let file =
+            OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+        // A few bytes at the start and a few in each archive: reading ahead only costs. Advice may fail unheard.
+        let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_RANDOM);
+        Ok(file)
+    }
+
+    /// Which file is at a path now.
+    fn stat(&self, path: &Path) -> io::Result<Stamp> {
+        path.metadata().and_then(|m| stamp(&m))
+    }
+
+    /// Which file is open.
+    fn fstat(&self, file: &File) -> io::Result<Stamp> {
+        file.metadata().and_then(|m| stamp(&m))
+    }
+
+    /// Takes the write lock on the whole file that librrd takes, without waiting. `false`: another process has it.
+    fn lock(&self, file: &File) -> io::Result<bool> {
+        match fcntl(file, FcntlArg::F_SETLK(&whole_file(libc::F_WRLCK))) {
+            Ok(_) => Ok(true),
+            Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Gives the lock back.
+    fn unlock(&self, file: &File) -> io::Result<()> {
+        fcntl(file, FcntlArg::F_SETLK(&whole_file(libc::F_UNLCK)))?;
+        Ok(())
+    }
+
+    /// Reads up to `buffer.len()` bytes; fewer only at the end of the file.
+    fn read_at(&self, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buffer.len() {
+            match file.read_at(&mut buffer[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Writes all bytes.
+    fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        file.write_all_at(bytes, offset)
+    }
+
+    /// Makes a new file with these bytes, mode 0644 less the umask as librrd's.
+    fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?.write_all(bytes)
+    }
+
+    /// Makes a directory and those above it, mode 0755 less the umask.
+    fn make_dirs(&self, path: &Path) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o755).create(path)
+    }
+
+    /// Renames within a directory.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+}
+
+/// The calls as they are.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Disk;
+
+impl Files for Disk {}
+
+/// Only regular files: a FIFO or device in the tree must not hang or be written to.
+fn stamp(metadata: &Metadata) -> io::Result<Stamp> {
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    Ok(Stamp { dev: metadata.dev(), ino: metadata.ino(), size: metadata.size() })
+}
+
+fn whole_file(kind: libc::c_int) -> libc::flock {
+    libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    }
+}

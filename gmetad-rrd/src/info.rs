@@ -1,0 +1,109 @@
+//! What `rrdtool info` prints of a file, from its header alone.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use crate::error::RrdError;
+use crate::format::{self, HEAD, Layout, State};
+use crate::value::last_text;
+
+/// Reads the header of an RRD file. Takes no lock: an update in progress may be seen half.
+///
+/// # Errors
+/// [`RrdError::Missing`], [`RrdError::Io`] or [`RrdError::Format`].
+pub fn header(path: &Path) -> Result<(Layout, State), RrdError> {
+    let mut file = File::open(path).map_err(|e| RrdError::io("open", path, e))?;
+    let size = file.metadata().map_err(|e| RrdError::io("stat", path, e))?.len();
+    let mut bytes = Vec::new();
+    let mut read = |bytes: &mut Vec<u8>, upto: usize| {
+        let more = (upto - bytes.len()) as u64;
+        file.by_ref().take(more).read_to_end(bytes).map_err(|e| RrdError::io("read", path, e))
+    };
+    read(&mut bytes, HEAD)?;
+    let needed = format::header_size(&bytes).map_err(|e| RrdError::format(path, e))?;
+    read(&mut bytes, needed)?;
+    format::parse(&bytes, size).map_err(|e| RrdError::format(path, e))
+}
+
+/// The text `rrdtool info NAME` prints for that header, byte for byte.
+pub fn text(name: &str, layout: &Layout, state: &State) -> String {
+    let schema = layout.schema();
+    let mut out = format!(
+        "filename = \"{name}\"\nrrd_version = \"{}\"\nstep = {}\nlast_update = {}\nheader_size = {}\n",
+        layout.version(),
+        schema.step,
+        state.last_update,
+        layout.header_size()
+    );
+    // Writing to a String does not fail.
+    for (index, (ds, pdp)) in schema.ds.iter().zip(&state.pdp).enumerate() {
+        let last = String::from_utf8_lossy(last_text(&pdp.last_ds));
+        let lines = [
+            ("index", index.to_string()),
+            ("type", format!("\"{}\"", ds.kind.name())),
+            ("minimal_heartbeat", ds.heartbeat.to_string()),
+            ("min", number(ds.min)),
+            ("max", number(ds.max)),
+            ("last_ds", format!("\"{last}\"")),
+            ("value", number(pdp.value)),
+            ("unknown_sec", pdp.unknown_sec.to_string()),
+        ];
+        for (field, value) in lines {
+            let _ = writeln!(out, "ds[{}].{field} = {value}", ds.name);
+        }
+    }
+    for (index, (rra, cdps)) in schema.rras.iter().zip(state.cdp.chunks(schema.ds.len().max(1))).enumerate() {
+        let lines = [
+            ("cf", format!("\"{}\"", rra.cf.name())),
+            ("rows", rra.rows.to_string()),
+            ("cur_row", state.cur_row[index].to_string()),
+            ("pdp_per_row", rra.steps.to_string()),
+            ("xff", number(rra.xff)),
+        ];
+        for (field, value) in lines {
+            let _ = writeln!(out, "rra[{index}].{field} = {value}");
+        }
+        for (ds, cdp) in cdps.iter().enumerate() {
+            let _ = writeln!(out, "rra[{index}].cdp_prep[{ds}].value = {}", number(cdp.value));
+            let _ = writeln!(out, "rra[{index}].cdp_prep[{ds}].unknown_datapoints = {}", cdp.unknown);
+        }
+    }
+    out
+}
+
+/// A number as C's `%.10e` prints it, and `NaN`.
+fn number(value: f64) -> String {
+    if !value.is_finite() {
+        return value.to_string();
+    }
+    let text = format!("{value:.10e}");
+    match text.split_once('e') {
+        Some((digits, exponent)) => {
+            let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |e| ('-', e));
+            format!("{digits}e{sign}{exponent:0>2}")
+        }
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number;
+
+    #[test]
+    fn numbers_are_printed_as_by_c() {
+        let texts = [0.5, 0.0, -5460.0, 1e120, 3e-7, f64::NAN, f64::NEG_INFINITY].map(number);
+        let expected = [
+            "5.0000000000e-01",
+            "0.0000000000e+00",
+            "-5.4600000000e+03",
+            "1.0000000000e+120",
+            "3.0000000000e-07",
+            "NaN",
+            "-inf",
+        ];
+        assert_eq!(texts, expected);
+    }
+}

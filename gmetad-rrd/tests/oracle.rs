@@ -1,0 +1,228 @@
+//! librrd as judge: random schemas and updates go to the native writer and to librrd, and the files must be the same.
+//!
+//! Values are integers and decimals that both number parsers read alike, so "the same" is byte for byte. Seeds are fixed;
+//! `ORACLE_SEED=n` adds another. A failure prints schema, seed, and the update that made the difference.
+#![cfg(feature = "librrd")]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use gmetad_rrd::librrd::LibrrdStore;
+use gmetad_rrd::native::Options;
+use gmetad_rrd::{
+    Backend, Cf, DsKind, DsSpec, FileId, Layout, NativeStore, Point, RraSpec, RrdError, Schema, Value, format,
+};
+
+/// Runs of one size of values: small ones and Ganglia's default.
+const RUNS: u64 = 1000;
+const UPDATES: usize = 400;
+
+/// librrd, or `None` where it may be left out.
+fn librrd() -> Option<LibrrdStore> {
+    match LibrrdStore::new() {
+        Ok(store) => Some(store),
+        Err(reason) if std::env::var("CI").as_deref() == Ok("true") => panic!("{reason}"),
+        Err(_) => {
+            println!("left out: librrd is not installed");
+            None
+        }
+    }
+}
+
+/// SplitMix64: enough chance for tests, and the same on every machine.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize]
+    }
+}
+
+fn random_schema(random: &mut Random) -> Schema {
+    let step = random.pick(&[1, 5, 10, 15, 60]);
+    if random.one_in(12) {
+        return Schema::host(step, DsKind::Gauge, &Schema::ganglia_rras());
+    }
+    let kinds = [DsKind::Gauge, DsKind::Counter, DsKind::Derive, DsKind::Absolute];
+    let ds = (0..1 + random.below(2))
+        .map(|i| {
+            let kind = random.pick(&kinds);
+            let (min, max) = match random.below(4) {
+                0 => (0.0, 100.0),
+                1 => (format::NAN, 50.0),
+                2 => (3.0, format::NAN),
+                _ => (format::NAN, format::NAN),
+            };
+            let heartbeat = random.pick(&[step * 8, step * 2, step, step * 3 + 1, step / 2 + 1]);
+            DsSpec { name: format!("ds{i}"), kind, heartbeat, min, max }
+        })
+        .collect();
+    let rras = (0..1 + random.below(4))
+        .map(|_| RraSpec {
+            cf: random.pick(&[Cf::Average, Cf::Min, Cf::Max, Cf::Last]),
+            xff: random.pick(&[0.0, 0.25, 0.5, 0.75, 0.99]),
+            steps: random.pick(&[1, 1, 2, 3, 4, 7, 20]),
+            rows: random.pick(&[1, 2, 3, 10, 50]),
+        })
+        .collect();
+    Schema { step, ds, rras }
+}
+
+/// A run of readings of one data source.
+struct Feed {
+    kind: DsKind,
+    counter: i128,
+}
+
+impl Feed {
+    fn next(&mut self, random: &mut Random) -> Option<String> {
+        if random.one_in(15) {
+            return None;
+        }
+        Some(match self.kind {
+            // 1/64 needs six decimals and is exact in binary.
+            DsKind::Gauge | DsKind::Absolute => match random.below(3) {
+                0 => random.below(120).to_string(),
+                1 => (random.below(1 << 20) as f64 / 64.0 - 4000.0).to_string(),
+                _ => (random.below(200) as f64 / 4.0).to_string(),
+            },
+            DsKind::Counter => {
+                self.counter += i128::from(random.pick(&[0, 1, 7, 300, 1 << 20]) * random.below(5));
+                if random.one_in(20) {
+                    self.counter = random.pick(&[0, 5, (1 << 32) - 50, (1 << 32) - 2, (1 << 53) - 100]);
+                }
+                if random.one_in(10) && self.counter >= 1 << 32 && self.counter < 1 << 33 {
+                    self.counter -= 1 << 32; // wrapped
+                }
+                self.counter.to_string()
+            }
+            DsKind::Derive => {
+                self.counter += i128::from(random.below(2000)) - 900;
+                self.counter.to_string()
+            }
+        })
+    }
+}
+
+type Reading = (i64, Vec<Option<String>>);
+
+fn random_readings(random: &mut Random, schema: &Schema, count: usize) -> Vec<Reading> {
+    let mut feeds: Vec<Feed> = schema.ds.iter().map(|ds| Feed { kind: ds.kind, counter: 1000 }).collect();
+    let step = schema.step;
+    let style = random.below(4);
+    let mut time = 1_000_000_000 + random.below(1000).cast_signed();
+    (0..count)
+        .map(|_| {
+            let interval = match random.below(40) {
+                0 => step * 9 + random.below(step * 40),
+                1 => step * 3 + random.below(step),
+                2..6 => 1 + random.below(step),
+                _ => match style {
+                    0 => step,
+                    1 => (step + random.below(3)).saturating_sub(1),
+                    2 => 1 + random.below(step),
+                    _ => 1 + random.below(step * 3),
+                },
+            };
+            time += interval.max(1).cast_signed();
+            (time, feeds.iter_mut().map(|feed| feed.next(random)).collect())
+        })
+        .collect()
+}
+
+fn update(store: &mut dyn Backend, file: FileId, readings: &[Reading]) -> Result<(), RrdError> {
+    let values: Vec<Vec<Value<'_>>> = readings
+        .iter()
+        .map(|(_, texts)| texts.iter().map(|t| t.as_deref().map_or(Value::Unknown, Value::Text)).collect())
+        .collect();
+    let points: Vec<Point<'_>> =
+        readings.iter().zip(&values).map(|((time, _), values)| Point { time: *time, values }).collect();
+    store.update(file, &points)
+}
+
+/// What differs between two files, or `None`.
+fn difference(ours: &Path, theirs: &Path) -> Option<String> {
+    let (a, b) = (fs::read(ours).unwrap(), fs::read(theirs).unwrap());
+    if a == b {
+        return None;
+    }
+    let mut text = format!("{} and {} bytes", a.len(), b.len());
+    let (layout, state) = format::parse(&a, a.len() as u64).unwrap();
+    let (_, their_state) = format::parse(&b, b.len() as u64).unwrap();
+    let _ = write!(text, "\nours   {state:?}\ntheirs {their_state:?}");
+    let rows = (layout.header_size()..a.len()).step_by(8).filter(|&at| a[at..at + 8] != b[at..at + 8]);
+    for at in rows.take(10) {
+        let value = |bytes: &[u8]| f64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+        let _ = write!(text, "\nat {at}: ours {:?} theirs {:?}", value(&a), value(&b));
+    }
+    Some(text)
+}
+
+fn compare(seed: u64, librrd: &mut LibrrdStore, dir: &Path) -> usize {
+    let mut random = Random(seed);
+    let schema = random_schema(&mut random);
+    let (ours, theirs) = (dir.join(format!("{seed}-ours.rrd")), dir.join(format!("{seed}-theirs.rrd")));
+    let mut native = NativeStore::new(Options { max_descriptors: random.below(2) as usize });
+    let (our_file, their_file) = (native.open(ours.clone()), librrd.open(theirs.clone()));
+    let readings = random_readings(&mut random, &schema, UPDATES);
+    let start = readings[0].0 - 1 - random.below(schema.step * 3).cast_signed();
+    // One makes the file, the other gets a copy.
+    if random.one_in(2) {
+        native.create(our_file, &schema, start).unwrap();
+        fs::copy(&ours, &theirs).unwrap();
+    } else {
+        librrd.create(their_file, &schema, start).unwrap();
+        fs::copy(&theirs, &ours).unwrap();
+    }
+    let per_call = random.pick(&[1, 1, 3, 20]);
+    for (number, some) in readings.chunks(per_call).enumerate() {
+        let mine = update(&mut native, our_file, some).map_err(|e| e.to_string());
+        let other = update(librrd, their_file, some).map_err(|e| e.to_string());
+        assert_eq!(mine.is_ok(), other.is_ok(), "seed {seed}, {schema:?}: {mine:?} {other:?} at {some:?}");
+        let small = Layout::new(schema.clone()).unwrap().file_size() < 100_000;
+        if small || number % 20 == 0 || number + 1 == readings.len().div_ceil(per_call) {
+            if let Some(difference) = difference(&ours, &theirs) {
+                let before = readings[..number * per_call].iter().rev().take(3).collect::<Vec<_>>();
+                panic!(
+                    "seed {seed}, call {number}\n{schema:?}\nstart {start}, before {before:?}, updates {some:?}\n{difference}"
+                );
+            }
+        }
+    }
+    librrd.close(their_file);
+    fs::remove_file(ours).unwrap();
+    fs::remove_file(theirs).unwrap();
+    readings.len()
+}
+
+#[test]
+fn files_are_byte_for_byte_those_of_librrd() {
+    let Some(mut librrd) = librrd() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut updates = 0;
+    for seed in 1..=RUNS {
+        updates += compare(seed, &mut librrd, dir.path());
+    }
+    if let Some(seed) = std::env::var("ORACLE_SEED").ok().and_then(|seed| seed.parse().ok()) {
+        updates += compare(seed, &mut librrd, dir.path());
+    }
+    println!("{updates} updates, {RUNS} schemas: every file byte for byte the same");
+    assert!(updates >= 100_000);
+}
