@@ -158,8 +158,8 @@ impl Builder {
         let access = Arc::new(ArcSwap::from_pointee(allowed));
 
         for plugin in &mut self.plugins {
-            let section = self.sections.iter().find(|s| s.id.eq_ignore_ascii_case(plugin.name()));
-            let ready = plugin.configure(section).and_then(|()| plugin.start());
+            plugin.attach(&stats);
+            let ready = plugin.configure(&self.sections).and_then(|()| plugin.start());
             ready.map_err(|error| StartError::Plugin(plugin.name().to_owned(), error))?;
         }
         let status = self.status.map(|make| make(Arc::clone(&store), Arc::clone(&stats)));

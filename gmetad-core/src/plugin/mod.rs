@@ -12,6 +12,7 @@ pub(crate) use chain::{Chain, panic_text};
 
 use crate::conf::Section;
 use crate::model::{Cluster, Grid, UnixTime};
+use crate::stats::Stats;
 use crate::summary::Summary;
 
 /// Why a plugin could not do its work. The text goes to the log behind the plugin's name.
@@ -38,13 +39,19 @@ pub trait Plugin: Send {
         Role::Sink
     }
 
-    /// Gets its section `name { … }` of the configuration, if there is one, before `start`.
+    /// Gets the sections `name { … }` of the configuration, before `start`. A plugin reads the one of its own name,
+    /// and may read others'.
     ///
     /// # Errors
     /// An error here stops the start of the daemon; its text should name the directive and the remedy.
-    fn configure(&mut self, section: Option<&Section>) -> Result<(), PluginError> {
-        let _ = section;
+    fn configure(&mut self, sections: &[Section]) -> Result<(), PluginError> {
+        let _ = sections;
         Ok(())
+    }
+
+    /// Gets the counters of the daemon it runs in, before `start`.
+    fn attach(&mut self, stats: &Arc<Stats>) {
+        let _ = stats;
     }
 
     /// Gets ready, after the change of user.
