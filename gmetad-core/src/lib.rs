@@ -12,6 +12,8 @@ pub mod source;
 pub mod stats;
 pub mod store;
 pub mod summary;
+#[cfg(any(test, feature = "synthetic"))]
+pub mod synthetic;
 pub mod xml;
 
 pub use daemon::Gmetad;
