@@ -2,6 +2,11 @@
 //!
 //! The rules are those of rrdtool (`rrdcreate(1)`, "The HEARTBEAT and the STEP") as librrd >= 1.7.1 applies them, found by
 //! comparing files; `tests/oracle.rs` holds both side by side.
+//!
+//! Different on purpose: a refused point changes nothing (librrd has by then stored the texts of the values before the bad
+//! one, which costs a COUNTER its next difference); a text that is no number is refused after a gap beyond the heartbeat too
+//! (librrd takes it for unknown there); numbers are rounded correctly; a last update with microseconds, which only other
+//! programs make, is not carried over a split step (librrd counts its fraction twice).
 
 use thiserror::Error;
 
