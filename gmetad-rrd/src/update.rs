@@ -243,7 +243,8 @@ fn complete(
     if new.is_nan() {
         unknown = before;
     } else {
-        pdp.value = plus(pdp.value, new / interval * before);
+        let gathered = if pdp.value.is_nan() { 0.0 } else { pdp.value };
+        pdp.value = gathered + new / interval * before;
     }
     let dead = interval > ds.heartbeat as f64 || pdp.unknown_sec as f64 > step as f64 / 2.0;
     let completed = if dead { NAN } else { pdp.value / ((elapsed * step) as f64 - pdp.unknown_sec as f64 - unknown) };
