@@ -13,7 +13,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Inside out: [`schema`] says what a file is made of, [`format`] lays it out as bytes, [`value`] reads texts, [`update`] is
+//! Inside out: [`schema`] says what a file is made of, [`mod@format`] lays it out as bytes, [`value`] reads texts, [`update`] is
 //! the arithmetic, [`path`] makes names safe; none of these does I/O or reads a clock. [`native`] writes files, every call
 //! going through [`files`]; `librrd` does the same with librrd. [`info`] and [`mod@fetch`] read.
 #![forbid(unsafe_code)]
