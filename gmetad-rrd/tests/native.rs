@@ -1,4 +1,5 @@
 //! The native store where things go wrong: any file call fails, files vanish or are damaged, locks are taken.
+#![allow(clippy::unwrap_used, clippy::panic)] // in a test they are the report
 
 use std::fs::{self, File};
 use std::io;
