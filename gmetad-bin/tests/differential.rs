@@ -15,6 +15,7 @@ use util::daemon::{Gmetad, Kind, Launch, have_c_gmetad, under_test_is_c};
 use util::fake_gmond::{FakeGmond, Reply};
 use util::net::{After, Answer};
 use util::real_gmond::RealGmond;
+use util::xml::Element;
 use util::{document, net, rrd};
 
 /// Where ours is meant to differ from the C daemon.
@@ -30,7 +31,8 @@ struct Deviation {
     reason: &'static str,
 }
 
-const MISSING_UNITS: &str = "4.2: without UNITS the C daemon prints the metric's first stored string, its VAL; ours prints nothing";
+const MISSING_UNITS: &str =
+    "4.2: without UNITS the C daemon prints the metric's first stored string, its VAL; ours prints nothing";
 const NESTED_METRICS: &str = "5.3, defect 9: the C daemon loses the METRICS of nested grids; ours adds them";
 const DUPLICATE_HOST: &str = "4.5: the C daemon counts and sums a host twice that comes twice in a document; ours once";
 
@@ -63,21 +65,24 @@ const fn duplicate(path: &'static str, what: &'static str, ours: &'static str, c
 
 impl Deviation {
     fn explains(&self, document: &str, difference: &Difference) -> bool {
-        let same = |expected: &str, seen: &str| {
-            let numbers = expected.parse::<f64>().ok().zip(seen.parse::<f64>().ok());
-            // How many decimals are printed is not what this line is about.
-            expected == seen || (self.what == "SUM" && numbers.is_some_and(|(a, b)| (a - b).abs() < 0.01))
-        };
         self.document == document
             && self.path_matches(&difference.path)
             && self.what == difference.what
-            && same(self.ours, &difference.ours)
-            && same(self.c, &difference.c)
+            && self.same(self.ours, &difference.ours)
+            && self.same(self.c, &difference.c)
+    }
+
+    fn same(&self, expected: &str, seen: &str) -> bool {
+        let numbers = expected.parse::<f64>().ok().zip(seen.parse::<f64>().ok());
+        // How many decimals are printed is not what a line of the table is about.
+        expected == seen || (self.what == "SUM" && numbers.is_some_and(|(a, b)| (a - b).abs() < 0.01))
     }
 
     fn path_matches(&self, path: &str) -> bool {
         match self.path.split_once('*') {
-            Some((head, tail)) => path.len() >= head.len() + tail.len() && path.starts_with(head) && path.ends_with(tail),
+            Some((head, tail)) => {
+                path.len() >= head.len() + tail.len() && path.starts_with(head) && path.ends_with(tail)
+            }
             None => path == self.path,
         }
     }
@@ -110,6 +115,9 @@ impl Pair {
     /// Fails unless the two answers to `request` mean the same, but for the table.
     fn compare_trees(&mut self, request: &str, ours: &[u8], c: &[u8]) {
         let (ours, c) = (self.ours.parse(ours), self.c.parse(c));
+        if under_test_is_c() {
+            self.note_shown(&c, "");
+        }
         let mut unexplained = Vec::new();
         for difference in differences(&ours, &c, &Options::default()) {
             let line = DEVIATIONS.iter().position(|deviation| deviation.explains(self.document, &difference));
@@ -119,6 +127,19 @@ impl Pair {
             }
         }
         assert!(unexplained.is_empty(), "{}: {request}:\n{}", self.document, compare::list(&unexplained));
+    }
+
+    /// With the C daemon on both sides nothing differs; then the table is held against what it shows.
+    fn note_shown(&mut self, element: &Element, path: &str) {
+        for (index, deviation) in DEVIATIONS.iter().enumerate().filter(|(_, line)| line.document == self.document) {
+            let value = element.attribute(deviation.what);
+            if deviation.path_matches(path) && value.is_some_and(|value| deviation.same(deviation.c, value)) {
+                self.seen.insert(index);
+            }
+        }
+        for child in &element.children {
+            self.note_shown(child, &compare::below(path, child));
+        }
     }
 
     fn compare_line(&mut self, line: &str) {
@@ -147,11 +168,9 @@ impl Pair {
                 self.compare_trees(&shown, ours.body(), c.body());
             }
         }
-        if !under_test_is_c() {
-            for (index, deviation) in DEVIATIONS.iter().enumerate().filter(|(_, line)| line.document == self.document) {
-                let Deviation { path, what, reason, .. } = deviation;
-                assert!(self.seen.contains(&index), "{path} {what} was to differ, and did not ({reason})");
-            }
+        for (index, deviation) in DEVIATIONS.iter().enumerate().filter(|(_, line)| line.document == self.document) {
+            let Deviation { path, what, reason, .. } = deviation;
+            assert!(self.seen.contains(&index), "{path} {what} was to differ, and did not ({reason})");
         }
     }
 }
@@ -182,7 +201,8 @@ struct Form {
 fn forms(c: &str, h: &str, m: &str) -> Vec<Form> {
     use Gives::{Answer, Nothing};
     let mut forms = Vec::new();
-    let mut form = |gives, request: String| forms.push(Form { request: request.into_bytes(), after: After::KeepOpen, gives });
+    let mut form =
+        |gives, request: String| forms.push(Form { request: request.into_bytes(), after: After::KeepOpen, gives });
 
     // Paths.
     form(Answer, "/\n".into());
@@ -248,7 +268,17 @@ fn forms(c: &str, h: &str, m: &str) -> Vec<Form> {
     form(Answer, format!("GET /*/{h} HTTP/1.0\r\n"));
 
     // Malformed: not a byte.
-    for line in ["\n", "foo\n", " /\n", "\r\n", "GET /x\n", "get / HTTP/1.0\n", "GET / HTTP/2.0\n", "GET  HTTP/1.0\n", "POST / HTTP/1.0\n"] {
+    for line in [
+        "\n",
+        "foo\n",
+        " /\n",
+        "\r\n",
+        "GET /x\n",
+        "get / HTTP/1.0\n",
+        "GET / HTTP/2.0\n",
+        "GET  HTTP/1.0\n",
+        "POST / HTTP/1.0\n",
+    ] {
         form(Nothing, line.into());
     }
     form(Nothing, "GET /Test%20Cluster HTTP/1.1\r\n".into());
@@ -365,15 +395,37 @@ fn status_has_the_fields_of_c() {
     }
     let pair = Pair::polling("gmond", &util::data("gmond.xml"));
     let fields = [
-        "host", "gridname", "version", "stattime", "boottime", "uptime", "uptimeMillis", "metrics", "received", "sent",
-        "rrdtool", "rrdcached", "graphite", "summarize", "requests", "interactive", "xml", "polls", "ok", "failed", "misses",
+        "host",
+        "gridname",
+        "version",
+        "stattime",
+        "boottime",
+        "uptime",
+        "uptimeMillis",
+        "metrics",
+        "received",
+        "sent",
+        "rrdtool",
+        "rrdcached",
+        "graphite",
+        "summarize",
+        "requests",
+        "interactive",
+        "xml",
+        "polls",
+        "ok",
+        "failed",
+        "misses",
     ];
     for daemon in [&pair.ours, &pair.c] {
         for request in ["/status\n", "/STATUS\n", "/statusx\n", "GET /status HTTP/1.0\r\n"] {
             let answer = net::ask(daemon.interactive_port(), request.as_bytes(), After::KeepOpen).unwrap();
             let header = answer.header();
             assert_eq!(header.first().map(String::as_str), Some("HTTP/1.0 200 OK"), "{request:?}");
-            assert!(header.iter().any(|line| line.starts_with("Content-Type: application/json")), "{request:?}: {header:?}");
+            assert!(
+                header.iter().any(|line| line.starts_with("Content-Type: application/json")),
+                "{request:?}: {header:?}"
+            );
             let body = String::from_utf8_lossy(answer.body()).into_owned();
             assert!(body.starts_with('{') && body.ends_with("}\r\n"), "{request:?}: {body}");
             for field in fields {
@@ -381,7 +433,11 @@ fn status_has_the_fields_of_c() {
             }
         }
         let answer = daemon.query("/status?callback=show");
-        assert!(String::from_utf8_lossy(&answer).contains("\r\n\r\nshow({"), "JSONP: {}", String::from_utf8_lossy(&answer));
+        assert!(
+            String::from_utf8_lossy(&answer).contains("\r\n\r\nshow({"),
+            "JSONP: {}",
+            String::from_utf8_lossy(&answer)
+        );
     }
 }
 
@@ -394,8 +450,15 @@ fn a_living_gmond() {
     }
     let Some(gmond) = RealGmond::start(TEST, "Live Cluster", "live.example.org") else { return };
     let values = [
-        ("string", "some text"), ("int8", "-128"), ("uint8", "255"), ("int16", "-32768"), ("uint16", "65535"),
-        ("int32", "-2147483648"), ("uint32", "4294967295"), ("float", "1.25"), ("double", "-123456789.125"),
+        ("string", "some text"),
+        ("int8", "-128"),
+        ("uint8", "255"),
+        ("int16", "-32768"),
+        ("uint16", "65535"),
+        ("int32", "-2147483648"),
+        ("uint32", "4294967295"),
+        ("float", "1.25"),
+        ("double", "-123456789.125"),
     ];
     for (kind, value) in values {
         gmond.gmetric(&["--name", &format!("type_{kind}"), "--type", kind, "--value", value, "--units", "u/s"]);
@@ -403,8 +466,21 @@ fn a_living_gmond() {
     for slope in ["zero", "positive", "negative", "both", "derivative"] {
         gmond.gmetric(&["--name", &format!("slope_{slope}"), "--type", "uint32", "--value", "7", "--slope", slope]);
     }
-    gmond.gmetric(&["--name", "lives", "--type", "float", "--value", "3.5", "--tmax", "30", "--dmax", "600", "--group", "a,b"]);
-    gmond.gmetric(&["--name", "told", "--type", "string", "--value", "a & b < c > d", "--title", "A title", "--desc", "What it is"]);
+    gmond.gmetric(&[
+        "--name", "lives", "--type", "float", "--value", "3.5", "--tmax", "30", "--dmax", "600", "--group", "a,b",
+    ]);
+    gmond.gmetric(&[
+        "--name",
+        "told",
+        "--type",
+        "string",
+        "--value",
+        "a & b < c > d",
+        "--title",
+        "A title",
+        "--desc",
+        "What it is",
+    ]);
     let spoof = ["--type", "double", "--value", "0.001", "--spoof", "10.1.2.3:Spoofed-Host.Example.COM"];
     gmond.gmetric(&[&["--name", "spoofed"], &spoof[..]].concat());
     gmond.gmetric(&[&["--name", "type_float"], &spoof[..]].concat());
@@ -418,18 +494,23 @@ fn a_living_gmond() {
         daemon.wait_tree("every metric", "/", |tree| (tree.count("METRIC") == metrics).then_some(()));
         // EXTRA_DATA of the C daemon's summary comes with the second poll.
         daemon.wait_tree("a summary with EXTRA_DATA", "/Live Cluster?filter=summary", |tree| {
-            (tree.count("EXTRA_ELEMENT") >= 3).then_some(())
+            (tree.count("EXTRA_ELEMENT") >= 2).then_some(())
         });
         daemon.wait_root_summary();
     }
-    for line in ["/", "/?filter=summary", "/Live Cluster/Spoofed-Host.Example.COM", "/Live Cluster/live.example.org/told"] {
+    for line in
+        ["/", "/?filter=summary", "/Live Cluster/Spoofed-Host.Example.COM", "/Live Cluster/live.example.org/told"]
+    {
         let (mine, theirs) = (ours.tree(line), c.tree(line));
         let found = differences(&mine, &theirs, &Options { seconds: 3, ..Options::default() });
         assert!(found.is_empty(), "{line}:\n{}", compare::list(&found));
     }
-    assert_eq!(ours.tree("/Live Cluster/live.example.org").at(&[
-        ("GRID", ""), ("CLUSTER", ""), ("HOST", ""), ("METRIC", "type_double"),
-    ]).and_then(|metric| metric.attribute("VAL")), Some("-123456789.125"));
+    assert_eq!(
+        ours.tree("/Live Cluster/live.example.org")
+            .at(&[("GRID", ""), ("CLUSTER", ""), ("HOST", ""), ("METRIC", "type_double"),])
+            .and_then(|metric| metric.attribute("VAL")),
+        Some("-123456789.125")
+    );
 }
 
 /// What one poll of the RRD test gets. LOCALTIME follows the number of the poll, not the clock, so that both daemons file the
@@ -459,7 +540,8 @@ fn rrd_document(poll: usize) -> Vec<u8> {
     };
     // The second host is down for a while: it has no points then, and the summaries count one host.
     let second = document::host("Second.Example.ORG", time, &metrics(2));
-    let second = if (4..6).contains(&poll) { second.replace(" TN=\"1\" TMAX=\"20\"", " TN=\"99\" TMAX=\"20\"") } else { second };
+    let second =
+        if (4..6).contains(&poll) { second.replace(" TN=\"1\" TMAX=\"20\"", " TN=\"99\" TMAX=\"20\"") } else { second };
     let hosts = document::host("first.example.org", time, &metrics(1)) + &second;
     document::of_cluster("RRD &amp; Cluster", time, &hosts)
 }
@@ -469,12 +551,15 @@ const RRD_POLLS: usize = 12;
 /// Keys of `rrdtool info` that depend on when a daemon started or on how often it ran: the root's summary has the daemon's clock.
 fn depends_on_start(file: &str, key: &str) -> bool {
     file.starts_with("__SummaryInfo__/")
-        && (key == "last_update" || key.contains("cdp_prep") || [".last_ds", ".value", ".unknown_sec"].iter().any(|end| key.ends_with(end)))
+        && (key == "last_update"
+            || key.contains("cdp_prep")
+            || [".last_ds", ".value", ".unknown_sec"].iter().any(|end| key.ends_with(end)))
 }
 
 /// 7.4: the C daemon gives the DS `num` the type of `sum`, so that a constant number of hosts becomes the rate 0. Ours counts.
 fn is_num_type(file: &str, key: &str) -> bool {
-    let slope = file.ends_with("/counter.rrd") || file.ends_with("/derived.rrd") || file.ends_with("/float_counter.rrd");
+    let slope =
+        file.ends_with("/counter.rrd") || file.ends_with("/derived.rrd") || file.ends_with("/float_counter.rrd");
     slope && file.contains("/__SummaryInfo__/") && (key.starts_with("ds[num].") || key.contains("].cdp_prep[1]."))
 }
 
@@ -632,7 +717,8 @@ fn scalable_off() {
     }
     let bytes = util::data("grid-input.xml");
     let sources = [FakeGmond::serving(&bytes[..]), FakeGmond::serving(&bytes[..])];
-    let start = |kind, source: &FakeGmond| Launch::new(kind).line("scalable off").source("grid", 1, source.address()).start();
+    let start =
+        |kind, source: &FakeGmond| Launch::new(kind).line("scalable off").source("grid", 1, source.address()).start();
     let (ours, c) = (start(Kind::Ours, &sources[0]), start(Kind::C, &sources[1]));
     for daemon in [&ours, &c] {
         daemon.wait_source("CA");
@@ -664,7 +750,8 @@ fn a_source_that_died() {
     for daemon in [&ours, &c] {
         root_up(daemon, "5");
         daemon.wait_tree("EXTRA_DATA of both", "/?filter=summary", |tree| {
-            let clusters = tree.child("GRID")?.all("CLUSTER").filter(|cluster| cluster.count("EXTRA_ELEMENT") == 3).count();
+            let clusters =
+                tree.child("GRID")?.all("CLUSTER").filter(|cluster| cluster.count("EXTRA_ELEMENT") == 3).count();
             (clusters == 2).then_some(())
         });
     }

@@ -100,7 +100,8 @@ fn key(element: &Element) -> String {
     }
 }
 
-fn below(path: &str, child: &Element) -> String {
+/// The path of a child.
+pub fn below(path: &str, child: &Element) -> String {
     let step = match child.name() {
         "" => child.tag.clone(),
         name => format!("{}[{name}]", child.tag),
@@ -118,7 +119,8 @@ fn element_difference(path: String, ours: &str, c: &str) -> Difference {
 }
 
 fn compare_attributes(ours: &Element, c: &Element, path: &str, options: &Options, found: &mut Vec<Difference>) {
-    let names = |element: &Element| element.attributes.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" ");
+    let names =
+        |element: &Element| element.attributes.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" ");
     let mut differ = |what: &str, ours: &str, c: &str| {
         let (path, what) = (path.to_owned(), what.to_owned());
         found.push(Difference { path, what, ours: ours.to_owned(), c: c.to_owned() });
@@ -165,7 +167,9 @@ pub fn spelling(document: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(document);
     let mut lines: Vec<String> = text
         .split_inclusive('\n')
-        .map(|line| [" TN=\"", " LOCALTIME=\"", " REPORTED=\""].iter().fold(line.to_owned(), |line, key| mask(&line, key)))
+        .map(|line| {
+            [" TN=\"", " LOCALTIME=\"", " REPORTED=\""].iter().fold(line.to_owned(), |line, key| mask(&line, key))
+        })
         .collect();
     lines.sort_unstable();
     lines

@@ -308,6 +308,15 @@ impl Gmetad {
         (mebibytes("VmRSS:"), mebibytes("VmHWM:"))
     }
 
+    /// Processor time used so far.
+    pub fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let fields: Vec<u64> =
+            stat.rsplit(')').next().unwrap().split_whitespace().map(|word| word.parse().unwrap_or(0)).collect();
+        // utime and stime, in hundredths of a second on every Linux there is.
+        Duration::from_millis((fields[11] + fields[12]) * 10)
+    }
+
     fn log_tail(&self) -> String {
         let log = self.log();
         let lines: Vec<_> = log.lines().collect();

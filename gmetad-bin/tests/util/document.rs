@@ -81,7 +81,8 @@ fn clock_values<'a>(document: &'a [u8], key: &'static [u8]) -> impl Iterator<Ite
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     use std::io::Write;
     use std::process::{Command, Stdio};
-    let mut child = Command::new("gzip").arg("-c").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("gzip runs");
+    let mut child =
+        Command::new("gzip").arg("-c").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("gzip runs");
     let mut input = child.stdin.take().unwrap();
     let owned = bytes.to_vec();
     let writer = std::thread::spawn(move || input.write_all(&owned));

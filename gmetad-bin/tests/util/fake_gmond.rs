@@ -16,8 +16,11 @@ pub enum Reply {
     /// Nothing, and no close, until the client leaves or the source is dropped.
     Silence,
     /// Whatever the function writes; an error (the client left) ends it.
-    Stream(Box<dyn FnOnce(&mut TcpStream) -> io::Result<()> + Send>),
+    Stream(Box<Writing>),
 }
+
+/// A function that writes an answer itself.
+pub type Writing = dyn FnOnce(&mut TcpStream) -> io::Result<()> + Send;
 
 type Script = dyn Fn(usize) -> Reply + Send + Sync;
 
@@ -56,7 +59,8 @@ impl FakeGmond {
     pub fn scripted(script: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared { script: Box::new(script), polls: Mutex::default(), stop: AtomicBool::new(false) });
+        let shared =
+            Arc::new(Shared { script: Box::new(script), polls: Mutex::default(), stop: AtomicBool::new(false) });
         let of_thread = Arc::clone(&shared);
         let acceptor = thread::spawn(move || accept_all(&listener, &of_thread));
         Self { address, shared, acceptor: Some(acceptor) }
@@ -81,7 +85,7 @@ impl FakeGmond {
     /// The longest time without a connection between `since` and now.
     pub fn longest_gap(&self, since: Instant) -> Duration {
         let polls = self.shared.polls.lock().unwrap();
-        let before = polls.iter().copied().filter(|poll| *poll <= since).next_back().unwrap_or(since);
+        let before = polls.iter().copied().rfind(|poll| *poll <= since).unwrap_or(since);
         let mut marks = vec![before];
         marks.extend(polls.iter().copied().filter(|poll| *poll > since));
         marks.push(Instant::now());

@@ -67,7 +67,8 @@ pub fn left_out(test: &str, why: &str) {
     let line = format!("left out: {test}: {why}");
     println!("{line}");
     if let Some(path) = std::env::var_os("GMETAD_TEST_LEFT_OUT") {
-        let mut file = fs::OpenOptions::new().create(true).append(true).open(path).expect("GMETAD_TEST_LEFT_OUT is writable");
+        let mut file =
+            fs::OpenOptions::new().create(true).append(true).open(path).expect("GMETAD_TEST_LEFT_OUT is writable");
         writeln!(file, "{line}").expect("GMETAD_TEST_LEFT_OUT is writable");
     }
 }

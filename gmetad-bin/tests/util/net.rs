@@ -82,7 +82,9 @@ pub fn read_answer(stream: &mut TcpStream, patience: Duration) -> Answer {
             Ok(0) => break Ending::Closed,
             Ok(count) => bytes.extend_from_slice(&buffer[..count]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => break Ending::StillOpen,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                break Ending::StillOpen;
+            }
             Err(_) => break Ending::Reset,
         }
     };
@@ -116,7 +118,12 @@ pub fn bytes_seen_from(source: &str, port: u16, request: &str) -> Option<usize> 
         alarm 15; syswrite($socket, "$request\n") if length $request; my $count = 0;
         while (my $n = sysread($socket, my $buffer, 65536)) { $count += $n } print $count;"#;
     let perl = super::find_program("perl")?;
-    let output = std::process::Command::new(perl).args(["-e", CLIENT, source, &port.to_string(), request]).output().ok()?;
+    let output =
+        std::process::Command::new(perl).args(["-e", CLIENT, source, &port.to_string(), request]).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    Some(text.trim().parse().unwrap_or_else(|_| panic!("client from {source}: {text} {}", String::from_utf8_lossy(&output.stderr))))
+    Some(
+        text.trim()
+            .parse()
+            .unwrap_or_else(|_| panic!("client from {source}: {text} {}", String::from_utf8_lossy(&output.stderr))),
+    )
 }

@@ -46,9 +46,13 @@ pub fn fetch(file: &Path, start: u64, end: u64) -> BTreeMap<u64, Vec<f64>> {
 }
 
 /// The keys in which two [`info`]s differ, a line each.
-pub fn info_differences(ours: &BTreeMap<String, String>, c: &BTreeMap<String, String>) -> Vec<(String, String, String)> {
+pub fn info_differences(
+    ours: &BTreeMap<String, String>,
+    c: &BTreeMap<String, String>,
+) -> Vec<(String, String, String)> {
     let keys: BTreeSet<_> = ours.keys().chain(c.keys()).collect();
-    let get = |map: &BTreeMap<String, String>, key: &String| map.get(key).cloned().unwrap_or_else(|| "(missing)".to_owned());
+    let get =
+        |map: &BTreeMap<String, String>, key: &String| map.get(key).cloned().unwrap_or_else(|| "(missing)".to_owned());
     let all = keys.into_iter().map(|key| (key.clone(), get(ours, key), get(c, key)));
     all.filter(|(_, ours, c)| ours != c).collect()
 }
