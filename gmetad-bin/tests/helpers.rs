@@ -148,3 +148,14 @@ fn sources_do_what_they_are_told() {
             .is_ok_and(|mut client| net::read_answer(&mut client, util::SOON).ending == net::Ending::Reset)
     });
 }
+
+#[test]
+fn the_limit_of_open_files_is_raised() {
+    let files = util::raise_open_files();
+    let mut open = Vec::new();
+    // As many as a common limit of 1024 forbids, where more are allowed.
+    for _ in 0..files.saturating_sub(100).min(1500) {
+        open.push(std::fs::File::open("/dev/null").unwrap());
+    }
+    println!("{files} open files");
+}

@@ -231,7 +231,7 @@ fn an_entity_bomb() {
 
 #[test]
 fn a_gzip_bomb() {
-    survives(document::gzip_bomb(b"<GANGLIA_XML VERSION=\"", 2 << 30));
+    survives(document::gzip_bomb(b"<GANGLIA_XML VERSION=\"", 1 << 30));
 }
 
 /// A truncated gzip stream makes the C daemon spin (defect 8).
@@ -475,6 +475,7 @@ fn idle_clients_and_clients_that_never_read() {
     }
     assert!(clients.len() > READERS / 2, "only {} connections to the XML port", clients.len());
     stage.check();
+    let mut refused = 0;
     for number in 0..idle {
         match net::connect(stage.daemon.interactive_port()) {
             Ok(mut client) => {
@@ -486,7 +487,10 @@ fn idle_clients_and_clients_that_never_read() {
                 };
                 clients.push(client);
             }
-            Err(error) => assert!(number > 100, "connection {number}: {error}"),
+            Err(error) => {
+                refused += 1;
+                assert!(refused < 20, "{refused} of {number} connections came to nothing, the last: {error}");
+            }
         }
     }
     stage.check();
