@@ -38,8 +38,18 @@ const DUPLICATE_HOST: &str = "4.5: the C daemon counts and sums a host twice tha
 
 /// The one table of what differs on purpose.
 const DEVIATIONS: &[Deviation] = &[
-    units("GRID[Test Grid]/CLUSTER[C1]/HOST[H1]/METRIC[m_noslope]", "5.25"),
-    units("GRID[Test Grid]/CLUSTER[C1]/HOST[H1]/METRIC[m_min]", "9"),
+    units("GRID[Test Grid]/*[m_noslope]", "5.25"),
+    units("GRID[Test Grid]/*[m_min]", "9"),
+    units("GRID[Test Grid]/*[m_posfloat]", "1.5"),
+    units("GRID[Test Grid]/*[m_nan]", "nan"),
+    units("GRID[Test Grid]/*[m_inf]", "inf"),
+    units("GRID[Test Grid]/*[m_hex]", "0x10"),
+    units("GRID[Test Grid]/*[m_txt]", "abc"),
+    units("GRID[Test Grid]/*[m_intdot]", "3.75"),
+    units("GRID[Test Grid]/*[m_slopeX]", "3"),
+    units("GRID[Test Grid]/*[m_unspec]", "3"),
+    units("GRID[Test Grid]/*[m_neg]", "3"),
+    units("GRID[Test Grid]/*[m_inunk]", "1"),
     nested("GRID[Test Grid]/*METRICS[load_one]", "SUM", "14.125", "1.50"),
     nested("GRID[Test Grid]/*METRICS[load_one]", "NUM", "13", "1"),
     nested("GRID[Test Grid]/*METRICS[only_grid]", "SUM", "33.5", "0.0"),
@@ -605,11 +615,18 @@ fn the_same_rrd_files() {
 
 const GAUGE: &str = "RRD & Cluster/first.example.org/gauge.rrd";
 
+/// `last_ds` is the text of the last update: how many decimals it has is decided where sums are printed (5.2).
+fn is_same_number(mine: &str, theirs: &str) -> bool {
+    let number = |text: &str| text.trim_matches('"').parse::<f64>().ok();
+    number(mine).is_some() && number(mine) == number(theirs)
+}
+
 fn compare_rrd(file: &str, ours: &Gmetad, c: &Gmetad, wrong: &mut Vec<String>) {
     let paths = [ours, c].map(|daemon| daemon.rrd_root().join(file));
     for (key, mine, theirs) in rrd::info_differences(&rrd::info(&paths[0]), &rrd::info(&paths[1])) {
         let meant = is_num_type(file, &key) && !under_test_is_c();
-        if !depends_on_start(file, &key) && !meant {
+        let spelled_differently = key.ends_with(".last_ds") && is_same_number(&mine, &theirs);
+        if !depends_on_start(file, &key) && !meant && !spelled_differently {
             wrong.push(format!("  {file} {key}: ours {mine}, C {theirs}"));
         }
         if key == "ds[num].type" && meant {

@@ -372,7 +372,7 @@ fn missing_attributes_and_misplaced_elements() {
     let now = util::now();
     let fine = document::metric("fine", "1.00", "float", "both");
     let metrics = "<METRIC VAL=\"1\" TYPE=\"float\"/><METRIC NAME=\"a\" TYPE=\"float\"/><METRIC NAME=\"b\" VAL=\"1\"/><METRIC/>\
-         <EXTRA_DATA><EXTRA_ELEMENT/></EXTRA_DATA><EXTRA_ELEMENT NAME=\"x\"/><HOSTS/><METRICS/><CLUSTER/><GRID/>";
+         <EXTRA_DATA><EXTRA_ELEMENT/></EXTRA_DATA><EXTRA_ELEMENT NAME=\"x\"/><HOSTS/><METRICS/>";
     let hosts = format!(
         "<METRIC NAME=\"homeless\" VAL=\"1\" TYPE=\"float\"/><HOST/><HOST IP=\"1.2.3.4\">{fine}</HOST>{}",
         document::host("good", now, &format!("{metrics}{fine}"))
@@ -385,6 +385,7 @@ fn missing_attributes_and_misplaced_elements() {
         wrap(&host),
         wrap(&format!("<CLUSTER>{host}</CLUSTER>")),
         wrap("<CLUSTER/><GRID/><HOST/><METRIC/>"),
+        within_cluster("Nested", &document::host("odd", now, &format!("<CLUSTER/><GRID/><HOST/>{fine}"))),
         wrap(&format!("<GRID>{host}</GRID>")),
         wrap(&format!("<GRID NAME=\"g\"><CLUSTER>{host}</CLUSTER><METRICS/><HOSTS/></GRID>")),
         b"<GANGLIA_XML/>".to_vec(),

@@ -6,6 +6,7 @@
 mod util;
 
 use std::fs;
+use std::io::{Read, Seek};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -18,8 +19,36 @@ use util::{document, net};
 /// Within this time a daemon that was told to stop has stopped.
 const STOP: Duration = Duration::from_secs(5);
 
+/// Runs the program under test to its end. One that goes on when it should not is killed, and fails the test.
 fn run(arguments: &[&str]) -> Output {
-    Command::new(under_test()).args(arguments).stdin(Stdio::null()).output().unwrap()
+    finish(Command::new(under_test()).args(arguments))
+}
+
+fn finish(command: &mut Command) -> Output {
+    // Into files, not pipes: a daemon that leaves its parent may keep them open.
+    let [mut stdout, mut stderr] = [(); 2].map(|()| tempfile::tempfile().unwrap());
+    command.stdin(Stdio::null()).stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());
+    let mut child = command.spawn().unwrap();
+    let end = Instant::now() + util::SOON;
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > end {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("{command:?} did not end by itself: {}", text(&contents(&mut stderr)));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    Output { status, stdout: contents(&mut stdout), stderr: contents(&mut stderr) }
+}
+
+fn contents(file: &mut fs::File) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    file.rewind().unwrap();
+    file.read_to_end(&mut bytes).unwrap();
+    bytes
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -64,22 +93,7 @@ fn refuses(conf: &str) -> Output {
     if !under_test_is_c() {
         command.arg("-f");
     }
-    let mut child = command
-        .args(["-d", "1", "-c", conf])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let end = Instant::now() + util::SOON;
-    while child.try_wait().unwrap().is_none() {
-        if Instant::now() > end {
-            child.kill().unwrap();
-            panic!("it went on: {}", text(&child.wait_with_output().unwrap().stderr));
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    child.wait_with_output().unwrap()
+    finish(command.args(["-d", "1", "-c", conf]))
 }
 
 #[test]
@@ -198,14 +212,7 @@ fn a_daemon_has_a_pid_file_and_stops_at_sigterm() {
     let files = Files::with(&source_line("x", 1, source.address()));
     let pid_file = files.path("gmetad.pid");
     let guard = KillAtEnd(pid_file.clone());
-    let status = Command::new(under_test())
-        .args(["-c", &files.conf(), "-p"])
-        .arg(&pid_file)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .unwrap();
+    let status = finish(Command::new(under_test()).args(["-c", &files.conf(), "-p"]).arg(&pid_file)).status;
     assert!(status.success(), "the parent's {status}");
     let pid = util::wait_for("the pid file", util::SOON, || read_pid(&pid_file));
     assert!(fs::read_to_string(&pid_file).unwrap().ends_with('\n'));
@@ -230,13 +237,7 @@ fn a_daemon_has_a_pid_file_and_stops_at_sigterm() {
 
     // A second one with the same pid file does not start.
     let other = Files::with(&source_line("x", 1, source.address()));
-    let _ = Command::new(under_test())
-        .args(["-c", &other.conf(), "-p"])
-        .arg(&pid_file)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
+    let _ = finish(Command::new(under_test()).args(["-c", &other.conf(), "-p"]).arg(&pid_file));
     assert_eq!(read_pid(&pid_file), Some(pid), "the pid file is still that of the first");
     net::connect(other.xml_port).expect_err("the second does not serve");
 
