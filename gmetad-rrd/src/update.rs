@@ -4,9 +4,8 @@
 //! comparing files; `tests/oracle.rs` holds both side by side.
 //!
 //! Different on purpose: a refused point changes nothing (librrd has by then stored the texts of the values before the bad
-//! one, which costs a COUNTER its next difference); a text that is no number is refused after a gap beyond the heartbeat too
-//! (librrd takes it for unknown there); numbers are rounded correctly; a last update with microseconds, which only other
-//! programs make, is not carried over a split step (librrd counts its fraction twice).
+//! one, which costs a COUNTER its next difference); numbers are rounded correctly; a last update with microseconds, which
+//! only other programs make, is not carried over a split step (librrd counts its fraction twice).
 
 use thiserror::Error;
 
@@ -127,13 +126,15 @@ pub fn apply(layout: &Layout, state: &mut State, point: Point<'_>, out: &mut Row
         return Err(UpdateError::Time(time));
     }
     out.row_size = schema.ds.len() * 8;
-    out.readings.clear();
-    for (&value, ds) in values.iter().zip(&schema.ds) {
-        out.readings.push(Reading::of(value, ds.kind)?);
-    }
-
     let fraction = state.last_usec as f64 / 1e6;
     let interval = (time - last) as f64 - fraction;
+    out.readings.clear();
+    for (&value, ds) in values.iter().zip(&schema.ds) {
+        // After a gap beyond the heartbeat the value cannot count, and like librrd we do not look at its text.
+        let late = interval > ds.heartbeat as f64;
+        out.readings.push(if late { Reading::unread(value) } else { Reading::of(value, ds.kind)? });
+    }
+
     out.values.clear();
     for ((pdp, ds), reading) in state.pdp.iter_mut().zip(&schema.ds).zip(&out.readings) {
         out.values.push(gathered(ds, pdp, reading.meaning, interval));

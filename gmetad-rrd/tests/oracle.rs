@@ -178,7 +178,6 @@ fn random_readings(random: &mut Random, schema: &Schema, count: usize, numbers: 
     let step = schema.step;
     let style = random.below(4);
     let mut time = 1_000_000_000 + random.below(1000).cast_signed();
-    let mut accepted = 0;
     (0..count)
         .map(|_| {
             let interval = match random.below(40) {
@@ -195,15 +194,7 @@ fn random_readings(random: &mut Random, schema: &Schema, count: usize, numbers: 
             if !random.one_in(80) {
                 time += interval.max(1).cast_signed(); // else refused
             }
-            let mut texts: Vec<_> = feeds.iter_mut().map(|feed| feed.next(random)).collect();
-            if texts[0].as_deref() == Some(REFUSED) {
-                // After a gap beyond the heartbeat librrd does not look at the text; we refuse it then as well.
-                if time - accepted <= schema.ds[0].heartbeat.cast_signed() {
-                    return (time, texts);
-                }
-                texts[0] = None;
-            }
-            accepted = accepted.max(time);
+            let texts: Vec<_> = feeds.iter_mut().map(|feed| feed.next(random)).collect();
             (time, texts)
         })
         .collect()
