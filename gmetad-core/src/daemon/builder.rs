@@ -35,6 +35,7 @@ pub enum StartError {
     Threads(#[from] io::Error),
 }
 
+type MakeStatus = Box<dyn FnOnce(Arc<GridStore>, Arc<Stats>) -> StatusPage>;
 type MakeService = Box<dyn FnOnce(&Gmetad) -> Arc<dyn Service>>;
 
 /// Describes a daemon; [`Builder::start`] starts it.
@@ -49,7 +50,7 @@ pub struct Builder {
     trusted: Vec<Trust>,
     plugins: Vec<Box<dyn Plugin>>,
     sections: Vec<Section>,
-    status: Option<Box<dyn FnOnce(Arc<GridStore>, Arc<Stats>) -> StatusPage>>,
+    status: Option<MakeStatus>,
     services: Vec<(String, SocketAddr, MakeService)>,
 }
 

@@ -28,8 +28,9 @@ pub(crate) fn escape_into(out: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// [`escape_into`] as a string, for JSON-free text such as HTML pages.
-pub fn escaped(text: &str) -> String {
+/// [`escape_into`] as a string.
+#[cfg(any(test, feature = "synthetic"))]
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
     escape_into(&mut out, text);
     String::from_utf8(out).unwrap_or_default()
