@@ -58,7 +58,7 @@ fn counters(out: &mut Text, stats: &Stats) {
         ("connections_accepted", "Connections accepted.", "", &[("", &stats.accepted)]),
         (
             "connections_closed",
-            "Connections closed without an answer.",
+            "Connections that were refused or cut off.",
             "reason",
             &[
                 ("untrusted", &stats.untrusted),

@@ -71,3 +71,33 @@ impl Body for Answer {
         self.stats.pages.done(time);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use gmetad_core::Gmetad;
+    use gmetad_core::conf::Trust;
+
+    use super::*;
+    use crate::host::HostRule;
+    use crate::router::Router;
+
+    #[test]
+    fn loopback_and_trusted_hosts_are_served() {
+        let trusted = Trust::Net([192, 0, 2, 0].into(), 24);
+        let gmetad = Gmetad::builder().trust([trusted]).start().expect("started");
+        let site = Site::new(Router::new(""), HostRule::bound_to([0, 0, 0, 0].into(), &[]));
+        let service = SiteService::new(site, gmetad.observer());
+        for (peer, allowed) in [
+            ("127.0.0.1", true),
+            ("127.0.0.2", true),
+            ("::1", true),
+            ("::ffff:127.0.0.1", true),
+            ("192.0.2.9", true),
+            ("192.0.3.9", false),
+            ("2001:db8::1", false),
+        ] {
+            assert_eq!(service.allows(peer.parse().expect("ip")), allowed, "{peer}");
+        }
+        gmetad.stop(Duration::from_secs(5)).expect("every thread ended");
+    }
+}

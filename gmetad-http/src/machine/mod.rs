@@ -116,8 +116,11 @@ struct System {
 }
 
 impl Machine {
-    /// What changed from `before` to `after`; `clock` is the time in seconds since the epoch.
-    pub(crate) fn between(before: &Sample, after: &Sample, clock: i64) -> Self {
+    /// What changed from `before` to `after`; `clock` is the time in seconds since the epoch. After a single look the
+    /// shares are of the time since the machine's start, and there are no rates.
+    pub(crate) fn between(before: Option<&Sample>, after: &Sample, clock: i64) -> Self {
+        let none = Sample { at: after.at, ..Sample::default() };
+        let before = before.unwrap_or(&none);
         let (old, new) = (&before.usage, &after.usage);
         let whole = new.total().saturating_sub(old.total());
         let share = |now: u64, then: u64| ratio(now.saturating_sub(then) as f64 * 100.0, whole as f64);
@@ -176,12 +179,15 @@ mod tests {
         let before = Sample { usage: usage(100, 100, 0), traffic: traffic(1000), ..Sample::default() };
         let at = Duration::from_secs(4);
         let after = Sample { at, usage: usage(150, 225, 25), traffic: traffic(5000), ..Sample::default() };
-        let machine = Machine::between(&before, &after, 77);
+        let machine = Machine::between(Some(&before), &after, 77);
         let cpu = &machine.cpu;
         assert_eq!((cpu.cpu_user, cpu.cpu_idle, cpu.cpu_system, cpu.cpu_aidle), (25.0, 62.5, 12.5, 56.25));
         assert_eq!((machine.network.bytes_in, machine.system.sys_clock), (1000.0, 77));
         // A counter that fell, and no time at all.
-        let machine = Machine::between(&after, &before, 0);
+        let machine = Machine::between(Some(&after), &before, 0);
         assert_eq!((machine.cpu.cpu_user, machine.network.bytes_in), (0.0, 0.0));
+        // A single look.
+        let machine = Machine::between(None, &after, 0);
+        assert_eq!((machine.cpu.cpu_idle, machine.network.bytes_in), (56.25, 0.0));
     }
 }

@@ -2,12 +2,13 @@
 //! not take with it the loop that serves the ports.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::statvfs::statvfs;
 use parking_lot::Mutex;
 
-use super::{Disk, Machine, Sample, parse};
+use super::{Disk, Machine, Sample, parse, ratio};
 
 /// A look this young is shown again, so that asking often costs nothing and rates are of a time worth measuring.
 const FRESH: Duration = Duration::from_secs(5);
@@ -17,12 +18,13 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// The last two looks.
 pub(crate) struct Sampler {
     born: Instant,
+    look: fn(Instant) -> Sample,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    before: Sample,
+    before: Option<Sample>,
     last: Option<Sample>,
     pending: Option<Pending>,
 }
@@ -36,46 +38,53 @@ struct Pending {
 impl Sampler {
     /// Takes a first look.
     pub(crate) fn new() -> Self {
-        let born = Instant::now();
-        Self { born, state: Mutex::new(State { pending: start(born), ..State::default() }) }
+        Self::with(look)
+    }
+
+    fn with(look: fn(Instant) -> Sample) -> Self {
+        let sampler = Self { born: Instant::now(), look, state: Mutex::default() };
+        sampler.state.lock().pending = sampler.start();
+        sampler
     }
 
     /// The machine as it is now, or was a moment ago; `clock` is the time in seconds since the epoch.
     pub(crate) fn machine(&self, clock: i64) -> Machine {
-        let pending = {
-            let mut state = self.state.lock();
-            let stale = state.last.as_ref().is_none_or(|last| self.born.elapsed() - last.at >= FRESH);
-            state.pending.take().or_else(|| stale.then(|| start(self.born)).flatten())
+        let pending = self.state.lock().pending.take();
+        self.wait(pending);
+        let fresh = |last: &Sample| self.born.elapsed() - last.at < FRESH;
+        let asleep = |state: &State| state.pending.is_none() && !state.last.as_ref().is_some_and(fresh);
+        if asleep(&self.state.lock()) {
+            self.wait(self.start());
+        }
+        let state = self.state.lock();
+        Machine::between(state.before.as_ref(), state.last.as_ref().unwrap_or(&Sample::default()), clock)
+    }
+
+    /// Starts a look, if there is a thread to be had.
+    fn start(&self) -> Option<Pending> {
+        let (sender, sample) = sync_channel(1);
+        let (look, born) = (self.look, self.born);
+        let run = move || {
+            let _ = sender.send(look(born));
         };
-        // Not under the lock.
-        let seen = pending.map(|pending| (pending.sample.recv_timeout(pending.patience), pending));
+        let started = thread::Builder::new().name("machine".to_owned()).spawn(run);
+        started.ok().map(|_| Pending { sample, patience: PATIENCE })
+    }
+
+    /// Waits without the lock, and keeps what came.
+    fn wait(&self, pending: Option<Pending>) {
+        let Some(pending) = pending else { return };
+        let seen = pending.sample.recv_timeout(pending.patience);
         let mut state = self.state.lock();
         match seen {
-            Some((Ok(sample), _)) => {
-                if let Some(last) = state.last.replace(sample) {
-                    state.before = last;
-                }
+            Ok(sample) => {
+                let last = state.last.replace(sample);
+                state.before = last.or_else(|| state.before.take());
             }
-            Some((Err(RecvTimeoutError::Timeout), pending)) => {
-                state.pending = Some(Pending { patience: Duration::ZERO, ..pending });
-            }
-            Some((Err(RecvTimeoutError::Disconnected), _)) | None => {}
+            Err(RecvTimeoutError::Timeout) => state.pending = Some(Pending { patience: Duration::ZERO, ..pending }),
+            Err(RecvTimeoutError::Disconnected) => {}
         }
-        Machine::between(&state.before, state.last.as_ref().unwrap_or(&Sample::default()), clock)
     }
-}
-
-fn start(born: Instant) -> Option<Pending> {
-    let (sender, sample) = sync_channel(1);
-    let look = move || {
-        let _ = sender.send(look(born));
-    };
-    // Without a thread to be had the page goes without.
-    std::thread::Builder::new()
-        .name("machine".to_owned())
-        .spawn(look)
-        .ok()
-        .map(|_| Pending { sample, patience: PATIENCE })
 }
 
 fn look(born: Instant) -> Sample {
@@ -122,7 +131,12 @@ fn disk(mounts: &[String]) -> Disk {
             disk.part_max_used = disk.part_max_used.max((total - free) / total * 100.0);
         }
     }
-    disk
+    let six_decimals = |value| ratio(value, 1.0);
+    Disk {
+        disk_free: six_decimals(disk.disk_free),
+        disk_total: six_decimals(disk.disk_total),
+        part_max_used: six_decimals(disk.part_max_used),
+    }
 }
 
 fn read(path: &str) -> String {
@@ -145,5 +159,16 @@ mod tests {
         let json = serde_json::to_value(Sampler::new().machine(5)).expect("serializable");
         assert_eq!(json["system"]["os_name"], "Linux");
         assert_eq!(json["system"]["sys_clock"], 5);
+    }
+
+    #[test]
+    fn a_disk_that_hangs_delays_one_page_once() {
+        let sampler = Sampler::with(|_| {
+            thread::sleep(Duration::from_secs(3));
+            Sample::default()
+        });
+        let asked = Instant::now();
+        (0..50).for_each(|_| drop(sampler.machine(0)));
+        assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
     }
 }
