@@ -444,7 +444,8 @@ fn status_has_the_fields_of_c() {
         }
         let answer = daemon.query("/status?callback=show");
         assert!(
-            String::from_utf8_lossy(&answer).contains("\r\n\r\nshow({"),
+            // Ours puts an empty comment before the name: a browser must not take the answer for another kind of file.
+            String::from_utf8_lossy(&answer).replace("/**/", "").contains("\r\n\r\nshow({"),
             "JSONP: {}",
             String::from_utf8_lossy(&answer)
         );
