@@ -238,7 +238,8 @@ impl ClusterBuilder {
 
     /// The attributes of a second CLUSTER element of the same name in one document; the last ones count.
     pub(crate) fn reopen(&mut self, attrs: ClusterAttrs) {
-        self.attrs = attrs;
+        let localtime = attrs.localtime.or(self.attrs.localtime);
+        self.attrs = ClusterAttrs { localtime, ..attrs };
     }
 
     pub(crate) fn name(&self) -> &str {

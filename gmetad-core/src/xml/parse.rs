@@ -13,7 +13,7 @@ use super::tags::{Tag, TagError, TagKind, TagStream};
 use crate::limits;
 use crate::model::{
     ClusterAttrs, ClusterBuilder, Grid, HostAttrs, HostBuilder, Interner, MetricAttrs, MetricType, PollContext, Room,
-    c_number, c_unsigned, decimals,
+    c_number, c_unsigned, decimals, without_expired,
 };
 use crate::source::{PollReport, SourceSnapshot};
 use crate::summary::{Addend, Adder};
@@ -221,8 +221,11 @@ impl State<'_> {
             "HOSTS" if !close => self.summed_hosts(tag),
             "CLUSTER" => {
                 self.end_cluster();
-                if tag.kind == TagKind::Open {
+                if !close {
                     self.start_cluster(tag);
+                }
+                if tag.kind == TagKind::Empty {
+                    self.end_cluster();
                 }
             }
             "GRID" if self.options.scalable => match tag.kind {
@@ -355,7 +358,7 @@ impl State<'_> {
         (attrs.reported, attrs.tn, attrs.tmax, attrs.dmax, attrs.gmond_started) = (0, 0, 0, None, None);
         let (mut location, mut tags) = (false, false);
         let set = |to: &mut Option<String>, value: &str| value.clone_into(to.get_or_insert_default());
-        self.report.attributes(tag, "", |key, value| match key {
+        let whole = self.report.attributes(tag, "", |key, value| match key {
             "NAME" => value.clone_into(&mut attrs.name),
             "IP" => value.clone_into(&mut attrs.ip),
             "REPORTED" => attrs.reported = c_unsigned(value),
@@ -380,6 +383,10 @@ impl State<'_> {
             attrs.tags = None;
         }
         self.host = InHost::Ignored;
+        if !whole {
+            // Half of its attributes would make it a host that is down: what is known of it says more.
+            return;
+        }
         if attrs.name.is_empty() {
             self.report.skipped("HOST without NAME", "", tag.offset);
             return;
@@ -396,10 +403,11 @@ impl State<'_> {
             Some(cluster) => cluster,
             None => {
                 // A gmond without a `cluster` section sends hosts like this.
-                self.open_cluster(
-                    ClusterAttrs { name: "unspecified".to_owned(), ..ClusterAttrs::default() },
-                    tag.offset,
-                );
+                let name = "unspecified".to_owned();
+                match self.by_name.get(&name) {
+                    Some(known) => self.cluster = Some(*known),
+                    None => self.open_cluster(ClusterAttrs { name, ..ClusterAttrs::default() }, tag.offset),
+                }
                 match self.cluster {
                     Some(cluster) => cluster,
                     None => return,
@@ -601,7 +609,8 @@ impl State<'_> {
         let mut grids = self.done_grids;
         // Clusters and grids that this document did not have stay as they are (reference 3.6).
         if let Some(before) = self.before {
-            clusters.extend(before.clusters().filter(|c| !self.by_name.contains_key(c.name())).cloned());
+            let absent = before.clusters().filter(|c| !self.by_name.contains_key(c.name()));
+            clusters.extend(absent.map(|c| without_expired(c, context.now).map_or_else(|| Arc::clone(c), Arc::new)));
             let known: Vec<_> = grids.iter().map(|grid| Arc::clone(&grid.name)).collect();
             grids.extend(before.grids().filter(|grid| !known.contains(&grid.name)).cloned());
         }
