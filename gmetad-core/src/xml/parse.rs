@@ -154,7 +154,7 @@ impl<'a> DocumentParser<'a> {
             before,
             context,
             report: PollReport::default(),
-            room: Room::default(),
+            room: Room::besides(before.into_iter().flat_map(SourceSnapshot::clusters)),
             root: Root::Missing,
             old: false,
             grids: 0,
@@ -416,7 +416,7 @@ impl State<'_> {
         };
         let attrs = &self.scratch.host_attrs;
         let cluster = &self.clusters[cluster];
-        if !self.room.host() && cluster.is_new(&attrs.name) {
+        if cluster.is_new(&attrs.name) && !self.room.host() {
             self.report.skipped("HOST over the limit of a source", &attrs.name, tag.offset);
             return;
         }
@@ -531,10 +531,12 @@ impl State<'_> {
         };
         match (self.host, &mut self.grid) {
             // The metrics of a host that is down are ignored: its old ones stay and age (reference 4.5).
-            (InHost::OfCluster, _) if up && self.room.series() => {
+            (InHost::OfCluster, _) if up => {
                 let text = &metric.extra_text;
                 let extra = metric.extra.iter().map(|(name, val)| (&text[name.clone()], &text[val.clone()]));
-                host.metric(&attrs, &metric.val, metric.tn, extra, self.interner);
+                if !host.metric(&attrs, &metric.val, metric.tn, extra, self.interner, &mut self.room) {
+                    self.report.skipped("METRIC over the limits of a host or source", &self.scratch.host_attrs.name, 0);
+                }
             }
             (InHost::OfGrid, Some(grid)) if kind.is_numeric() => {
                 let decimals = if kind.is_float() { decimals(&metric.val) } else { 0 };
