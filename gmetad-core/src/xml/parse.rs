@@ -248,7 +248,8 @@ impl State<'_> {
     }
 
     fn start_root(&mut self, tag: &Tag<'_>) {
-        self.root = if tag.kind == TagKind::Empty { Root::Closed } else { Root::Open };
+        // Also `<GANGLIA_XML …/>`: no daemon sends that, but damage can make it of something longer.
+        self.root = Root::Open;
         let old = &mut self.old;
         self.report.attributes(tag, "", |key, value| {
             if key == "VERSION" {
