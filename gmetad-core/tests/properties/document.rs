@@ -282,7 +282,7 @@ fn summed() -> impl Strategy<Value = Node> {
     let metrics = (
         weighted(0.97, one_of(&["load", "cpu", "only & here"])),
         weighted(0.97, select(&NUMBERS[..]).prop_map(|(text, ..)| text.to_owned())),
-        number(),
+        one_of(&["1", "3"]),
         weighted(0.9, one_of(&["double", "double", "string"])),
         weighted(0.8, text()),
         slope(),
