@@ -44,6 +44,8 @@ pub const RESOLVER_THREADS: usize = 16;
 
 /// Bytes of a request line on the interactive port, as in C.
 pub const REQUEST_BYTES: usize = 2047;
+/// Bytes a client may send after its request (headers nobody reads); over it the connection is closed.
+pub const DISCARDED_BYTES: usize = 64 << 10;
 /// Connections of all ports together; over it the one that has been idle longest is closed.
 pub const CONNECTIONS: usize = 12_000;
 /// Time a client has for its request.
