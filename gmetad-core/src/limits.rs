@@ -11,7 +11,7 @@ pub const DOCUMENT_BYTES: u64 = 512 << 20;
 /// Bytes of one tag, attributes included. gmond's longest are a few kB. Over it: the poll fails, since without the
 /// end of a tag nothing behind it can be read.
 pub const TAG_BYTES: usize = 1 << 20;
-/// Bytes of one `HOST` element. 500 metrics are 165 kB. Over it: the poll fails.
+/// Bytes of all VALs that a poll brings for one host. 500 metrics are 5 kB. Over it: further metrics are skipped.
 pub const HOST_BYTES: usize = 32 << 20;
 /// Bytes of one attribute value. The C daemon stops at 1571 for a whole element. Over it: that element is skipped.
 pub const FIELD_BYTES: usize = 64 << 10;
@@ -19,9 +19,9 @@ pub const FIELD_BYTES: usize = 64 << 10;
 pub const EXTRA_ELEMENTS: usize = 32;
 /// Distinct `EXTRA_ELEMENT`s kept for one metric of a summary. Over it: the rest of them is dropped.
 pub const SUMMARY_EXTRA_ELEMENTS: usize = 32;
-/// Hosts of one data source. Over it: further new hosts are skipped.
+/// Hosts of one data source, with those it no longer reports. Over it: further new hosts are skipped.
 pub const HOSTS_PER_SOURCE: usize = 200_000;
-/// Series (metrics of hosts) of one data source. Over it: further new metrics are skipped.
+/// Series (metrics of hosts) of one data source, with those it no longer reports. Over it: further new metrics are skipped.
 pub const SERIES_PER_SOURCE: usize = 2_000_000;
 /// Clusters and grids of one data source. Over it: further new ones are skipped.
 pub const CLUSTERS_PER_SOURCE: usize = 10_000;
@@ -44,6 +44,8 @@ pub const RESOLVER_THREADS: usize = 16;
 
 /// Bytes of a request line on the interactive port, as in C.
 pub const REQUEST_BYTES: usize = 2047;
+/// Bytes a client may send after its request (headers nobody reads); over it the connection is closed.
+pub const DISCARDED_BYTES: usize = 64 << 10;
 /// Connections of all ports together; over it the one that has been idle longest is closed.
 pub const CONNECTIONS: usize = 12_000;
 /// Time a client has for its request.

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::model::{Cluster, Grid, Host, HostIndex, UnixTime};
@@ -36,9 +36,12 @@ pub struct SourceId(u64);
 pub struct GridStore {
     inner: Mutex<Inner>,
     view: ArcSwap<ViewData>,
-    /// The root summary made last: its series ids go on.
-    last_root: Arc<ArcSwapOption<Summary>>,
+    last_root: Arc<LastRoot>,
 }
+
+/// The root summary of the newest view that has one: its series ids go on. The lock is held while a root is summed, so
+/// that two views never give the same name different ids; nobody but those who want a root summary waits for it.
+type LastRoot = Mutex<(u64, Option<Arc<Summary>>)>;
 
 #[derive(Debug)]
 struct Inner {
@@ -46,6 +49,7 @@ struct Inner {
     rules: Arc<RootRules>,
     sources: Vec<(SourceId, SourceSlot)>,
     next: u64,
+    views: u64,
     /// Clusters that more than one source has.
     merged: HashMap<Arc<str>, Merged>,
 }
@@ -93,7 +97,9 @@ struct ViewData {
     items: Vec<(Item, bool)>,
     by_name: HashMap<Arc<str>, usize>,
     root: OnceLock<Arc<Summary>>,
-    last_root: Arc<ArcSwapOption<Summary>>,
+    last_root: Arc<LastRoot>,
+    /// Views are numbered in the order they are shown.
+    number: u64,
 }
 
 /// The whole grid at one moment. Cheap to take and to clone; it never changes.
@@ -108,9 +114,10 @@ impl GridStore {
             rules: Arc::new(rules),
             sources: Vec::new(),
             next: 0,
+            views: 0,
             merged: HashMap::new(),
         };
-        let last_root = Arc::new(ArcSwapOption::empty());
+        let last_root = Arc::default();
         let view = ArcSwap::from_pointee(inner.view(&last_root, HashMap::new()));
         Self { inner: Mutex::new(inner), view, last_root }
     }
@@ -127,51 +134,50 @@ impl GridStore {
 
     /// Takes a data source and all it said out of the grid.
     pub fn remove_source(&self, id: SourceId) {
-        let mut inner = self.inner.lock();
-        inner.sources.retain(|(known, _)| *known != id);
-        self.swap(&mut inner);
+        self.change(|inner| {
+            let at = inner.sources.iter().position(|(known, _)| *known == id)?;
+            Some(inner.sources.remove(at))
+        });
     }
 
     /// Shows a poll. The source counts as alive.
     ///
     /// Returns the clusters of the snapshot as they are in the grid: with the summary over all sources where a
-    /// cluster has more than one.
-    pub fn publish(&self, id: SourceId, snapshot: SourceSnapshot) -> Vec<Arc<Cluster>> {
-        let own = snapshot.clusters.clone();
-        let mut inner = self.inner.lock();
-        let Some((_, slot)) = inner.sources.iter_mut().find(|(known, _)| *known == id) else { return own };
-        slot.snapshot = snapshot;
-        slot.alive = true;
-        self.swap(&mut inner);
-        own.into_iter()
-            .map(|cluster| match inner.merged.get(&cluster.name) {
-                Some(merged) => {
-                    Arc::new(Cluster { summary: Arc::clone(&merged.result.summary), ..Cluster::clone(&cluster) })
-                }
-                None => cluster,
-            })
-            .collect()
+    /// cluster has more than one. `None` if the source was removed.
+    pub fn publish(&self, id: SourceId, snapshot: SourceSnapshot) -> Option<Vec<Arc<Cluster>>> {
+        let mut own = snapshot.clusters.clone();
+        self.change(|inner| {
+            let (_, slot) = inner.sources.iter_mut().find(|(known, _)| *known == id)?;
+            slot.alive = true;
+            Some(std::mem::replace(&mut slot.snapshot, snapshot))
+        })?;
+        let inner = self.inner.lock();
+        for cluster in &mut own {
+            if let Some(merged) = inner.merged.get(&cluster.name) {
+                let summary = Arc::clone(&merged.result.summary);
+                *cluster = Arc::new(Cluster { summary, ..Cluster::clone(cluster) });
+            }
+        }
+        Some(own)
     }
 
     /// Marks a source as dead: its data stay, but leave the root summary; hosts whose DMAX is over at `now` go.
     pub fn mark_dead(&self, id: SourceId, now: UnixTime) {
-        let mut inner = self.inner.lock();
-        let Some((_, slot)) = inner.sources.iter_mut().find(|(known, _)| *known == id) else { return };
-        let pruned = slot.snapshot.without_expired(now);
-        if std::mem::replace(&mut slot.alive, false) || pruned.is_some() {
-            if let Some(pruned) = pruned {
-                slot.snapshot = pruned;
-            }
-            self.swap(&mut inner);
-        }
+        self.change(|inner| {
+            let (_, slot) = inner.sources.iter_mut().find(|(known, _)| *known == id)?;
+            let pruned = slot.snapshot.without_expired(now);
+            let changed = std::mem::replace(&mut slot.alive, false) || pruned.is_some();
+            changed.then(|| pruned.map(|pruned| std::mem::replace(&mut slot.snapshot, pruned)))
+        });
     }
 
     /// Changes who we are; for a reload of the configuration.
     pub fn set_identity(&self, identity: Identity, rules: RootRules) {
-        let mut inner = self.inner.lock();
-        inner.identity = Arc::new(identity);
-        inner.rules = Arc::new(rules);
-        self.swap(&mut inner);
+        self.change(|inner| {
+            inner.identity = Arc::new(identity);
+            inner.rules = Arc::new(rules);
+            Some(())
+        });
     }
 
     /// The grid as it is now.
@@ -179,16 +185,27 @@ impl GridStore {
         GridView(self.view.load_full())
     }
 
-    fn swap(&self, inner: &mut Inner) {
-        let merged = inner.merge();
-        let view = inner.view(&self.last_root, merged);
-        self.view.store(Arc::new(view));
+    /// Changes something and, if that returns anything, shows it. What it returns is dropped outside the lock, and what
+    /// there is to log is logged there (invariant 1).
+    fn change<T>(&self, change: impl FnOnce(&mut Inner) -> Option<T>) -> Option<T> {
+        let mut inner = self.inner.lock();
+        let changed = change(&mut inner)?;
+        inner.views += 1;
+        let (merged, warnings) = inner.merge(&self.view());
+        let view = Arc::new(inner.view(&self.last_root, merged));
+        let old = self.view.swap(view);
+        drop(inner);
+        drop(old);
+        for warning in warnings {
+            log::warn!("{warning}");
+        }
+        Some(changed)
     }
 }
 
 impl Inner {
-    /// Brings `merged` up to date; returns the cluster of each name that several sources have.
-    fn merge(&mut self) -> HashMap<Arc<str>, Arc<Cluster>> {
+    /// Brings `merged` up to date; returns the cluster of each name that several sources have, and what to log.
+    fn merge(&mut self, shown: &GridView) -> (HashMap<Arc<str>, Arc<Cluster>>, Vec<String>) {
         let mut parts: HashMap<Arc<str>, Vec<Arc<Cluster>>> = HashMap::new();
         let mut names: HashMap<&Arc<str>, usize> = HashMap::new();
         for (_, slot) in &self.sources {
@@ -198,13 +215,14 @@ impl Inner {
         }
         if names.values().all(|n| *n == 1) {
             self.merged.clear();
-            return HashMap::new();
+            return (HashMap::new(), Vec::new());
         }
         for (_, slot) in &self.sources {
             for cluster in slot.snapshot.clusters().filter(|cluster| names[&cluster.name] > 1) {
                 parts.entry(Arc::clone(&cluster.name)).or_default().push(Arc::clone(cluster));
             }
         }
+        let mut warnings = Vec::new();
         for name in parts.keys().filter(|name| !self.merged.contains_key(*name)) {
             let sources: Vec<_> = self
                 .sources
@@ -212,27 +230,35 @@ impl Inner {
                 .filter(|(_, slot)| slot.snapshot.clusters().any(|cluster| cluster.name == *name))
                 .map(|(_, slot)| slot.name.as_str())
                 .collect();
-            log::warn!(
+            warnings.push(format!(
                 "cluster [{name}] comes from several data sources ({}): their hosts are merged",
                 sources.join(", ")
-            );
+            ));
         }
         let mut before = std::mem::take(&mut self.merged);
         self.merged = parts
             .into_iter()
             .map(|(name, parts)| {
                 let known = before.remove(&name);
-                let unchanged = known.filter(|known| {
+                let unchanged = |known: &Merged| {
                     known.parts.len() == parts.len() && known.parts.iter().zip(&parts).all(|(a, b)| Arc::ptr_eq(a, b))
-                });
-                let merged = unchanged.unwrap_or_else(|| Merged { result: Arc::new(union(&parts)), parts });
+                };
+                let merged = match known {
+                    Some(known) if unchanged(&known) => known,
+                    _ => {
+                        // Series ids go on from what was shown before, be it a union or the cluster of one source.
+                        let before = shown.cluster(&name).unwrap_or(&parts[0]);
+                        Merged { result: Arc::new(union(&parts, before.summary())), parts }
+                    }
+                };
                 (name, merged)
             })
             .collect();
-        self.merged.iter().map(|(name, merged)| (Arc::clone(name), Arc::clone(&merged.result))).collect()
+        let merged = self.merged.iter().map(|(name, merged)| (Arc::clone(name), Arc::clone(&merged.result))).collect();
+        (merged, warnings)
     }
 
-    fn view(&self, last_root: &Arc<ArcSwapOption<Summary>>, merged: HashMap<Arc<str>, Arc<Cluster>>) -> ViewData {
+    fn view(&self, last_root: &Arc<LastRoot>, merged: HashMap<Arc<str>, Arc<Cluster>>) -> ViewData {
         let mut items: Vec<(Item, bool)> = Vec::new();
         let mut by_name: HashMap<Arc<str>, usize> = HashMap::new();
         for (_, slot) in &self.sources {
@@ -257,12 +283,13 @@ impl Inner {
             by_name,
             root: OnceLock::new(),
             last_root: Arc::clone(last_root),
+            number: self.views,
         }
     }
 }
 
 /// The union of the hosts of clusters of one name; of a host that is in several the one with the newer REPORTED.
-fn union(parts: &[Arc<Cluster>]) -> Cluster {
+fn union(parts: &[Arc<Cluster>], before: &Summary) -> Cluster {
     let newest = parts.iter().max_by_key(|part| part.localtime).unwrap_or(&parts[0]);
     let mut hosts: Vec<(Arc<Host>, bool)> = Vec::new();
     let mut by_name: HashMap<&str, usize> = HashMap::new();
@@ -279,8 +306,7 @@ fn union(parts: &[Arc<Cluster>]) -> Cluster {
             }
         }
     }
-    // The order of series ids goes on from the first part's summary.
-    let summary = summary::of_hosts(hosts.iter().map(|(host, counted)| (&**host, *counted)), Some(&parts[0].summary));
+    let summary = summary::of_hosts(hosts.iter().map(|(host, counted)| (&**host, *counted)), Some(before));
     let hosts: Arc<[Arc<Host>]> = hosts.into_iter().map(|(host, _)| host).collect();
     Cluster { index: Arc::new(HostIndex::new(&hosts)), hosts, summary: Arc::new(summary), ..Cluster::clone(newest) }
 }
@@ -332,10 +358,12 @@ impl GridView {
     pub fn summary(&self) -> &Arc<Summary> {
         let data = &*self.0;
         data.root.get_or_init(|| {
-            let before = data.last_root.load_full();
+            let mut last = data.last_root.lock();
             let parts = data.items.iter().map(|(item, alive)| (&**item.summary(), *alive));
-            let root = Arc::new(summary::of_summaries(parts, &data.rules, before.as_deref()));
-            data.last_root.store(Some(Arc::clone(&root)));
+            let root = Arc::new(summary::of_summaries(parts, &data.rules, last.1.as_deref()));
+            if data.number >= last.0 {
+                *last = (data.number, Some(Arc::clone(&root)));
+            }
             root
         })
     }

@@ -150,7 +150,7 @@ impl Run {
         for turn in 0u64.. {
             let began = Instant::now();
             if catch_unwind(AssertUnwindSafe(|| self.poll(&mut *source, began)))
-                .map_err(|panic| self.panicked(&*panic))
+                .map_err(|panic| self.panicked(&*panic, began))
                 .is_err()
             {
                 source = (self.spec.make)();
@@ -180,7 +180,8 @@ impl Run {
     fn publish(&mut self, snapshot: SourceSnapshot, began: Instant) {
         let (round, time, report) = (snapshot.round(), snapshot.polled(), snapshot.report().clone());
         let grids: Vec<_> = snapshot.grids().filter(|grid| grid.polled() == time).cloned().collect();
-        let clusters = self.shared.store.publish(self.id, snapshot);
+        // A reload took the source away meanwhile: nobody wants to hear of it any more.
+        let Some(clusters) = self.shared.store.publish(self.id, snapshot) else { return };
         let mut summaries = grids.len() as u64;
         for cluster in clusters.into_iter().filter(|cluster| cluster.round == round) {
             self.notify(Subject::Cluster(cluster), time, true);
@@ -284,9 +285,9 @@ impl Run {
         }
     }
 
-    fn panicked(&mut self, panic: &(dyn std::any::Any + Send)) {
-        log::error!("data_thread() for [{}] panicked and starts anew: {}", self.name, panic_text(panic));
-        self.shared.stats.polls_failed.done(Duration::ZERO);
+    fn panicked(&mut self, panic: &(dyn std::any::Any + Send), began: Instant) {
+        let text = format!("panicked and starts anew: {}", panic_text(panic));
+        self.failed(&PollError::Other(text), crate::now(), began);
     }
 
     fn notify(&self, subject: Subject, time: UnixTime, alive: bool) {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::host::{Cell, Host, HostDef, HostParts, SeriesId, SeriesIds};
+use super::host::{Cell, Host, HostDef, HostParts, Metric, SeriesId, SeriesIds};
 use super::metric::{MetricAttrs, MetricDef};
 use super::shape::{Interner, Shape};
 use super::{Cluster, HostIndex, UnixTime, c_number};
@@ -91,7 +91,7 @@ impl HostBuilder {
         self.next = 0;
     }
 
-    /// Takes a metric of the host.
+    /// Takes a metric of the host; false if there is no room for it.
     pub(crate) fn metric<'e>(
         &mut self,
         attrs: &MetricAttrs<'_>,
@@ -99,20 +99,28 @@ impl HostBuilder {
         tn: u32,
         extra: impl Iterator<Item = (&'e str, &'e str)>,
         interner: &mut Interner,
-    ) {
+        room: &mut Room,
+    ) -> bool {
+        let slot = self.shape.as_ref().and_then(|shape| shape.slot(attrs.name, self.next));
+        let known = match slot {
+            Some(slot) => self.base.is_some() || self.seen[slot].is_some(),
+            None => self.added_names.contains_key(attrs.name),
+        };
+        if self.vals.len() + val.len() > limits::HOST_BYTES || !(known || room.series()) {
+            return false;
+        }
         let parts = attrs.render(&mut self.rendered, extra);
         let start = self.vals.len();
         self.vals.push_str(val);
         let number = if attrs.kind.is_numeric() { c_number(val) } else { 0.0 };
         let mut seen = Seen { val: start..self.vals.len(), number, tn, def: None };
-        let slot = self.shape.as_ref().and_then(|shape| shape.slot(attrs.name, self.next).map(|slot| (shape, slot)));
-        if let Some((shape, slot)) = slot {
+        if let (Some(shape), Some(slot)) = (&self.shape, slot) {
             if shape.defs()[slot].rendered() != self.rendered {
                 seen.def = Some(interner.def(attrs, &self.rendered, parts));
             }
             self.seen[slot] = Some(seen);
             self.next = slot + 1;
-            return;
+            return true;
         }
         let def = interner.def(attrs, &self.rendered, parts);
         match self.added_names.get(attrs.name) {
@@ -122,6 +130,7 @@ impl HostBuilder {
                 self.added.push((def, seen));
             }
         }
+        true
     }
 
     fn finish(&mut self, attrs: &HostAttrs, up: bool, context: PollContext, interner: &mut Interner) -> Arc<Host> {
@@ -143,7 +152,10 @@ impl HostBuilder {
                 }
                 // Not in this document: keeps its value and ages, unless its time is over.
                 (None, Some(host)) => {
-                    let Some(metric) = host.metric_at(slot).filter(|m| !m.is_expired(context.now)) else {
+                    let keeps = |m: &Metric<'_>| {
+                        !m.is_expired(context.now) && text.len() + m.value().len() <= 2 * limits::HOST_BYTES
+                    };
+                    let Some(metric) = host.metric_at(slot).filter(keeps) else {
                         same = false;
                         continue;
                     };
@@ -238,7 +250,8 @@ impl ClusterBuilder {
 
     /// The attributes of a second CLUSTER element of the same name in one document; the last ones count.
     pub(crate) fn reopen(&mut self, attrs: ClusterAttrs) {
-        self.attrs = attrs;
+        let localtime = attrs.localtime.or(self.attrs.localtime);
+        self.attrs = ClusterAttrs { localtime, ..attrs };
     }
 
     /// LOCALTIME, for the up/down rule.
@@ -272,7 +285,7 @@ impl ClusterBuilder {
         host.start(base, self.like.as_ref());
     }
 
-    /// Ends a host. Returns how many metrics it has.
+    /// Ends a host. Returns how many metrics the document had for it.
     pub(crate) fn finish_host(
         &mut self,
         host: &mut HostBuilder,
@@ -283,7 +296,7 @@ impl ClusterBuilder {
     ) -> usize {
         let slot = self.slot(&attrs.name);
         let host = host.finish(attrs, up, context, interner);
-        let metrics = host.parts().cells.len();
+        let metrics = host.parts().cells.iter().filter(|cell| cell.is_fresh()).count();
         if up {
             self.like = Some(Arc::clone(&host.parts().shape));
         }
@@ -350,7 +363,7 @@ pub(crate) fn without_expired(cluster: &Cluster, now: UnixTime) -> Option<Cluste
     Some(Cluster { hosts, index, ..cluster.clone() })
 }
 
-/// Whether a source has room for `more` hosts and series.
+/// What a source has, with what it said before and still counts: everything beyond the limits is new and skipped.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Room {
     hosts: usize,
@@ -358,11 +371,21 @@ pub(crate) struct Room {
 }
 
 impl Room {
+    /// The room that clusters have taken already.
+    pub(crate) fn besides<'c>(clusters: impl Iterator<Item = &'c Arc<Cluster>>) -> Self {
+        clusters.fold(Self::default(), |room, cluster| Self {
+            hosts: room.hosts + cluster.hosts.len(),
+            series: cluster.hosts.iter().fold(room.series, |n, host| n + host.parts().cells.len()),
+        })
+    }
+
+    /// Takes the room of one more host, if it is there.
     pub(crate) fn host(&mut self) -> bool {
         self.hosts += 1;
         self.hosts <= limits::HOSTS_PER_SOURCE
     }
 
+    /// Takes the room of one more series, if it is there.
     pub(crate) fn series(&mut self) -> bool {
         self.series += 1;
         self.series <= limits::SERIES_PER_SOURCE

@@ -62,8 +62,10 @@ struct Connection {
     peer: SocketAddr,
     state: State,
     accepted: Instant,
-    /// When a byte last moved.
+    /// When the client last took a byte of its answer.
     moved: Instant,
+    /// Bytes that came after the request.
+    discarded: usize,
     /// It is in the queue of those that can be written to.
     queued: bool,
 }
@@ -176,7 +178,13 @@ impl EventLoop {
                     continue;
                 }
                 // The client was gone already.
-                Err(_) => continue,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                Err(error) => {
+                    // No memory, no network: it may last, so no trying in circles.
+                    log::debug!("server_thread() cannot accept: {error}");
+                    self.accept_again = true;
+                    return;
+                }
             };
             self.stats.accepted.add(1);
             let service = &self.listeners[listener].1;
@@ -192,7 +200,8 @@ impl EventLoop {
             }
             let now = Instant::now();
             let state = State::Reading { session, received: Vec::new() };
-            let id = self.add(Connection { stream, peer, state, accepted: now, moved: now, queued: false });
+            let id =
+                self.add(Connection { stream, peer, state, accepted: now, moved: now, discarded: 0, queued: false });
             // Ports that answer without a request do so now.
             if let Some(id) = id {
                 self.ask(id, false);
@@ -222,6 +231,8 @@ impl EventLoop {
                 self.enqueue(id);
             }
         }
+        // Connections beyond the cap end here if they were handed over: the port loop can close only its own.
+        while self.total.load(Ordering::Relaxed) > limits::CONNECTIONS && self.close_oldest() {}
     }
 
     fn enqueue(&mut self, id: usize) {
@@ -251,12 +262,17 @@ impl EventLoop {
                     end = true;
                     break;
                 }
-                Ok(n) => {
-                    connection.moved = Instant::now();
-                    if let State::Reading { received, .. } = &mut connection.state {
-                        received.extend_from_slice(&buffer[..n]);
+                Ok(n) => match &mut connection.state {
+                    State::Reading { received, .. } => received.extend_from_slice(&buffer[..n]),
+                    // What it sends wins it no time, and whoever sends without end is no client.
+                    State::Writing { .. } | State::Lingering => {
+                        connection.discarded += n;
+                        if connection.discarded > limits::DISCARDED_BYTES {
+                            self.close(id);
+                            return;
+                        }
                     }
-                }
+                },
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => {

@@ -162,9 +162,8 @@ impl GmondReader {
     /// [`DocumentError`] if it is not whole.
     pub fn read_document(&mut self, document: &[u8], now: UnixTime) -> Result<SourceSnapshot, DocumentError> {
         let mut parser = self.parser(now);
-        parser.push(document)?;
-        let snapshot = parser.finish()?;
-        Ok(self.keep(snapshot))
+        let result = parser.push(document).and_then(|()| parser.finish());
+        self.keep(result)
     }
 
     fn parser(&mut self, now: UnixTime) -> DocumentParser<'_> {
@@ -172,11 +171,14 @@ impl GmondReader {
         DocumentParser::new(&self.options.parse, &mut self.interner, &mut self.scratch, self.before.as_ref(), context)
     }
 
-    fn keep(&mut self, snapshot: SourceSnapshot) -> SourceSnapshot {
-        self.round = snapshot.round;
-        self.before = Some(snapshot.clone());
+    /// Ends a poll. What a failed one brought is forgotten, too: a source that fails for ever must not grow.
+    fn keep<E>(&mut self, result: Result<SourceSnapshot, E>) -> Result<SourceSnapshot, E> {
+        if let Ok(snapshot) = &result {
+            self.round = snapshot.round;
+            self.before = Some(snapshot.clone());
+        }
         self.interner.sweep();
-        snapshot
+        result
     }
 
     /// Connects: first to the address that answered last, then to all in order (reference 3.2).
@@ -227,20 +229,13 @@ impl Source for GmondReader {
         let address = self.addresses[at].clone();
         let timeouts = (self.options.idle_timeout, self.options.poll_timeout);
         let mut input = Input::new(self.parser(now));
-        match read_all(stream, &mut input, &address, timeouts, deadline, stop) {
-            Ok(()) => match input.finish() {
-                Ok(snapshot) => Ok(self.keep(snapshot)),
-                Err(error) => Err(error.at(address)),
-            },
-            Err(error) => {
-                drop(input);
-                // After a failure in the middle the next address has its turn (reference 3.2).
-                if error.is_dead() {
-                    self.good = Some(at + 1).filter(|next| *next < self.addresses.len());
-                }
-                Err(error)
-            }
+        let result = read_all(stream, &mut input, &address, timeouts, deadline, stop)
+            .and_then(|()| input.finish().map_err(|error| error.at(address)));
+        // After a failure in the middle the next address has its turn (reference 3.2).
+        if result.as_ref().is_err_and(PollError::is_dead) {
+            self.good = Some(at + 1).filter(|next| *next < self.addresses.len());
         }
+        self.keep(result)
     }
 }
 
@@ -341,7 +336,11 @@ impl<'a> Input<'a> {
     fn push(&mut self, bytes: &[u8]) -> Result<(), InputError> {
         match self {
             Self::Plain(parser) => parser.push(bytes).map_err(InputError::Document),
-            Self::Gzip(decoder) => decoder.write_all(bytes).map_err(|error| gzip_error(decoder, error)),
+            Self::Gzip(decoder) => match decoder.write_all(bytes) {
+                // The stream has ended; what comes behind it is ignored, as C does.
+                Err(error) if error.kind() == io::ErrorKind::WriteZero => Ok(()),
+                result => result.map_err(|error| gzip_error(decoder, error)),
+            },
             Self::Broken => Ok(()),
             Self::Unknown(..) => {
                 let Self::Unknown(mut head, parser) = std::mem::replace(self, Self::Broken) else { return Ok(()) };
@@ -378,5 +377,46 @@ fn gzip_error(decoder: &mut GzDecoder<Sink<'_>>, error: io::Error) -> InputError
     match decoder.get_mut().error.take() {
         Some(error) => InputError::Document(error),
         None => InputError::Gzip(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::xml::PROLOG;
+
+    fn reader() -> GmondReader {
+        GmondReader::new(Vec::new(), ReaderOptions::default())
+    }
+
+    fn document(body: &str, end: &str) -> Vec<u8> {
+        let text = format!("<GANGLIA_XML VERSION=\"3.7.2\" SOURCE=\"gmond\"><CLUSTER NAME=\"c\">{body}</CLUSTER>{end}");
+        [PROLOG, text.as_bytes()].concat()
+    }
+
+    #[test]
+    fn documents_that_fail_for_ever_leave_nothing() {
+        let mut reader = reader();
+        for n in 0..50 {
+            let body = format!(
+                "<HOST NAME=\"h\" TMAX=\"20\"><METRIC NAME=\"m{n}\" VAL=\"1\" TYPE=\"int8\"/></HOST><HOST NAME=\"i\"/>"
+            );
+            assert!(reader.read_document(&document(&body, ""), n).is_err());
+            assert!(reader.interner.len() < 10, "{} definitions and shapes", reader.interner.len());
+        }
+    }
+
+    /// A source with a new name for its hosts at each poll, and no DMAX, must not grow beyond its limit.
+    #[test]
+    fn hosts_that_are_no_longer_reported_count_for_the_limit() {
+        let mut reader = reader();
+        let mut hosts = 0;
+        for poll in 0..3 {
+            let body: String =
+                (0..limits::HOSTS_PER_SOURCE * 2 / 5).map(|n| format!("<HOST NAME=\"{poll}-{n}\"/>")).collect();
+            let snapshot = reader.read_document(&document(&body, "</GANGLIA_XML>"), poll).expect("whole");
+            hosts = snapshot.clusters().map(|cluster| cluster.hosts().len()).sum();
+        }
+        assert_eq!(hosts, limits::HOSTS_PER_SOURCE);
     }
 }

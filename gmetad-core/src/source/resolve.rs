@@ -47,9 +47,16 @@ impl Resolver {
                 return Err(io::Error::new(io::ErrorKind::WouldBlock, "too many name look-ups are hanging"));
             }
             lookups.insert(host.to_owned(), Lookup::Running);
+            drop(lookups);
             let shared = Arc::clone(&self.0);
             let name = host.to_owned();
-            thread::Builder::new().name("resolver".to_owned()).spawn(move || shared.run(&name))?;
+            let spawned = thread::Builder::new().name("resolver".to_owned()).spawn(move || shared.run(&name));
+            lookups = self.0.lookups.lock();
+            if let Err(error) = spawned {
+                // Nobody runs it: the next one may try again.
+                lookups.remove(host);
+                return Err(error);
+            }
         }
         loop {
             if let Some(Lookup::Done(result)) = lookups.get(host) {

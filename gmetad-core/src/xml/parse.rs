@@ -13,7 +13,7 @@ use super::tags::{Tag, TagError, TagKind, TagStream};
 use crate::limits;
 use crate::model::{
     ClusterAttrs, ClusterBuilder, Grid, HostAttrs, HostBuilder, Interner, MetricAttrs, MetricType, PollContext, Room,
-    c_number, c_unsigned, decimals,
+    c_number, c_unsigned, decimals, without_expired,
 };
 use crate::source::{PollReport, SourceSnapshot};
 use crate::summary::{Addend, Adder};
@@ -154,7 +154,7 @@ impl<'a> DocumentParser<'a> {
             before,
             context,
             report: PollReport::default(),
-            room: Room::default(),
+            room: Room::besides(before.into_iter().flat_map(SourceSnapshot::clusters)),
             root: Root::Missing,
             old: false,
             grids: 0,
@@ -221,8 +221,11 @@ impl State<'_> {
             "HOSTS" if !close => self.summed_hosts(tag),
             "CLUSTER" => {
                 self.end_cluster();
-                if tag.kind == TagKind::Open {
+                if !close {
                     self.start_cluster(tag);
+                }
+                if tag.kind == TagKind::Empty {
+                    self.end_cluster();
                 }
             }
             "GRID" if self.options.scalable => match tag.kind {
@@ -247,7 +250,8 @@ impl State<'_> {
     }
 
     fn start_root(&mut self, tag: &Tag<'_>) {
-        self.root = if tag.kind == TagKind::Empty { Root::Closed } else { Root::Open };
+        // Also `<GANGLIA_XML …/>`: no daemon sends that, but damage can make it of something longer.
+        self.root = Root::Open;
         let old = &mut self.old;
         self.report.attributes(tag, "", |key, value| {
             if key == "VERSION" {
@@ -357,7 +361,7 @@ impl State<'_> {
         (attrs.reported, attrs.tn, attrs.tmax, attrs.dmax, attrs.gmond_started) = (0, 0, 0, None, None);
         let (mut location, mut tags) = (false, false);
         let set = |to: &mut Option<String>, value: &str| value.clone_into(to.get_or_insert_default());
-        self.report.attributes(tag, "", |key, value| match key {
+        let whole = self.report.attributes(tag, "", |key, value| match key {
             "NAME" => value.clone_into(&mut attrs.name),
             "IP" => value.clone_into(&mut attrs.ip),
             "REPORTED" => attrs.reported = c_unsigned(value),
@@ -382,6 +386,10 @@ impl State<'_> {
             attrs.tags = None;
         }
         self.host = InHost::Ignored;
+        if !whole {
+            // Half of its attributes would make it a host that is down: what is known of it says more.
+            return;
+        }
         if attrs.name.is_empty() {
             self.report.skipped("HOST without NAME", "", tag.offset);
             return;
@@ -398,10 +406,11 @@ impl State<'_> {
             Some(cluster) => cluster,
             None => {
                 // A gmond without a `cluster` section sends hosts like this.
-                self.open_cluster(
-                    ClusterAttrs { name: "unspecified".to_owned(), ..ClusterAttrs::default() },
-                    tag.offset,
-                );
+                let name = "unspecified".to_owned();
+                match self.by_name.get(&name) {
+                    Some(known) => self.cluster = Some(*known),
+                    None => self.open_cluster(ClusterAttrs { name, ..ClusterAttrs::default() }, tag.offset),
+                }
                 match self.cluster {
                     Some(cluster) => cluster,
                     None => return,
@@ -410,7 +419,7 @@ impl State<'_> {
         };
         let attrs = &self.scratch.host_attrs;
         let cluster = &self.clusters[cluster];
-        if !self.room.host() && cluster.is_new(&attrs.name) {
+        if cluster.is_new(&attrs.name) && !self.room.host() {
             self.report.skipped("HOST over the limit of a source", &attrs.name, tag.offset);
             return;
         }
@@ -525,10 +534,12 @@ impl State<'_> {
         };
         match (self.host, &mut self.grid) {
             // The metrics of a host that is down are ignored: its old ones stay and age (reference 4.5).
-            (InHost::OfCluster, _) if up && self.room.series() => {
+            (InHost::OfCluster, _) if up => {
                 let text = &metric.extra_text;
                 let extra = metric.extra.iter().map(|(name, val)| (&text[name.clone()], &text[val.clone()]));
-                host.metric(&attrs, &metric.val, metric.tn, extra, self.interner);
+                if !host.metric(&attrs, &metric.val, metric.tn, extra, self.interner, &mut self.room) {
+                    self.report.skipped("METRIC over the limits of a host or source", &self.scratch.host_attrs.name, 0);
+                }
             }
             (InHost::OfGrid, Some(grid)) if kind.is_numeric() => {
                 let decimals = if kind.is_float() { decimals(&metric.val) } else { 0 };
@@ -603,7 +614,8 @@ impl State<'_> {
         let mut grids = self.done_grids;
         // Clusters and grids that this document did not have stay as they are (reference 3.6).
         if let Some(before) = self.before {
-            clusters.extend(before.clusters().filter(|c| !self.by_name.contains_key(c.name())).cloned());
+            let absent = before.clusters().filter(|c| !self.by_name.contains_key(c.name()));
+            clusters.extend(absent.map(|c| without_expired(c, context.now).map_or_else(|| Arc::clone(c), Arc::new)));
             let known: Vec<_> = grids.iter().map(|grid| Arc::clone(&grid.name)).collect();
             grids.extend(before.grids().filter(|grid| !known.contains(&grid.name)).cloned());
         }

@@ -78,10 +78,12 @@ impl TagStream {
         let mut at = 0;
         while let Some(open) = memchr::memchr(b'<', &input[at..]) {
             at += open;
-            let Some(len) = markup_len(&input[at..]) else {
-                if input.len() - at > limits::TAG_BYTES {
-                    return Err(TagError::Endless(self.offset + at as u64));
-                }
+            let len = markup_len(&input[at..]);
+            // However the bytes are cut, the same tag is too long.
+            if len.unwrap_or(input.len() - at) > limits::TAG_BYTES {
+                return Err(TagError::Endless(self.offset + at as u64));
+            }
+            let Some(len) = len else {
                 self.offset += at as u64;
                 self.tail = input[at..].to_vec();
                 return Ok(());

@@ -33,6 +33,8 @@ pub struct XmlWriter {
     /// Names of the clusters and grids to print.
     items: Vec<Arc<str>>,
     at: usize,
+    /// The end tag of the item that is open.
+    end: &'static [u8],
 }
 
 /// Where the tree comes from.
@@ -48,9 +50,11 @@ enum Views {
 #[derive(Clone, Debug)]
 enum Stage {
     Prolog,
-    Root(usize),
+    /// A summary in progress, of the root or an item, and its next metric. Kept to its end: the next one may have
+    /// another order.
+    Root(Arc<Summary>, usize),
     NextItem,
-    ItemSummary(usize),
+    ItemSummary(Arc<Summary>, usize),
     /// The next host's slot, and the host printed last, to find the place again after a change.
     Hosts(usize, Option<Arc<Host>>),
     /// A host in progress: its slot and the next metric.
@@ -66,8 +70,9 @@ impl XmlWriter {
         Self::start(Views::Fixed(view.clone()), view, query, now)
     }
 
-    /// The same of a store that goes on changing while a slow reader takes its time.
-    pub(crate) fn live(store: Arc<GridStore>, query: Query, now: UnixTime) -> Self {
+    /// The same of a store that goes on changing while a slow reader takes its time: each host is as it is when its
+    /// turn comes, and nothing but that host is kept for the reader.
+    pub fn live(store: Arc<GridStore>, query: Query, now: UnixTime) -> Self {
         let view = store.view();
         Self::start(Views::Live(store), &view, query, now)
     }
@@ -79,7 +84,7 @@ impl XmlWriter {
             Some(name) if query.strict && name == "*" => view.items().map(|item| Arc::clone(item.name())).collect(),
             Some(name) => view.item(name).map(|item| Arc::clone(item.name())).into_iter().collect(),
         };
-        Self { grid, query, now, stage: Stage::Prolog, items, at: 0 }
+        Self { grid, query, now, stage: Stage::Prolog, items, at: 0, end: b"" }
     }
 
     /// Appends about `budget` bytes to `out` (one element more at most).
@@ -93,25 +98,19 @@ impl XmlWriter {
             let stage = std::mem::replace(&mut self.stage, Stage::Done);
             self.stage = match stage {
                 Stage::Prolog => self.prolog(&view, out),
-                Stage::Root(from) => match summary_from(out, view.summary(), from, end) {
-                    Some(next) => Stage::Root(next),
+                Stage::Root(summary, from) => match summary_from(out, &summary, from, end) {
+                    Some(next) => Stage::Root(summary, next),
                     None => Stage::NextItem,
                 },
                 Stage::NextItem => self.start_item(&view, out),
-                Stage::ItemSummary(from) => {
-                    let summary = self.item(&view).map(|item| Arc::clone(item.summary()));
-                    match summary.and_then(|summary| summary_from(out, &summary, from, end)) {
-                        Some(next) => Stage::ItemSummary(next),
-                        None => Stage::EndItem,
-                    }
-                }
+                Stage::ItemSummary(summary, from) => match summary_from(out, &summary, from, end) {
+                    Some(next) => Stage::ItemSummary(summary, next),
+                    None => Stage::EndItem,
+                },
                 Stage::Hosts(slot, last) => self.start_host(&view, out, slot, last),
                 Stage::Metrics(slot, host, from) => self.metrics(out, slot, host, from, end),
                 Stage::EndItem => {
-                    out.extend_from_slice(match self.item(&view) {
-                        Some(Item::Grid(_)) => b"</GRID>\n",
-                        _ => b"</CLUSTER>\n",
-                    });
+                    out.extend_from_slice(self.end);
                     self.at += 1;
                     Stage::NextItem
                 }
@@ -142,7 +141,11 @@ impl XmlWriter {
         out.extend_from_slice(VERSION.as_bytes());
         out.extend_from_slice(b"\" SOURCE=\"gmetad\">\n");
         grid_tag(out, view.name(), view.authority(), self.now.max(0) as u64);
-        if self.query.summary && self.query.path.is_empty() { Stage::Root(0) } else { Stage::NextItem }
+        if self.query.summary && self.query.path.is_empty() {
+            Stage::Root(Arc::clone(view.summary()), 0)
+        } else {
+            Stage::NextItem
+        }
     }
 
     fn start_item(&mut self, view: &GridView, out: &mut Vec<u8>) -> Stage {
@@ -158,12 +161,14 @@ impl XmlWriter {
             Some(Item::Grid(grid)) => {
                 let Grid { name, authority, localtime, .. } = &**grid;
                 grid_tag(out, name, authority, u64::from(*localtime));
-                Stage::ItemSummary(0)
+                self.end = b"</GRID>\n";
+                Stage::ItemSummary(Arc::clone(&grid.summary), 0)
             }
             Some(Item::Cluster(cluster)) => {
                 cluster_tag(out, cluster);
+                self.end = b"</CLUSTER>\n";
                 if self.query.summary && self.query.path.len() <= 1 {
-                    return Stage::ItemSummary(0);
+                    return Stage::ItemSummary(Arc::clone(&cluster.summary), 0);
                 }
                 match self.query.path.get(1) {
                     Some(name) if !(self.query.strict && name == "*") => match cluster.host_slot(name) {
