@@ -35,7 +35,9 @@ fn parse(c: &mut Criterion) {
         group.bench_function("first poll", |b| {
             b.iter_batched_ref(reader, |reader| black_box(reader.read_document(&document, NOW)), BatchSize::LargeInput);
         });
-        for (name, change) in [("values change", Change::Values), ("order changes", Change::Order), ("same values", Change::Nothing)] {
+        for (name, change) in
+            [("values change", Change::Values), ("order changes", Change::Order), ("same values", Change::Nothing)]
+        {
             cluster.change = change;
             let documents = [cluster.document(NOW + 15), cluster.document(NOW + 30)];
             let mut reader = reader();
@@ -60,7 +62,11 @@ fn parse(c: &mut Criterion) {
             b.iter(|| store.publish(id, snapshot.clone()));
         });
         group.bench_function("root summary", |b| {
-            b.iter_batched(|| store(&snapshot).view(), |view| black_box(view.summary().hosts_up()), BatchSize::SmallInput);
+            b.iter_batched(
+                || store(&snapshot).view(),
+                |view| black_box(view.summary().hosts_up()),
+                BatchSize::SmallInput,
+            );
         });
         group.finish();
     }
@@ -76,7 +82,8 @@ fn print(c: &mut Criterion) {
             let query = Query::parse(query).expect("a query");
             let bytes = XmlWriter::new(&view, query.clone(), NOW).into_bytes().len() as u64;
             group.throughput(Throughput::Bytes(bytes));
-            group.bench_function(name, |b| b.iter(|| black_box(XmlWriter::new(&view, query.clone(), NOW).into_bytes())));
+            group
+                .bench_function(name, |b| b.iter(|| black_box(XmlWriter::new(&view, query.clone(), NOW).into_bytes())));
         }
         group.finish();
     }

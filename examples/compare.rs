@@ -157,7 +157,9 @@ fn run(program: &str, shape: &Shape, gmonds: &[SyntheticGmond]) -> Fallible<Figu
     // Warm: every cluster has been polled twice, RRD files and tables are made.
     let whole = "</CLUSTER>";
     let deadline = Instant::now() + Duration::from_secs(60);
-    while ask(ports[1], "/\n").is_ok_and(|answer| answer.matches(whole).count() < shape.clusters) || ask(ports[1], "/\n").is_err() {
+    while ask(ports[1], "/\n").is_ok_and(|answer| answer.matches(whole).count() < shape.clusters)
+        || ask(ports[1], "/\n").is_err()
+    {
         if Instant::now() > deadline {
             return Err(format!("{program} does not show all clusters").into());
         }

@@ -19,7 +19,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         (None, _) => synthetic.address().into(),
     };
 
-    let gmetad = Gmetad::builder().grid("Example", "").source("example", Duration::from_secs(5), vec![address]).start()?;
+    let gmetad =
+        Gmetad::builder().grid("Example", "").source("example", Duration::from_secs(5), vec![address]).start()?;
 
     // One transaction a cluster after each poll.
     let transaction = gmetad.subscribe(16).recv_timeout(Duration::from_secs(30))?;

@@ -25,11 +25,20 @@ fn main() -> Result<(), Box<dyn Error>> {
         for host in cluster.hosts() {
             println!("  {} is {}", host.name(), if host.is_up() { "up" } else { "down" });
             for metric in host.metrics() {
-                println!("    {} = {} {} ({} s old)", metric.name(), metric.value(), metric.def().units(), metric.tn(now));
+                println!(
+                    "    {} = {} {} ({} s old)",
+                    metric.name(),
+                    metric.value(),
+                    metric.def().units(),
+                    metric.tn(now)
+                );
             }
         }
     }
     let report = snapshot.report();
-    println!("{} bytes, {} hosts, {} metrics, {} elements skipped", report.bytes, report.hosts, report.metrics, report.skipped);
+    println!(
+        "{} bytes, {} hosts, {} metrics, {} elements skipped",
+        report.bytes, report.hosts, report.metrics, report.skipped
+    );
     Ok(())
 }

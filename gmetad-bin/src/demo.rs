@@ -45,10 +45,8 @@ pub(crate) fn run(options: &Options) -> Fallible<()> {
     );
     let config = Config::parse_str(&conf, "demo", &MemoryLoader::default())?;
     let rrd = RrdSettings { rras: config.rras.clone(), ..RrdSettings::new(&config.rrd_rootdir) };
-    let builder = Gmetad::builder()
-        .config(&config)
-        .plugin(RrdPlugin::hosts(rrd.clone()))
-        .plugin(RrdPlugin::summaries(rrd));
+    let builder =
+        Gmetad::builder().config(&config).plugin(RrdPlugin::hosts(rrd.clone())).plugin(RrdPlugin::summaries(rrd));
     let gmetad = gmetad_http::with_pages(builder, &config).start()?;
 
     let (stop, stopped) = channel();

@@ -10,6 +10,7 @@ use super::shape::{Interner, Shape};
 use super::{Cluster, HostIndex, UnixTime, c_number};
 use crate::limits;
 use crate::summary;
+use crate::xml::recognise::{Recognised, plain_name};
 
 /// The attributes of a CLUSTER element.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,7 +92,45 @@ impl HostBuilder {
         self.next = 0;
     }
 
-    /// Takes a metric of the host; false if there is no room for it.
+    /// The next metric, if its text is that of a slot: the slot probably next, or the one of its name.
+    pub(crate) fn recognise<'i>(&self, input: &'i [u8]) -> Option<(usize, Recognised<'i>)> {
+        let shape = self.shape.as_deref()?;
+        let at = |slot: usize| Some((slot, shape.defs().get(slot)?.input()?.find(input)?));
+        at(self.next).or_else(|| at(shape.slot(plain_name(input)?, self.next).filter(|slot| *slot != self.next)?))
+    }
+
+    /// Takes a metric that was recognised; false if there is no room for it.
+    pub(crate) fn recognised(&mut self, slot: usize, metric: &Recognised<'_>, room: &mut Room) -> bool {
+        let Some(def) = self.shape.as_ref().and_then(|shape| shape.defs().get(slot)) else { return false };
+        let (numeric, expired) = (def.kind().is_numeric(), def.dmax() != 0 && metric.tn > def.dmax());
+        if expired {
+            return true;
+        }
+        if !self.has_room(Some(slot), "", metric.val, room) {
+            return false;
+        }
+        let seen = self.seen_as(metric.val, numeric, metric.tn);
+        self.seen[slot] = Some(seen);
+        self.next = slot + 1;
+        true
+    }
+
+    fn has_room(&self, slot: Option<usize>, name: &str, val: &str, room: &mut Room) -> bool {
+        let known = match slot {
+            Some(slot) => self.base.is_some() || self.seen[slot].is_some(),
+            None => self.added_names.contains_key(name),
+        };
+        self.vals.len() + val.len() <= limits::HOST_BYTES && (known || room.series())
+    }
+
+    fn seen_as(&mut self, val: &str, numeric: bool, tn: u32) -> Seen {
+        let start = self.vals.len();
+        self.vals.push_str(val);
+        let number = if numeric { c_number(val) } else { 0.0 };
+        Seen { val: start..self.vals.len(), number, tn, def: None }
+    }
+
+    /// Takes a metric of the host; its definition, or `None` if there is no room for it.
     pub(crate) fn metric<'e>(
         &mut self,
         attrs: &MetricAttrs<'_>,
@@ -100,37 +139,32 @@ impl HostBuilder {
         extra: impl Iterator<Item = (&'e str, &'e str)>,
         interner: &mut Interner,
         room: &mut Room,
-    ) -> bool {
+    ) -> Option<Arc<MetricDef>> {
         let slot = self.shape.as_ref().and_then(|shape| shape.slot(attrs.name, self.next));
-        let known = match slot {
-            Some(slot) => self.base.is_some() || self.seen[slot].is_some(),
-            None => self.added_names.contains_key(attrs.name),
-        };
-        if self.vals.len() + val.len() > limits::HOST_BYTES || !(known || room.series()) {
-            return false;
+        if !self.has_room(slot, attrs.name, val, room) {
+            return None;
         }
         let parts = attrs.render(&mut self.rendered, extra);
-        let start = self.vals.len();
-        self.vals.push_str(val);
-        let number = if attrs.kind.is_numeric() { c_number(val) } else { 0.0 };
-        let mut seen = Seen { val: start..self.vals.len(), number, tn, def: None };
+        let mut seen = self.seen_as(val, attrs.kind.is_numeric(), tn);
         if let (Some(shape), Some(slot)) = (&self.shape, slot) {
-            if shape.defs()[slot].rendered() != self.rendered {
-                seen.def = Some(interner.def(attrs, &self.rendered, parts));
+            let mut def = Arc::clone(&shape.defs()[slot]);
+            if def.rendered() != self.rendered {
+                def = interner.def(attrs, &self.rendered, parts);
+                seen.def = Some(Arc::clone(&def));
             }
             self.seen[slot] = Some(seen);
             self.next = slot + 1;
-            return true;
+            return Some(def);
         }
         let def = interner.def(attrs, &self.rendered, parts);
         match self.added_names.get(attrs.name) {
-            Some(at) => self.added[*at] = (def, seen),
+            Some(at) => self.added[*at] = (Arc::clone(&def), seen),
             None => {
                 self.added_names.insert(attrs.name.into(), self.added.len());
-                self.added.push((def, seen));
+                self.added.push((Arc::clone(&def), seen));
             }
         }
-        true
+        Some(def)
     }
 
     fn finish(&mut self, attrs: &HostAttrs, up: bool, context: PollContext, interner: &mut Interner) -> Arc<Host> {

@@ -1,8 +1,10 @@
 //! What seldom changes of a metric: its definition.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use crate::xml::escape::{escape_into, unescape};
+use crate::xml::recognise::InputText;
 
 /// The TYPE of a metric (reference 4.3). An element with any other TYPE is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -85,7 +87,7 @@ impl Slope {
 /// A metric without its value and age: shared by all hosts and polls where it is the same.
 ///
 /// Its text is kept as it is printed, in three parts around VAL and TN, so that a dump copies bytes.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct MetricDef {
     name: Box<str>,
     /// `<METRIC NAME="…" VAL="` · `" TYPE="…" UNITS="…" TN="` · `" TMAX="…" … </METRIC>` and a line feed.
@@ -96,6 +98,8 @@ pub struct MetricDef {
     slope: Slope,
     tmax: u32,
     dmax: u32,
+    /// The text it was understood from, to know it again.
+    input: OnceLock<InputText>,
 }
 
 /// The attributes of a METRIC element, decoded, with their defaults; used to find or make a [`MetricDef`].
@@ -168,6 +172,7 @@ impl MetricDef {
             slope: Slope::from_name(attrs.slope),
             tmax: attrs.tmax,
             dmax: attrs.dmax,
+            input: OnceLock::new(),
         }
     }
 
@@ -214,6 +219,21 @@ impl MetricDef {
     /// The `EXTRA_ELEMENT`s as (NAME, VAL), in the order they came, repetitions kept.
     pub fn extra(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
         extra_elements(self.tail())
+    }
+
+    /// The text it was understood from, if that is known.
+    pub(crate) fn input(&self) -> Option<&InputText> {
+        self.input.get()
+    }
+
+    /// Keeps the text it was understood from; the first one stays.
+    pub(crate) fn learn(&self, text: impl FnOnce() -> Option<InputText>) {
+        if self.input.get().is_none()
+            && let Some(text) = text()
+        {
+            // Another reader of the same definition may have been faster.
+            let _ = self.input.set(text);
+        }
     }
 
     /// The printed text, to compare definitions with.

@@ -2,6 +2,7 @@
 
 pub(crate) mod escape;
 mod parse;
+pub(crate) mod recognise;
 mod tags;
 mod writer;
 

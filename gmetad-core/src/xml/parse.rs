@@ -9,7 +9,8 @@ use std::sync::Arc;
 use quick_xml::events::attributes::Attribute;
 
 use super::escape::{is_damaged, unescape};
-use super::tags::{Tag, TagError, TagKind, TagStream};
+use super::recognise::InputText;
+use super::tags::{Tag, TagError, TagKind, TagSink, TagStream};
 use crate::limits;
 use crate::model::{
     ClusterAttrs, ClusterBuilder, Grid, HostAttrs, HostBuilder, Interner, MetricAttrs, MetricType, PollContext, Room,
@@ -84,6 +85,10 @@ struct State<'a> {
     cluster: Option<usize>,
     /// Open CLUSTERs, also within grids.
     host: InHost,
+    /// The open host of a cluster is up.
+    up: bool,
+    /// The open metric, as long as its text may be kept to know it again.
+    learning: Option<Learning>,
     clusters: Vec<ClusterBuilder>,
     by_name: HashMap<String, usize>,
     done_grids: Vec<Arc<Grid>>,
@@ -111,6 +116,17 @@ struct OpenGrid {
     localtime: u32,
     adder: Adder,
     before: Option<Arc<Grid>>,
+}
+
+/// Where things stand in the text of a METRIC.
+struct Learning {
+    /// Bytes of the document before it.
+    offset: u64,
+    /// VAL and TN, from there.
+    val: Range<usize>,
+    tn: Range<usize>,
+    /// Elements skipped and mended when it began.
+    damage: (u64, u64),
 }
 
 /// Buffers that are used for each element again.
@@ -161,6 +177,8 @@ impl<'a> DocumentParser<'a> {
             grid: None,
             cluster: None,
             host: InHost::No,
+            up: false,
+            learning: None,
             clusters: Vec::new(),
             by_name: HashMap::new(),
             done_grids: Vec::new(),
@@ -170,8 +188,7 @@ impl<'a> DocumentParser<'a> {
 
     /// Takes the next bytes.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), DocumentError> {
-        let state = &mut self.state;
-        Ok(self.stream.push(bytes, |tag| state.tag(&tag))?)
+        Ok(self.stream.push(bytes, &mut self.state)?)
     }
 
     /// Bytes taken so far.
@@ -194,17 +211,32 @@ impl<'a> DocumentParser<'a> {
     }
 }
 
-impl State<'_> {
+impl TagSink for State<'_> {
+    fn recognise(&mut self, input: &[u8]) -> usize {
+        if self.host != InHost::OfCluster || !self.up || self.scratch.metric.open {
+            return 0;
+        }
+        let Some((slot, metric)) = self.scratch.host.recognise(input) else { return 0 };
+        // Without room it is cut and understood as any other, and refused by name.
+        if self.scratch.host.recognised(slot, &metric, &mut self.room) { metric.len } else { 0 }
+    }
+
     fn tag(&mut self, tag: &Tag<'_>) {
         let close = tag.kind == TagKind::Close;
+        if !matches!(tag.name(), "METRIC" | "EXTRA_DATA" | "EXTRA_ELEMENT") {
+            // What is in between may mean more than the metric says.
+            self.learning = None;
+        }
         match tag.name() {
             "METRIC" => {
-                self.end_metric();
+                let learning = if tag.kind == TagKind::Close { self.learning.take() } else { None };
+                self.end_metric(learning.map(|learning| (learning, tag)));
                 if !close {
                     self.start_metric(tag);
                 }
                 if tag.kind == TagKind::Empty {
-                    self.end_metric();
+                    let learning = self.learning.take();
+                    self.end_metric(learning.map(|learning| (learning, tag)));
                 }
             }
             "EXTRA_ELEMENT" if !close && self.scratch.metric.open => self.extra_element(tag),
@@ -230,8 +262,6 @@ impl State<'_> {
             }
             "GRID" if self.options.scalable => match tag.kind {
                 TagKind::Open => self.start_grid(tag),
-                // Nested and empty: it neither begins nor ends anything.
-                TagKind::Empty if self.grids > 0 || self.cluster.is_some() => {}
                 TagKind::Empty => {
                     self.start_grid(tag);
                     self.end_grid();
@@ -248,7 +278,9 @@ impl State<'_> {
             _ => {}
         }
     }
+}
 
+impl State<'_> {
     fn start_root(&mut self, tag: &Tag<'_>) {
         // Also `<GANGLIA_XML …/>`: no daemon sends that, but damage can make it of something longer.
         self.root = Root::Open;
@@ -425,6 +457,7 @@ impl State<'_> {
         }
         cluster.start_host(&attrs.name, &mut self.scratch.host);
         self.host = InHost::OfCluster;
+        self.up = self.host_is_up();
     }
 
     /// Whether the open host of a cluster is up; LOCALTIME 0 or none means our own time.
@@ -435,13 +468,12 @@ impl State<'_> {
     }
 
     fn end_host(&mut self) {
-        self.end_metric();
+        self.end_metric(None);
         if self.host == InHost::OfCluster
             && let Some(at) = self.cluster
         {
-            let up = self.host_is_up();
             let Scratch { host, host_attrs, .. } = &mut *self.scratch;
-            let metrics = self.clusters[at].finish_host(host, host_attrs, up, self.context, self.interner);
+            let metrics = self.clusters[at].finish_host(host, host_attrs, self.up, self.context, self.interner);
             self.report.hosts += 1;
             self.report.metrics += metrics as u64;
         }
@@ -452,6 +484,8 @@ impl State<'_> {
         let metric = &mut self.scratch.metric;
         metric.clear();
         let (mut has_name, mut has_val, mut type_seen) = (false, false, false);
+        let (mut val, mut tn) = (None, None);
+        let damage = (self.report.skipped, self.report.mended);
         let host = match self.host {
             InHost::No => "",
             _ => self.scratch.host_attrs.name.as_str(),
@@ -464,13 +498,17 @@ impl State<'_> {
             "VAL" => {
                 value.clone_into(&mut metric.val);
                 has_val = true;
+                val = tag.position(value);
             }
             "TYPE" => {
                 metric.kind = MetricType::from_name(value);
                 type_seen = true;
             }
             "UNITS" => value.clone_into(&mut metric.units),
-            "TN" => metric.tn = c_unsigned(value),
+            "TN" => {
+                metric.tn = c_unsigned(value);
+                tn = tag.position(value);
+            }
             "TMAX" => metric.tmax = c_unsigned(value),
             "DMAX" => metric.dmax = c_unsigned(value),
             "SLOPE" => value.clone_into(&mut metric.slope),
@@ -491,6 +529,10 @@ impl State<'_> {
             "METRIC of a TYPE that Ganglia does not have"
         } else {
             metric.open = self.host != InHost::Ignored && (metric.dmax == 0 || metric.tn <= metric.dmax);
+            self.learning = match (val, tn) {
+                (Some(val), Some(tn)) => Some(Learning { offset: tag.offset, val, tn, damage }),
+                _ => None,
+            };
             return;
         };
         self.report.skipped(refusal, host, tag.offset);
@@ -519,8 +561,8 @@ impl State<'_> {
         }
     }
 
-    fn end_metric(&mut self) {
-        let up = self.host == InHost::OfCluster && self.host_is_up();
+    /// Ends the open metric, if there is one. At its own end tag the text from its beginning may be learned.
+    fn end_metric(&mut self, text: Option<(Learning, &Tag<'_>)>) {
         let Scratch { host, metric, .. } = &mut *self.scratch;
         let (true, Some(kind)) = (std::mem::take(&mut metric.open), metric.kind) else { return };
         let attrs = MetricAttrs {
@@ -534,11 +576,19 @@ impl State<'_> {
         };
         match (self.host, &mut self.grid) {
             // The metrics of a host that is down are ignored: its old ones stay and age (reference 4.5).
-            (InHost::OfCluster, _) if up => {
-                let text = &metric.extra_text;
-                let extra = metric.extra.iter().map(|(name, val)| (&text[name.clone()], &text[val.clone()]));
-                if !host.metric(&attrs, &metric.val, metric.tn, extra, self.interner, &mut self.room) {
+            (InHost::OfCluster, _) if self.up => {
+                let extra_text = &metric.extra_text;
+                let extra =
+                    metric.extra.iter().map(|(name, val)| (&extra_text[name.clone()], &extra_text[val.clone()]));
+                let Some(def) = host.metric(&attrs, &metric.val, metric.tn, extra, self.interner, &mut self.room)
+                else {
                     self.report.skipped("METRIC over the limits of a host or source", &self.scratch.host_attrs.name, 0);
+                    return;
+                };
+                if let Some((learning, end)) = text
+                    && learning.damage == (self.report.skipped, self.report.mended)
+                {
+                    def.learn(|| InputText::new(end.input_from(learning.offset)?, learning.val, learning.tn));
                 }
             }
             (InHost::OfGrid, Some(grid)) if kind.is_numeric() => {

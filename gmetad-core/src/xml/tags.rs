@@ -1,6 +1,7 @@
 //! Cuts a stream of bytes into tags. Resumable: bytes come as they arrive, what is incomplete waits.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use quick_xml::events::attributes::Attributes;
 
@@ -15,6 +16,10 @@ pub(crate) struct Tag<'a> {
     pub(crate) kind: TagKind,
     /// Bytes of the document before this tag.
     pub(crate) offset: u64,
+    /// The input at hand, up to and with this tag.
+    window: &'a [u8],
+    /// Bytes of the tag itself.
+    len: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +32,20 @@ pub(crate) enum TagKind {
 impl Tag<'_> {
     pub(crate) fn name(&self) -> &str {
         &self.text[..self.name_len()]
+    }
+
+    /// The input from `offset` (bytes of the document) to the end of this tag, if all of it is at hand.
+    pub(crate) fn input_from(&self, offset: u64) -> Option<&[u8]> {
+        let wanted = usize::try_from((self.offset + self.len as u64).checked_sub(offset)?).ok()?;
+        self.window.get(self.window.len().checked_sub(wanted)?..)
+    }
+
+    /// Where `part`, a piece of an attribute of this tag, stands from the tag's beginning; `None` if it is a decoded
+    /// copy.
+    pub(crate) fn position(&self, part: &str) -> Option<Range<usize>> {
+        let tag = &self.window[self.window.len() - self.len..];
+        let start = (part.as_ptr() as usize).checked_sub(tag.as_ptr() as usize)?;
+        (start + part.len() <= tag.len()).then_some(start..start + part.len())
     }
 
     fn name_len(&self) -> usize {
@@ -52,6 +71,16 @@ pub enum TagError {
     TooLong,
 }
 
+/// What gets the tags.
+pub(crate) trait TagSink {
+    /// Looks at input that begins with `<`. Returns how many bytes of it were understood as they are; 0 to have the
+    /// next tag cut.
+    fn recognise(&mut self, input: &[u8]) -> usize;
+
+    /// Takes a tag.
+    fn tag(&mut self, tag: &Tag<'_>);
+}
+
 /// Keeps the tail of a stream that is not a whole tag yet.
 #[derive(Debug, Default)]
 pub(crate) struct TagStream {
@@ -61,8 +90,8 @@ pub(crate) struct TagStream {
 }
 
 impl TagStream {
-    /// Hands every tag that `bytes` completes to `each`.
-    pub(crate) fn push(&mut self, bytes: &[u8], mut each: impl FnMut(Tag<'_>)) -> Result<(), TagError> {
+    /// Hands every tag that `bytes` completes to `sink`.
+    pub(crate) fn push(&mut self, bytes: &[u8], sink: &mut impl TagSink) -> Result<(), TagError> {
         if self.offset + (self.tail.len() + bytes.len()) as u64 > limits::DOCUMENT_BYTES {
             return Err(TagError::TooLong);
         }
@@ -78,6 +107,11 @@ impl TagStream {
         let mut at = 0;
         while let Some(open) = memchr::memchr(b'<', &input[at..]) {
             at += open;
+            let recognised = sink.recognise(&input[at..]);
+            if recognised > 0 {
+                at += recognised;
+                continue;
+            }
             let len = markup_len(&input[at..]);
             // However the bytes are cut, the same tag is too long.
             if len.unwrap_or(input.len() - at) > limits::TAG_BYTES {
@@ -88,8 +122,8 @@ impl TagStream {
                 self.tail = input[at..].to_vec();
                 return Ok(());
             };
-            if let Some(tag) = tag(&input[at..at + len], self.offset + at as u64) {
-                each(tag);
+            if let Some(tag) = tag(&input[..at + len], len, self.offset + at as u64) {
+                sink.tag(&tag);
             }
             at += len;
         }
@@ -103,17 +137,17 @@ impl TagStream {
     }
 }
 
-/// The tag in `markup`; `None` for comments, declarations and the like.
-fn tag(markup: &[u8], offset: u64) -> Option<Tag<'_>> {
+/// The tag that the last `len` bytes of `window` are; `None` for comments, declarations and the like.
+fn tag(window: &[u8], len: usize, offset: u64) -> Option<Tag<'_>> {
     // A tag that was cut at its line's end still has that end.
-    let (content, kind) = match markup.trim_ascii_end() {
+    let (content, kind) = match window[window.len() - len..].trim_ascii_end() {
         [b'<', b'!' | b'?', ..] => return None,
         [b'<', b'/', content @ .., b'>'] => (content, TagKind::Close),
         [b'<', content @ .., b'/', b'>'] => (content, TagKind::Empty),
         [b'<', content @ .., b'>'] => (content, TagKind::Open),
         _ => return None,
     };
-    Some(Tag { text: to_utf8(content), kind, offset })
+    Some(Tag { text: to_utf8(content), kind, offset, window, len })
 }
 
 /// Length of the markup that `input` starts with; `None` if its end is not there yet.
@@ -191,13 +225,29 @@ mod tests {
 
     use super::*;
 
+    /// Keeps the tags.
+    #[derive(Default)]
+    struct Kept(Vec<(String, TagKind, u64)>);
+
+    impl TagSink for Kept {
+        fn recognise(&mut self, _input: &[u8]) -> usize {
+            0
+        }
+
+        fn tag(&mut self, tag: &Tag<'_>) {
+            tag.attributes().for_each(drop);
+            assert!(tag.input_from(tag.offset).is_some_and(|input| input.starts_with(b"<")));
+            self.0.push((tag.text.to_string(), tag.kind, tag.offset));
+        }
+    }
+
     fn tags(pieces: &[&[u8]]) -> Vec<(String, TagKind, u64)> {
         let mut stream = TagStream::default();
-        let mut out = Vec::new();
+        let mut kept = Kept::default();
         for piece in pieces {
-            stream.push(piece, |tag| out.push((tag.text.to_string(), tag.kind, tag.offset))).expect("cut");
+            stream.push(piece, &mut kept).expect("cut");
         }
-        out
+        kept.0
     }
 
     #[test]
@@ -217,7 +267,7 @@ mod tests {
     #[test]
     fn a_tag_without_end_is_refused() {
         let mut stream = TagStream::default();
-        let error = (0..64).find_map(|_| stream.push(&[b'<'; 65536], |_| {}).err());
+        let error = (0..64).find_map(|_| stream.push(&[b'<'; 65536], &mut Kept::default()).err());
         assert_eq!(error, Some(TagError::Endless(0)));
     }
 
@@ -246,7 +296,7 @@ mod tests {
         #[test]
         fn any_bytes_are_cut(bytes: Vec<u8>) {
             let mut stream = TagStream::default();
-            let _ = stream.push(&bytes, |tag| tag.attributes().for_each(drop));
+            let _ = stream.push(&bytes, &mut Kept::default());
         }
     }
 }
