@@ -1,4 +1,56 @@
-//! The Ganglia grid daemon as a library: poll gmond, keep the grid tree, summarise it, serve it as XML.
+//! The Ganglia grid daemon as a library: poll gmonds, keep the grid tree, summarise it, serve it as XML.
+//!
+//! Read one gmond, without a thread or a store:
+//!
+//! ```no_run
+//! use gmetad_core::{Address, GmondReader, ReaderOptions};
+//!
+//! let mut reader = GmondReader::new(vec![Address::new("node1", 8649)], ReaderOptions::default());
+//! for cluster in reader.poll(gmetad_core::now())?.clusters() {
+//!     println!("{}: {} hosts up", cluster.name(), cluster.summary().hosts_up());
+//! }
+//! # Ok::<(), gmetad_core::PollError>(())
+//! ```
+//!
+//! Or run the whole daemon inside a program. This example runs as it is, on a source in memory:
+//!
+//! ```
+//! use std::time::Duration;
+//! use gmetad_core::synthetic::{SyntheticCluster, SyntheticSource};
+//! use gmetad_core::{Gmetad, Query, XmlWriter};
+//!
+//! let gmetad = Gmetad::builder()
+//!     .grid("My Grid", "http://ganglia.example.org/")
+//!     .custom_source("lab", Duration::from_secs(15), || SyntheticSource::new(SyntheticCluster::new("lab", 20, 33)))
+//!     .start()?;
+//!
+//! let polled = gmetad.subscribe(8).recv_timeout(Duration::from_secs(10))?;
+//! let load = polled.summary().metric("load_one").expect("every gmond has it");
+//! println!("mean load of {} hosts: {:.2}", load.num(), load.sum() / load.num() as f64);
+//!
+//! let xml = XmlWriter::new(&gmetad.store().view(), Query::parse("/lab?filter=summary")?, gmetad_core::now()).into_bytes();
+//! assert!(xml.ends_with(b"</GANGLIA_XML>\n"));
+//! gmetad.stop(Duration::from_secs(5)).expect("every thread ended");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! | you want | take |
+//! |---|---|
+//! | the XML of one gmond or gmetad, understood | [`GmondReader`] |
+//! | the tree of many, merged, readable while it changes | [`GridStore`], [`GridView`] |
+//! | the tree as Ganglia XML, whole or a path, piece by piece | [`XmlWriter`], [`Query`] |
+//! | each cluster after each poll | [`Plugin`], [`Gmetad::subscribe`] |
+//! | a source of your own | [`source::Source`] |
+//! | everything wired, with ports | [`Gmetad::builder`] |
+//! | gmetad.conf | [`conf::Config`] |
+//!
+//! RRD files are written by the plugins of the crate `gmetad-rrd`.
+//!
+//! A program may have several daemons: nothing here touches signals, the logger, the umask or the working directory.
+//! There is no async runtime; each source has a thread. Messages go to the `log` facade.
+//!
+//! **Features**: `synthetic` adds the module of that name, a gmond that makes its data up. **Rust**: 1.89 or later.
+#![forbid(unsafe_code)]
 
 pub mod conf;
 pub mod daemon;

@@ -82,6 +82,8 @@ pub struct Stats {
     pub interactive: Timed,
     /// Dumps on the xml port.
     pub xml: Timed,
+    /// Pages over HTTP, errors included.
+    pub pages: Timed,
     /// Connections accepted.
     pub accepted: Counter,
     /// Connections refused because the client is not trusted.

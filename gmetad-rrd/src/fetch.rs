@@ -29,7 +29,7 @@ pub const MAX_VALUES: u64 = 1 << 25;
 
 /// Reads the archive of that CF which covers `start` to `end` (seconds since 1970) best at about `resolution` seconds a
 /// row: of those that reach back to `start` the one nearest in resolution, else the one that reaches back the longest.
-/// `Ok(None)`: the file has no archive of that CF, or `end` is before `start`, or the answer is over [`MAX_VALUES`].
+/// Archives of one PDP a row serve every CF, as in rrdtool. `Ok(None)`: the file has no archive for that CF, or `end` is before `start`, or the answer is over [`MAX_VALUES`].
 ///
 /// # Errors
 /// [`RrdError`] if the file cannot be read.

@@ -1,8 +1,23 @@
-//! RRD files of metrics and summaries for gmetad, written natively: no librrd is needed to create or update them.
+//! RRD files of metrics and summaries for gmetad, written natively: no librrd is needed to create, update or read them.
 //!
-//! Inside out: [`schema`] says what a file is made of, [`format`] lays it out as bytes, [`update`] is the arithmetic.
-//! None of these does I/O or reads a clock.
+//! ```
+//! use gmetad_rrd::{Backend, DsKind, NativeStore, Point, Schema, Value, path};
+//!
+//! let root = tempfile::tempdir()?;
+//! let mut store = NativeStore::new(Default::default());
+//! let schema = Schema::host(15, DsKind::Gauge, &Schema::ganglia_rras());
+//! // Names to path, path to handle: once a series.
+//! let file = store.open(path::host_file(root.path(), "Cluster", "node1", "load_one", false));
+//! // One or many points at once; the file is made if it is missing.
+//! store.write(file, &schema, &[Point { time: 1_000_000_015, values: &[Value::Text("0.42")] }])?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Inside out: [`schema`] says what a file is made of, [`mod@format`] lays it out as bytes, [`value`] reads texts, [`update`] is
+//! the arithmetic, [`path`] makes names safe; none of these does I/O or reads a clock. [`native`] writes files, every call
+//! going through [`files`]; `librrd` does the same with librrd. [`info`] and [`mod@fetch`] read.
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))] // in a test they are the report
 
 pub mod error;
 pub mod fetch;

@@ -9,8 +9,8 @@
 //! - is too long for a file name (255 bytes, with `.rrd` for metrics);
 //! - begins with `%%`: so do all encoded names, and only they.
 //!
-//! The encoded name is `%%` and the name with `/`, NUL and `%` as `%2F`, `%00` and `%25`; if none of these is in it, its first
-//! byte is written as `%XX`; the empty name is `%%` alone. If that is too long, it is cut and `%~` and 32 hexadecimal digits, a
+//! The encoded name is `%%` and the name with `/`, NUL and `%` as `%2F`, `%00` and `%25`, and a `.` or `_` at its beginning as
+//! `%2E` or `%5F`; so the empty name is `%%` alone. If that is too long, it is cut and `%~` and 32 hexadecimal digits, a
 //! hash of the whole name, are put in place of the rest. So two names never share a path: unchanged ones differ from each
 //! other and never begin with `%%`; encoded ones can be decoded; cut ones hold `%~`, which encoding never makes, and
 //! differ by a hash of 128 bits. (The hash, FNV-1a, is no cryptographic one: who forges two names of over 250 bytes to
@@ -59,7 +59,6 @@ pub fn source_dir(root: &Path, source: &str) -> PathBuf {
 }
 
 fn metric_name(metric: &str) -> String {
-    // "." and ".." would be safe with a suffix; the C gmetad makes "..rrd" of the first, and so does this.
     let mut name = component(metric, NAME_MAX - SUFFIX.len(), false).into_owned();
     name.push_str(SUFFIX);
     name
@@ -77,7 +76,7 @@ fn component(name: &str, max: usize, reserved: bool) -> Cow<'_, str> {
             '/' => encoded.push_str("%2F"),
             '\0' => encoded.push_str("%00"),
             '%' => encoded.push_str("%25"),
-            // Only ASCII names come here for their beginning: ".", "..", reserved ones.
+            // What makes ".", ".." and the reserved names special is their beginning.
             '.' | '_' if encoded.len() == 2 => encoded.push_str(if c == '.' { "%2E" } else { "%5F" }),
             _ => encoded.push(c),
         }

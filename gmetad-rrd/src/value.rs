@@ -70,6 +70,16 @@ pub(crate) struct LastDs {
 }
 
 impl Reading {
+    /// The text alone, for a value that cannot count.
+    pub(crate) fn unread(value: Value<'_>) -> Self {
+        let text = match value {
+            Value::Unknown => LastDs::new("U"),
+            Value::Text(text) => LastDs::new(text),
+            Value::Number(number) => LastDs::new(&number.to_string()),
+        };
+        Self { text, meaning: Meaning::Unknown }
+    }
+
     /// # Errors
     /// [`ValueError`] if the text is no value for that type.
     pub(crate) fn of(value: Value<'_>, kind: DsKind) -> Result<Self, ValueError> {
@@ -165,9 +175,12 @@ pub(crate) fn last_text(field: &[u8]) -> &[u8] {
     &field[..end]
 }
 
-/// The integer in a `last_ds` field, if it is one.
+/// The integer at the start of a `last_ds` field: a text that was not looked at may go on after it.
 pub(crate) fn last_integer(field: &[u8]) -> Option<Integer> {
-    Integer::parse(std::str::from_utf8(last_text(field)).ok()?)
+    let text = last_text(field);
+    let sign = usize::from(text.first() == Some(&b'-'));
+    let digits = text[sign..].iter().take_while(|b| b.is_ascii_digit()).count();
+    Integer::parse(std::str::from_utf8(&text[..sign + digits]).ok()?)
 }
 
 #[cfg(test)]

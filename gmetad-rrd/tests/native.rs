@@ -1,4 +1,5 @@
 //! The native store where things go wrong: any file call fails, files vanish or are damaged, locks are taken.
+#![allow(clippy::unwrap_used, clippy::panic)] // in a test they are the report
 
 use std::fs::{self, File};
 use std::io;
@@ -223,36 +224,4 @@ fn descriptors_stay_within_their_bound() {
     assert_eq!(store.descriptors(), 3);
     files.into_iter().for_each(|file| store.close(file));
     assert_eq!(store.descriptors(), 0);
-}
-
-/// µs a value, one value a call, as gmetad without batching would write. Run by hand:
-/// `cargo test --release -p gmetad-rrd --test native -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement, not a check"]
-fn cost_of_an_update() {
-    let dir = tempfile::tempdir().unwrap();
-    let schema = Schema::host(15, DsKind::Gauge, &Schema::ganglia_rras());
-    for (kept, per_call) in [(2000, 1), (0, 1), (2000, 20), (0, 20)] {
-        let mut store = NativeStore::new(Options { max_descriptors: kept });
-        let files: Vec<_> =
-            (0..2000).map(|i| store.open(dir.path().join(format!("{kept}-{per_call}-{i}.rrd")))).collect();
-        for &file in &files {
-            store.create(file, &schema, 1_000_000_000).unwrap();
-        }
-        let mut time = 1_000_000_000;
-        let mut best = f64::INFINITY;
-        for _ in 0..12 {
-            let started = std::time::Instant::now();
-            for &file in &files {
-                let texts: Vec<String> = (0..per_call).map(|i| format!("0.{:02}", (time + i) % 97)).collect();
-                let values: Vec<_> = texts.iter().map(|text| [Value::Text(text)]).collect();
-                let points: Vec<_> =
-                    values.iter().zip(1..).map(|(values, i)| Point { time: time + i * 15, values }).collect();
-                store.update(file, &points).unwrap();
-            }
-            time += per_call * 15;
-            best = best.min(started.elapsed().as_secs_f64() * 1e6 / (2000.0 * per_call as f64));
-        }
-        println!("{kept} descriptors kept, {per_call} values a call: {best:.2} µs a value");
-    }
 }

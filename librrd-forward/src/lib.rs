@@ -10,6 +10,7 @@
 //! `rrd_graph_v` runs under one lock of the process. The other functions keep their errors per thread.
 #![allow(unsafe_code)] // a C interface cannot be had without; each block says why it holds
 
+use std::error::Error as _;
 use std::ffi::{CStr, c_char, c_double, c_int, c_long, c_ulong, c_void};
 use std::ptr::null_mut;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -94,12 +95,17 @@ fn load() -> Result<Api, String> {
         // their own tables.
         match unsafe { Library::new(soname) } {
             // Never unloaded: glib and pango, which come with it, do not support that.
-            Ok(library) => return resolve(Box::leak(Box::new(library))).map_err(|e| e.to_string()),
-            Err(e) if reason.is_empty() => reason = e.to_string(),
+            Ok(library) => return resolve(Box::leak(Box::new(library))).map_err(|e| words(&e)),
+            Err(e) if reason.is_empty() => reason = words(&e),
             Err(_) => {}
         }
     }
     Err(reason)
+}
+
+/// The dynamic linker's words are in the source of the error.
+fn words(error: &libloading::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |source| source.to_string())
 }
 
 fn resolve(library: &'static Library) -> Result<Api, libloading::Error> {

@@ -9,7 +9,9 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::poller::Poller;
-use super::{Gmetad, Port, Ports, Shared, Spec, access, access_list, identity, reader_options, root, rules, serve};
+use super::{
+    Gmetad, Observer, Port, Ports, Shared, Spec, access, access_list, identity, reader_options, root, rules, serve,
+};
 use crate::conf::{Address, Config, Section, Trust};
 use crate::plugin::{Chain, Plugin, PluginError};
 use crate::serve::{InteractivePort, ListenError, Service, StatusPage, XmlPort};
@@ -35,6 +37,7 @@ pub enum StartError {
     Threads(#[from] io::Error),
 }
 
+type MakeStatus = Box<dyn FnOnce(Observer) -> StatusPage>;
 type MakeService = Box<dyn FnOnce(&Gmetad) -> Arc<dyn Service>>;
 
 /// Describes a daemon; [`Builder::start`] starts it.
@@ -49,7 +52,7 @@ pub struct Builder {
     trusted: Vec<Trust>,
     plugins: Vec<Box<dyn Plugin>>,
     sections: Vec<Section>,
-    status: Option<Box<dyn FnOnce(Arc<GridStore>, Arc<Stats>) -> StatusPage>>,
+    status: Option<MakeStatus>,
     services: Vec<(String, SocketAddr, MakeService)>,
 }
 
@@ -127,7 +130,7 @@ impl Builder {
     }
 
     /// Makes the answer to `/status` on the interactive port.
-    pub fn status(mut self, make: impl FnOnce(Arc<GridStore>, Arc<Stats>) -> StatusPage + 'static) -> Self {
+    pub fn status(mut self, make: impl FnOnce(Observer) -> StatusPage + 'static) -> Self {
         self.status = Some(Box::new(make));
         self
     }
@@ -162,7 +165,15 @@ impl Builder {
             let ready = plugin.configure(&self.sections).and_then(|()| plugin.start());
             ready.map_err(|error| StartError::Plugin(plugin.name().to_owned(), error))?;
         }
-        let status = self.status.map(|make| make(Arc::clone(&store), Arc::clone(&stats)));
+        let sources = Arc::new(Mutex::default());
+        let status = self.status.map(|make| {
+            make(Observer {
+                store: Arc::clone(&store),
+                stats: Arc::clone(&stats),
+                sources: Arc::clone(&sources),
+                access: Arc::clone(&access),
+            })
+        });
         let xml: Arc<dyn Service> =
             Arc::new(XmlPort { store: Arc::clone(&store), access: Arc::clone(&access), stats: Arc::clone(&stats) });
         let interactive: Arc<dyn Service> = Arc::new(InteractivePort {
@@ -187,7 +198,7 @@ impl Builder {
             stop: crate::source::Stop::default(),
             access,
             resolver,
-            sources: Mutex::default(),
+            sources,
             notify: chain.notifier(),
         });
         let mut gmetad = Gmetad {

@@ -2,6 +2,7 @@
 //! may have several of these.
 
 mod builder;
+mod observer;
 mod poller;
 mod root;
 
@@ -15,6 +16,7 @@ use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
 
 pub use builder::{Builder, StartError};
+pub use observer::Observer;
 use poller::Poller;
 pub use poller::{SourceState, SourceStatus};
 
@@ -59,7 +61,7 @@ pub(crate) struct Shared {
     pub(crate) stop: Stop,
     pub(crate) access: Arc<ArcSwap<AccessList>>,
     pub(crate) resolver: Resolver,
-    pub(crate) sources: Mutex<Vec<Arc<SourceStatus>>>,
+    pub(crate) sources: Arc<Mutex<Vec<Arc<SourceStatus>>>>,
     pub(crate) notify: Box<dyn Fn(Transaction) + Send + Sync>,
 }
 
@@ -108,6 +110,16 @@ impl Gmetad {
     /// How each source does, in the order of the configuration.
     pub fn sources(&self) -> Vec<SourceState> {
         self.shared.sources.lock().iter().map(|source| source.state()).collect()
+    }
+
+    /// The same three, for a page on one of the daemon's own ports.
+    pub fn observer(&self) -> Observer {
+        Observer {
+            store: Arc::clone(&self.shared.store),
+            stats: Arc::clone(&self.shared.stats),
+            sources: Arc::clone(&self.shared.sources),
+            access: Arc::clone(&self.shared.access),
+        }
     }
 
     /// Where a port listens: `xml_port`, `interactive_port`, or one of the embedder's own. The first of several.

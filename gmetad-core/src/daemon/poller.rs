@@ -182,13 +182,17 @@ impl Run {
         let grids: Vec<_> = snapshot.grids().filter(|grid| grid.polled() == time).cloned().collect();
         // A reload took the source away meanwhile: nobody wants to hear of it any more.
         let Some(clusters) = self.shared.store.publish(self.id, snapshot) else { return };
+        let mut summaries = grids.len() as u64;
         for cluster in clusters.into_iter().filter(|cluster| cluster.round == round) {
             self.notify(Subject::Cluster(cluster), time, true);
+            summaries += 1;
         }
         for grid in grids {
             self.notify(Subject::Grid(grid), time, true);
         }
         let stats = &self.shared.stats;
+        // Their time is part of the poll's.
+        stats.summaries.done_many(summaries, Duration::ZERO);
         stats.polls_ok.done(began.elapsed());
         stats.metrics.add(report.metrics);
         stats.bytes.add(report.bytes);

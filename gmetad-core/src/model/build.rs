@@ -254,10 +254,6 @@ impl ClusterBuilder {
         self.attrs = ClusterAttrs { localtime, ..attrs };
     }
 
-    pub(crate) fn name(&self) -> &str {
-        &self.attrs.name
-    }
-
     /// LOCALTIME, for the up/down rule.
     pub(crate) fn localtime(&self) -> u32 {
         self.attrs.localtime.or(self.before.as_ref().map(|before| before.localtime)).unwrap_or(0)

@@ -101,9 +101,4 @@ impl Interner {
         self.defs.retain(|def| Arc::strong_count(def) > 1);
         self.swept_at = self.defs.len() + self.shapes.len();
     }
-
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.defs.len() + self.shapes.len()
-    }
 }

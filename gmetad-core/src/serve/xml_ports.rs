@@ -111,7 +111,10 @@ impl Session for Interactive {
                 Step::Answer(if http { Box::new(Headed { head: HTTP_HEADER, body: xml }) } else { Box::new(xml) })
             }
             Ok(Request::Status { parameters }) => match &self.status {
-                Some(status) => Step::Answer(Box::new(status(&parameters))),
+                Some(status) => {
+                    let stats = Arc::clone(&self.stats);
+                    Step::Answer(Box::new(Counted { page: status(&parameters), stats }))
+                }
                 None => Step::Close,
             },
             Err(_) => {
@@ -136,6 +139,22 @@ impl Body for Xml {
 
     fn sent(&mut self, time: Duration) {
         if self.dump { self.stats.xml.done(time) } else { self.stats.interactive.done(time) }
+    }
+}
+
+/// A page that counts as a request of this port.
+struct Counted {
+    page: Vec<u8>,
+    stats: Arc<Stats>,
+}
+
+impl Body for Counted {
+    fn fill(&mut self, out: &mut Vec<u8>, budget: usize) -> Progress {
+        self.page.fill(out, budget)
+    }
+
+    fn sent(&mut self, time: Duration) {
+        self.stats.interactive.done(time);
     }
 }
 

@@ -299,9 +299,9 @@ impl InputError {
 /// Bytes from the network, inflated if they begin like gzip.
 enum Input<'a> {
     /// Fewer than two bytes so far.
-    Unknown(Vec<u8>, DocumentParser<'a>),
-    Plain(DocumentParser<'a>),
-    Gzip(GzDecoder<Sink<'a>>),
+    Unknown(Vec<u8>, Box<DocumentParser<'a>>),
+    Plain(Box<DocumentParser<'a>>),
+    Gzip(Box<GzDecoder<Sink<'a>>>),
     /// After an error.
     Broken,
 }
@@ -330,7 +330,7 @@ impl Write for Sink<'_> {
 
 impl<'a> Input<'a> {
     fn new(parser: DocumentParser<'a>) -> Self {
-        Self::Unknown(Vec::new(), parser)
+        Self::Unknown(Vec::new(), Box::new(parser))
     }
 
     fn push(&mut self, bytes: &[u8]) -> Result<(), InputError> {
@@ -350,7 +350,7 @@ impl<'a> Input<'a> {
                         *self = Self::Unknown(head, parser);
                         return Ok(());
                     }
-                    [0x1f, 0x8b, ..] => Self::Gzip(GzDecoder::new(Sink { parser, error: None })),
+                    [0x1f, 0x8b, ..] => Self::Gzip(Box::new(GzDecoder::new(Sink { parser: *parser, error: None }))),
                     _ => Self::Plain(parser),
                 };
                 self.push(&head)

@@ -28,7 +28,8 @@ pub(crate) fn escape_into(out: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// [`escape_into`] as a string, for JSON-free text such as HTML pages.
+/// `text` as it must stand in an XML or HTML attribute or text: markup characters by name, everything that is not ASCII
+/// as a numeric reference, and U+FFFD for what XML cannot carry at all.
 pub fn escaped(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
     escape_into(&mut out, text);

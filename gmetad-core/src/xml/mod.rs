@@ -5,6 +5,7 @@ mod parse;
 mod tags;
 mod writer;
 
+pub use escape::escaped;
 pub use parse::{DocumentError, ParseOptions, Skipped};
 pub(crate) use parse::{DocumentParser, Scratch};
 pub use tags::TagError;

@@ -1,0 +1,163 @@
+//! `/metrics`: the daemon's own counters and its sources in the text format of OpenMetrics 1.0. The metrics of the
+//! clusters are not here.
+
+use std::fmt::Write;
+
+use gmetad_core::daemon::{Observer, SourceState};
+use gmetad_core::stats::{Counter, Stats, Timed};
+
+use crate::response::Response;
+use crate::status::Daemon;
+
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The page.
+pub(crate) fn page(daemon: &Daemon, observer: &Observer) -> Response {
+    let mut out = Text::default();
+    out.family("gmetad_build", "info", "Version of the program.");
+    out.sample("_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+    out.family("gmetad_start_time_seconds", "gauge", "When the daemon started, since the epoch.");
+    out.sample("", &[], daemon.boottime as f64 / 1e3);
+    counters(&mut out, observer.stats());
+    sources(&mut out, &observer.sources());
+    Response::new(200, CONTENT_TYPE, out.end())
+}
+
+/// One family a line: its name, what it counts, and its samples by the value of a label.
+fn counters(out: &mut Text, stats: &Stats) {
+    type Timings<'a> = (&'a str, &'a str, &'a str, &'a [(&'a str, &'a Timed)]);
+    type Counters<'a> = (&'a str, &'a str, &'a str, &'a [(&'a str, &'a Counter)]);
+    let timings: [Timings; 4] = [
+        ("poll", "Polls of sources.", "result", &[("ok", &stats.polls_ok), ("failed", &stats.polls_failed)]),
+        ("summary", "Summaries made.", "of", &[("cluster", &stats.summaries), ("root", &stats.root_summaries)]),
+        (
+            "request",
+            "Requests answered.",
+            "port",
+            &[("xml", &stats.xml), ("interactive", &stats.interactive), ("http", &stats.pages)],
+        ),
+        ("rrd_update", "Points written to RRD files.", "", &[("", &stats.rrd)]),
+    ];
+    for (name, help, label, samples) in timings {
+        out.family(&format!("gmetad_{name}_duration_seconds"), "summary", help);
+        for (value, timed) in samples {
+            out.sample("_count", &[(label, value)], timed.num() as f64);
+            out.sample("_sum", &[(label, value)], timed.total_millis() as f64 / 1e3);
+        }
+    }
+    let counters: [Counters; 9] = [
+        ("received_metrics", "Metrics received.", "", &[("", &stats.metrics)]),
+        ("received_bytes", "Bytes received, inflated.", "", &[("", &stats.bytes)]),
+        ("polls_late", "Polls that began late because the one before took too long.", "", &[("", &stats.polls_late)]),
+        (
+            "elements_damaged",
+            "Elements of sources' documents that were damaged.",
+            "result",
+            &[("skipped", &stats.skipped), ("mended", &stats.mended)],
+        ),
+        ("connections_accepted", "Connections accepted.", "", &[("", &stats.accepted)]),
+        (
+            "connections_closed",
+            "Connections that were refused or cut off.",
+            "reason",
+            &[
+                ("untrusted", &stats.untrusted),
+                ("malformed", &stats.malformed),
+                ("too_many", &stats.crowded_out),
+                ("timeout", &stats.timed_out),
+            ],
+        ),
+        ("transactions_dropped", "Transactions a full queue dropped or replaced.", "", &[("", &stats.dropped)]),
+        ("plugin_errors", "Calls of plugins that failed.", "", &[("", &stats.plugin_errors)]),
+        ("rrd_errors", "Points that could not be written to RRD files.", "", &[("", &stats.rrd_errors)]),
+    ];
+    for (name, help, label, samples) in counters {
+        out.family(&format!("gmetad_{name}"), "counter", help);
+        for (value, counter) in samples {
+            out.sample("_total", &[(label, value)], counter.get() as f64);
+        }
+    }
+}
+
+/// Name, type, help, and the value of one source, if it has one.
+type Family = (&'static str, &'static str, &'static str, fn(&SourceState) -> Option<f64>);
+
+const SOURCE: [Family; 11] = [
+    ("up", "gauge", "Whether the last poll reached it; missing before the first one ended.", |s| {
+        s.alive.map(|up| f64::from(u8::from(up)))
+    }),
+    ("interval_seconds", "gauge", "Time between two polls.", |s| Some(s.interval.as_secs_f64())),
+    ("hosts", "gauge", "Hosts in the last good poll.", |s| Some(s.report.hosts as f64)),
+    ("metrics", "gauge", "Metrics in the last good poll.", |s| Some(s.report.metrics as f64)),
+    ("bytes", "gauge", "Bytes of the last good poll, inflated.", |s| Some(s.report.bytes as f64)),
+    ("skipped", "gauge", "Elements left out of the last good poll.", |s| Some(s.report.skipped as f64)),
+    ("mended", "gauge", "Damaged elements of the last good poll that could be kept.", |s| Some(s.report.mended as f64)),
+    ("poll_seconds", "gauge", "How long the last poll took.", |s| Some(s.took.as_secs_f64())),
+    ("last_poll_timestamp_seconds", "gauge", "When the last good poll began, since the epoch.", |s| {
+        Some(s.polled as f64).filter(|_| s.polls > 0)
+    }),
+    ("polls", "counter", "Good polls.", |s| Some(s.polls as f64)),
+    ("failures", "counter", "Polls that brought nothing.", |s| Some(s.failures as f64)),
+];
+
+fn sources(out: &mut Text, sources: &[SourceState]) {
+    for (name, kind, help, value) in SOURCE {
+        out.family(&format!("gmetad_source_{name}"), kind, help);
+        for source in sources {
+            if let Some(value) = value(source) {
+                out.sample(if kind == "counter" { "_total" } else { "" }, &[("source", &source.name)], value);
+            }
+        }
+    }
+}
+
+/// A text in the format of OpenMetrics.
+#[derive(Default)]
+struct Text {
+    out: String,
+    name: String,
+}
+
+impl Text {
+    /// Begins a family; its samples follow.
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        self.name = name.to_owned();
+        let _ = writeln!(self.out, "# TYPE {name} {kind}\n# HELP {name} {}", escaped(help));
+    }
+
+    /// A sample of the family begun last. Labels without a name are left out.
+    fn sample(&mut self, suffix: &str, labels: &[(&str, &str)], value: f64) {
+        let labels: Vec<_> = labels
+            .iter()
+            .filter(|(name, _)| !name.is_empty())
+            .map(|(name, value)| format!("{name}=\"{}\"", escaped(value)))
+            .collect();
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let _ = writeln!(self.out, "{}{suffix}{labels} {value}", self.name);
+    }
+
+    fn end(mut self) -> String {
+        self.out.push_str("# EOF\n");
+        self.out
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_written_as_the_format_wants() {
+        let mut out = Text::default();
+        out.family("a_b", "counter", "Helps \"you\"\\.");
+        out.sample("_total", &[("", "x")], 3.0);
+        out.sample("_total", &[("l", "q\"b\\n\nü"), ("m", "")], 0.25);
+        let expected = "# TYPE a_b counter\n# HELP a_b Helps \\\"you\\\"\\\\.\na_b_total 3\n\
+            a_b_total{l=\"q\\\"b\\\\n\\nü\",m=\"\"} 0.25\n# EOF\n";
+        assert_eq!(out.end(), expected);
+    }
+}

@@ -1,0 +1,182 @@
+//! Responses: status, headers and body to bytes. No I/O.
+
+use std::borrow::Cow;
+
+use crate::request::Request;
+
+/// What a page answers. Every answer says its length and closes the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    etag: Option<String>,
+    body: Vec<u8>,
+}
+
+impl Response {
+    /// An answer with this status code and content type.
+    pub fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
+        Self { status, headers: vec![("Content-Type", content_type.to_owned())], etag: None, body: body.into() }
+    }
+
+    /// Plain text.
+    pub fn text(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        Self::new(status, "text/plain; charset=utf-8", body)
+    }
+
+    /// A page that loads nothing from elsewhere, runs no script and is not shown in a frame.
+    pub fn html(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        let policy = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; \
+            base-uri 'none'; frame-ancestors 'none'";
+        Self::new(status, "text/html; charset=utf-8", body).header("Content-Security-Policy", policy)
+    }
+
+    /// Adds a header. Characters a value cannot have are left out.
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Names this version of the page (without quotes), so that a client that has it is told so instead: 304. Without
+    /// a tag an answer is not to be stored.
+    pub fn etag(mut self, tag: impl Into<String>) -> Self {
+        let mut tag = tag.into();
+        tag.retain(|c| c.is_ascii_graphic() && c != '"');
+        self.etag = Some(tag);
+        self
+    }
+
+    /// The status code.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The body.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// The answer to this request: without a body for `HEAD`, 304 for a client that has this version.
+    pub fn answer(mut self, request: &Request) -> Self {
+        let has_it = |tag: &str| {
+            request.header("if-none-match").is_some_and(|tags| {
+                let mut tags = tags.split(',').map(|t| t.trim().trim_start_matches("W/").trim_matches('"'));
+                tags.any(|known| known == "*" || known == tag)
+            })
+        };
+        if self.status == 200 && self.etag.as_deref().is_some_and(has_it) {
+            self.status = 304;
+        }
+        self
+    }
+
+    /// The bytes, in HTTP/1.`minor`; with or without the body.
+    pub fn render(&self, minor: u8, body: bool) -> Vec<u8> {
+        let mut out = format!("HTTP/1.{minor} {} {}\r\n", self.status, reason(self.status));
+        let mut line = |name: &str, value: &str| {
+            out.extend([name, ": ", &*clean(value), "\r\n"]);
+        };
+        let unchanged = self.status == 304;
+        for (name, value) in &self.headers {
+            if !(unchanged && *name == "Content-Type") {
+                line(name, value);
+            }
+        }
+        if !unchanged {
+            line("Content-Length", &self.body.len().to_string());
+        }
+        match &self.etag {
+            Some(tag) => {
+                line("ETag", &format!("\"{tag}\""));
+                line("Cache-Control", "no-cache");
+            }
+            None => line("Cache-Control", "no-store"),
+        }
+        line("X-Content-Type-Options", "nosniff");
+        line("Connection", "close");
+        out.push_str("\r\n");
+        let mut out = out.into_bytes();
+        if body && !unchanged {
+            out.extend_from_slice(&self.body);
+        }
+        out
+    }
+}
+
+/// A header's value without what would end its line.
+fn clean(value: &str) -> Cow<'_, str> {
+    let allowed = |c: char| c == '\t' || !c.is_control();
+    if value.chars().all(allowed) { value.into() } else { value.chars().filter(|c| allowed(*c)).collect() }
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        304 => "Not Modified",
+        400 => "Bad Request",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        421 => "Misdirected Request",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        503 => "Service Unavailable",
+        // The phrase may be empty (RFC 9112, 4).
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn request(extra: &str) -> Request {
+        let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{extra}\r\n");
+        Request::parse(text.as_bytes()).expect("well-formed").expect("complete")
+    }
+
+    #[test]
+    fn the_bytes_of_an_answer() {
+        let response = Response::text(200, "hi").header("X-A", "b");
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nX-A: b\r\nContent-Length: 2\r\n\
+            Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n";
+        assert_eq!(String::from_utf8_lossy(&response.render(1, true)), format!("{head}hi"));
+        assert_eq!(String::from_utf8_lossy(&response.render(1, false)), head);
+    }
+
+    #[test]
+    fn a_client_that_has_this_version_is_told_so() {
+        for (header, status) in [
+            ("", 200),
+            ("If-None-Match: \"v1\"\r\n", 304),
+            ("If-None-Match: \"v0\", W/\"v1\"\r\n", 304),
+            ("If-None-Match: *\r\n", 304),
+            ("If-None-Match: \"v2\"\r\n", 200),
+        ] {
+            let response = Response::text(200, "hi").etag("v1").answer(&request(header));
+            assert_eq!(response.status(), status, "{header:?}");
+            let bytes = String::from_utf8(response.render(1, true)).expect("ASCII");
+            assert!(bytes.contains("ETag: \"v1\"\r\nCache-Control: no-cache\r\n"), "{bytes}");
+            assert_eq!(bytes.contains("Content-Length"), status == 200, "{bytes}");
+            assert_eq!(bytes.ends_with("hi"), status == 200, "{bytes}");
+        }
+        let error = Response::text(404, "hi").etag("v1").answer(&request("If-None-Match: *\r\n"));
+        assert_eq!(error.status(), 404);
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_splits_an_answer(value: String, tag: String, content_type: String) {
+            let value = format!("{value}\r\nSet-Cookie: x\n\r\n");
+            let response = Response::new(200, &content_type, "body").header("X-A", value).etag(tag);
+            let bytes = response.render(1, true);
+            let text = String::from_utf8(bytes).expect("UTF-8");
+            let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+            prop_assert_eq!(body, "body");
+            prop_assert_eq!(head.split("\r\n").count(), 8);
+            prop_assert!(!head.replace("\r\n", "").contains(['\r', '\n']));
+        }
+    }
+}
