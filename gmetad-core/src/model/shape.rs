@@ -101,4 +101,10 @@ impl Interner {
         self.defs.retain(|def| Arc::strong_count(def) > 1);
         self.swept_at = self.defs.len() + self.shapes.len();
     }
+
+    /// How many definitions and shapes there are.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.defs.len() + self.shapes.len()
+    }
 }

@@ -51,7 +51,9 @@ fn apply(document: &mut Vec<u8>, mutation: &Mutation) {
 }
 
 /// A way to damage one tag, and whether the element survives it.
-const DAMAGES: [(&str, fn(&str) -> String, bool); 5] = [
+type Damage = (&'static str, fn(&str) -> String, bool);
+
+const DAMAGES: [Damage; 5] = [
     ("a raw & in a value", |tag| tag.replacen("=\"", "=\"& &x; ", 1), true),
     ("a raw < in a value", |tag| tag.replacen("=\"", "=\"a<b ", 1), true),
     ("a quote too many", |tag| tag.replacen("\" ", "\"\" ", 1), false),
