@@ -29,6 +29,9 @@ use crate::stats::Stats;
 use crate::store::{GridStore, Identity};
 use crate::summary::RootRules;
 
+/// How long a change of ports waits for the threads of the old ones, which need a moment.
+const PORT_CHANGE: Duration = Duration::from_secs(5);
+
 /// A running grid daemon. Made by [`Gmetad::builder`].
 ///
 /// ```
@@ -136,11 +139,12 @@ impl Gmetad {
     /// nothing had happened; the data of removed ones leave the tree.
     pub fn reload(&self, config: &Config) -> ReloadReport {
         let mut report = ReloadReport::default();
+        // Held to the end: one reload at a time. Nobody but a reload wants it while the daemon runs.
+        let mut pollers = self.pollers.lock();
         self.shared.store.set_identity(identity(config), rules(config));
         self.shared.access.store(Arc::new(access(config, &self.shared.resolver)));
         let reader = reader_options(config, &self.shared.resolver);
 
-        let mut pollers = self.pollers.lock();
         let (kept, gone): (Vec<_>, Vec<_>) =
             pollers.drain(..).partition(|poller| poller.keeps(&config.sources, config.poll_jitter, config.scalable));
         *pollers = kept;
@@ -161,42 +165,45 @@ impl Gmetad {
                 Err(error) => report.refused.push(format!("data_source [{}]: {error}", source.name)),
             }
         }
-        drop(pollers);
         self.move_ports(config, &mut report);
         report
     }
 
-    /// Binds ports that are new, lets go of those that are gone.
+    /// Binds addresses that are new, lets go of those that are gone: for each of the two ports all, or nothing.
     fn move_ports(&self, config: &Config, report: &mut ReloadReport) {
         let mut ports = self.ports.lock();
         let wanted = builder::port_addresses(config);
-        let is_ours = |port: &Port| builder::CONFIGURED_PORTS.contains(&port.directive.as_str());
-        let same = |port: &Port, (directive, address): &(&str, SocketAddr)| {
-            port.directive == *directive && port.wanted == *address
-        };
-        let new: Vec<_> = wanted.iter().filter(|w| !ports.bound.iter().any(|port| same(port, w))).collect();
-        let gone = |port: &Port| is_ours(port) && !wanted.iter().any(|w| same(port, w));
-        if new.is_empty() && !ports.bound.iter().any(gone) {
-            return;
-        }
-        let mut bound = Vec::new();
-        for (directive, address) in new {
-            let Some(service) = ports.bound.iter().find(|p| p.directive == *directive).map(|p| p.listener.service())
+        let mut changed = false;
+        for directive in builder::CONFIGURED_PORTS {
+            let wanted: Vec<_> =
+                wanted.iter().filter(|(of, _)| *of == directive).map(|(_, address)| *address).collect();
+            let bound =
+                |address: &SocketAddr| ports.bound.iter().any(|p| p.directive == directive && p.wanted == *address);
+            let Some(service) = ports.bound.iter().find(|p| p.directive == directive).map(|p| p.listener.service())
             else {
                 report.refused.push(format!("{directive}: was off at start; restart to switch it on"));
                 continue;
             };
-            match Port::bind(directive, *address, service) {
-                Ok(port) => bound.push(port),
-                Err(error) => report.refused.push(format!("{error}; the old port stays")),
+            let new: Result<Vec<_>, _> = wanted
+                .iter()
+                .filter(|address| !bound(address))
+                .map(|address| Port::bind(directive, *address, Arc::clone(&service)))
+                .collect();
+            match new {
+                Err(error) => report.refused.push(format!("{error}; {directive} stays as it was")),
+                Ok(new) => {
+                    let before = ports.bound.len();
+                    ports.bound.retain(|port| port.directive != directive || wanted.contains(&port.wanted));
+                    changed |= !new.is_empty() || ports.bound.len() < before;
+                    ports.bound.extend(new);
+                }
             }
         }
-        let refused: Vec<String> = report.refused.clone();
-        ports.bound.retain(|port| !gone(port) || refused.iter().any(|text| text.contains(port.directive.as_str())));
-        ports.bound.extend(bound);
-        let old = ports.server.take();
-        if let Some(old) = old {
-            old.stop();
+        if !changed {
+            return;
+        }
+        if let Some(old) = ports.server.take() {
+            join(old.close(), Instant::now() + PORT_CHANGE);
         }
         match serve(&ports.bound, &self.shared.stats) {
             Ok(server) => ports.server = Some(server),
@@ -209,16 +216,28 @@ impl Gmetad {
     /// # Errors
     /// The names of threads that had not ended after `timeout`; they are left behind.
     pub fn stop(mut self, timeout: Duration) -> Result<(), Vec<String>> {
-        let deadline = Instant::now() + timeout;
-        self.shared.stop.stop();
-        if let Some(server) = self.ports.lock().server.take() {
-            server.stop();
-        }
-        let mut threads: Vec<_> = self.pollers.lock().drain(..).filter_map(Poller::stop).collect();
-        threads.extend(self.root.take());
-        let mut left = join(threads, deadline);
-        left.extend(join(self.chain.close(), deadline));
+        let began = Instant::now();
+        // Whatever hangs, a source in `connect` for example: half of the time is for the plugins, which have data.
+        let mut left = join(self.close(), began + timeout / 2);
+        left.extend(join(self.chain.close(), began + timeout));
         if left.is_empty() { Ok(()) } else { Err(left) }
+    }
+
+    /// Tells all threads but the plugins' to end.
+    fn close(&mut self) -> Vec<JoinHandle<()>> {
+        self.shared.stop.stop();
+        let mut threads = self.ports.get_mut().server.take().map(Server::close).unwrap_or_default();
+        threads.extend(self.pollers.get_mut().drain(..).filter_map(Poller::stop));
+        threads.extend(self.root.take());
+        threads
+    }
+}
+
+/// A daemon that is dropped (one that could not start, too) ends in its own time; [`Gmetad::stop`] waits for it.
+impl Drop for Gmetad {
+    fn drop(&mut self) {
+        self.close();
+        self.chain.close();
     }
 }
 

@@ -87,7 +87,6 @@ impl Slope {
 /// A metric without its value and age: shared by all hosts and polls where it is the same.
 ///
 /// Its text is kept as it is printed, in three parts around VAL and TN, so that a dump copies bytes.
-#[derive(Debug)]
 pub struct MetricDef {
     name: Box<str>,
     /// `<METRIC NAME="…" VAL="` · `" TYPE="…" UNITS="…" TN="` · `" TMAX="…" … </METRIC>` and a line feed.
@@ -100,6 +99,13 @@ pub struct MetricDef {
     dmax: u32,
     /// The text it was understood from, to know it again.
     input: OnceLock<InputText>,
+}
+
+impl std::fmt::Debug for MetricDef {
+    /// What it means, not what it was read from.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("MetricDef").field(&String::from_utf8_lossy(&self.rendered)).finish()
+    }
 }
 
 /// The attributes of a METRIC element, decoded, with their defaults; used to find or make a [`MetricDef`].

@@ -102,6 +102,7 @@ impl Interner {
         self.swept_at = self.defs.len() + self.shapes.len();
     }
 
+    /// How many definitions and shapes there are.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.defs.len() + self.shapes.len()

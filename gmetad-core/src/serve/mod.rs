@@ -172,12 +172,11 @@ impl Server {
         Ok(())
     }
 
-    /// Closes the ports and all connections; waits for the threads.
-    pub fn stop(mut self) {
+    /// Closes the ports and all connections. The threads, which end in a moment, are the caller's to wait for.
+    #[must_use]
+    pub fn close(self) -> Vec<JoinHandle<()>> {
         self.stop.stop();
         self.wakers.iter().for_each(|inbox| inbox.wake());
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
+        self.threads
     }
 }

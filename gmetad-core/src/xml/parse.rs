@@ -262,6 +262,8 @@ impl TagSink for State<'_> {
             }
             "GRID" if self.options.scalable => match tag.kind {
                 TagKind::Open => self.start_grid(tag),
+                // Nested and empty: it neither begins nor ends anything.
+                TagKind::Empty if self.grids > 0 || self.cluster.is_some() => {}
                 TagKind::Empty => {
                     self.start_grid(tag);
                     self.end_grid();

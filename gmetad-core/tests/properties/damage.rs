@@ -51,7 +51,6 @@ fn apply(document: &mut Vec<u8>, mutation: &Mutation) {
 }
 
 /// A way to damage one tag, and whether the element survives it.
-/// A name, what it does to a metric's text, and whether the metric survives.
 type Damage = (&'static str, fn(&str) -> String, bool);
 
 const DAMAGES: [Damage; 5] = [

@@ -1,5 +1,7 @@
 //! The writer: pieces, well-formedness, reading back, paths.
 
+use std::sync::Arc;
+
 use gmetad_core::xml::{PROLOG, Progress};
 use gmetad_core::{GridView, Query, XmlWriter};
 use proptest::collection::vec;
@@ -192,4 +194,33 @@ fn a_cluster_with_the_grids_own_name_comes_first() {
     assert!(shows("GET /*/h HTTP/1.0", "NAME=\"h\"") && !shows("GET /*/h HTTP/1.0", "NAME=\"i\""));
     assert!(shows("GET /*/*/m HTTP/1.0", "NAME=\"m\"") && shows("GET /*/*/m HTTP/1.0", "NAME=\"i\""));
     assert!(shows("/*/h", "NAME=\"i\""), "no wildcard: no match, everything");
+}
+
+/// What was opened is closed as what it was, whatever a reload makes of the grid meanwhile.
+#[test]
+fn a_live_answer_is_well_formed_when_its_source_goes() {
+    let metrics: String = (0..99).map(|n| format!("<METRICS NAME=\"m{n}\" SUM=\"1\" NUM=\"1\"/>")).collect();
+    let hosts: String = (0..99).map(|n| format!("<HOST NAME=\"h{n}\" TMAX=\"20\"/>")).collect();
+    let grid = format!("<GANGLIA_XML><GRID NAME=\"x\">{metrics}</GRID></GANGLIA_XML>");
+    let cluster = format!("<GANGLIA_XML><CLUSTER NAME=\"x\">{hosts}</CLUSTER></GANGLIA_XML>");
+    for (first, second) in [(&grid, &cluster), (&cluster, &grid)] {
+        for replaced in [false, true] {
+            let store = Arc::new(store());
+            let publish = |text: &str| {
+                let id = store.add_source("s");
+                store.publish(id, reader(true).read_document(text.as_bytes(), START).unwrap());
+                id
+            };
+            let old = publish(first);
+            let mut writer = XmlWriter::live(Arc::clone(&store), Query::dump(), START);
+            let mut out = Vec::new();
+            writer.fill(&mut out, PROLOG.len() + 1000);
+            store.remove_source(old);
+            if replaced {
+                publish(second);
+            }
+            while writer.fill(&mut out, 100) == Progress::More {}
+            well_formed(&String::from_utf8(out).unwrap());
+        }
+    }
 }
