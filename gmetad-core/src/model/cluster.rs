@@ -95,7 +95,8 @@ impl Cluster {
         self.index.find(name, |slot| self.hosts[slot].name())
     }
 
-    /// Whether the last good poll had this host (which must be one of [`Cluster::hosts`]).
+    /// Whether the last good poll had this host (which must be one of [`Cluster::hosts`]). For the clusters of snapshots
+    /// and transactions; in a view a cluster of several sources has hosts of several polls.
     pub fn is_fresh(&self, host: &Host) -> bool {
         host.parts().round == self.round
     }

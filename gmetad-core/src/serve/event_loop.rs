@@ -4,6 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -296,7 +297,7 @@ impl EventLoop {
         if fresh {
             return;
         }
-        match session.input(received, end) {
+        match guarded("a request", || session.input(received, end)).unwrap_or(Step::Close) {
             Step::Read if end => self.close(id),
             Step::Read => {}
             Step::Close => self.close(id),
@@ -315,7 +316,10 @@ impl EventLoop {
         self.chunk.clear();
         self.chunk.append(pending);
         if self.chunk.len() < limits::ANSWER_CHUNK && *made == Progress::More {
-            *made = body.fill(&mut self.chunk, limits::ANSWER_CHUNK);
+            match guarded("an answer", || body.fill(&mut self.chunk, limits::ANSWER_CHUNK)) {
+                Some(progress) => *made = progress,
+                None => return self.close(id),
+            }
         }
         let mut written = 0;
         while written < self.chunk.len() {
@@ -411,6 +415,13 @@ impl EventLoop {
             self.total.fetch_sub(1, Ordering::Relaxed);
         }
     }
+}
+
+/// Runs code of a port; `None` if it panicked: that costs its connection, not the loop.
+fn guarded<T>(what: &str, run: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(run))
+        .map_err(|panic| log::error!("{what} panicked: {}", crate::plugin::panic_text(&*panic)))
+        .ok()
 }
 
 // The numbers of "too many open files", of the process and of the system, on every Unix.
