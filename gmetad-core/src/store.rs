@@ -82,6 +82,15 @@ impl Item {
         }
     }
 
+    /// Whether both are the same object.
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Cluster(a), Self::Cluster(b)) => Arc::ptr_eq(a, b),
+            (Self::Grid(a), Self::Grid(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+
     pub(crate) fn summary(&self) -> &Arc<Summary> {
         match self {
             Self::Cluster(cluster) => &cluster.summary,
@@ -95,7 +104,7 @@ struct ViewData {
     identity: Arc<Identity>,
     rules: Arc<RootRules>,
     items: Vec<(Item, bool)>,
-    by_name: HashMap<Arc<str>, usize>,
+    by_name: Arc<HashMap<Arc<str>, usize>>,
     root: OnceLock<Arc<Summary>>,
     last_root: Arc<LastRoot>,
     /// Views are numbered in the order they are shown.
@@ -146,6 +155,9 @@ impl GridStore {
     /// cluster has more than one. `None` if the source was removed.
     pub fn publish(&self, id: SourceId, snapshot: SourceSnapshot) -> Option<Vec<Arc<Cluster>>> {
         let mut own = snapshot.clusters.clone();
+        if self.publish_like_before(id, &snapshot) {
+            return Some(own);
+        }
         self.change(|inner| {
             let (_, slot) = inner.sources.iter_mut().find(|(known, _)| *known == id)?;
             slot.alive = true;
@@ -159,6 +171,34 @@ impl GridStore {
             }
         }
         Some(own)
+    }
+
+    /// Shows a poll that has the clusters and grids the one before had, none of them shared with another source: only
+    /// they change in the view. False if it is otherwise.
+    fn publish_like_before(&self, id: SourceId, snapshot: &SourceSnapshot) -> bool {
+        let mut inner = self.inner.lock();
+        if !inner.merged.is_empty() {
+            return false;
+        }
+        let Some((_, slot)) = inner.sources.iter_mut().find(|(known, _)| *known == id) else { return false };
+        let shown = self.view.load();
+        let mut items = None;
+        for (old, new) in slot.snapshot.items().zip(snapshot.items()) {
+            let at = shown.by_name.get(new.name()).copied().filter(|at| shown.items[*at].0.is(&old));
+            let (Some(at), true) = (at, old.name() == new.name()) else { return false };
+            items.get_or_insert_with(|| shown.items.clone())[at] = (new, true);
+        }
+        let same_number = slot.snapshot.items().count() == snapshot.items().count();
+        let (Some(items), true) = (items, same_number) else { return false };
+        let old_snapshot = std::mem::replace(&mut slot.snapshot, snapshot.clone());
+        slot.alive = true;
+        inner.views += 1;
+        let view = inner.view_of(&self.last_root, items, Arc::clone(&shown.by_name));
+        drop(shown);
+        let old = self.view.swap(Arc::new(view));
+        drop(inner);
+        drop((old, old_snapshot));
+        true
     }
 
     /// Marks a source as dead: its data stay, but leave the root summary; hosts whose DMAX is over at `now` go.
@@ -262,10 +302,10 @@ impl Inner {
         let mut items: Vec<(Item, bool)> = Vec::new();
         let mut by_name: HashMap<Arc<str>, usize> = HashMap::new();
         for (_, slot) in &self.sources {
-            let clusters =
-                slot.snapshot.clusters().map(|c| Item::Cluster(Arc::clone(merged.get(&c.name).unwrap_or(c))));
-            let grids = slot.snapshot.grids().map(|grid| Item::Grid(Arc::clone(grid)));
-            for item in clusters.chain(grids) {
+            for mut item in slot.snapshot.items() {
+                if let (Item::Cluster(_), Some(merged)) = (&item, merged.get(item.name())) {
+                    item = Item::Cluster(Arc::clone(merged));
+                }
                 match by_name.get(item.name()) {
                     // A cluster of several sources is alive while one of them is.
                     Some(at) => items[*at].1 |= slot.alive,
@@ -276,6 +316,15 @@ impl Inner {
                 }
             }
         }
+        self.view_of(last_root, items, Arc::new(by_name))
+    }
+
+    fn view_of(
+        &self,
+        last_root: &Arc<LastRoot>,
+        items: Vec<(Item, bool)>,
+        by_name: Arc<HashMap<Arc<str>, usize>>,
+    ) -> ViewData {
         ViewData {
             identity: Arc::clone(&self.identity),
             rules: Arc::clone(&self.rules),

@@ -12,6 +12,7 @@ pub use resolve::Resolver;
 pub use crate::conf::Address;
 
 use crate::model::{Cluster, Grid, UnixTime};
+use crate::store::Item;
 use crate::xml::Skipped;
 
 /// Something that can be polled. [`GmondReader`] is one; an embedder may have others.
@@ -83,6 +84,12 @@ impl SourceSnapshot {
     /// Its grids.
     pub fn grids(&self) -> impl ExactSizeIterator<Item = &Arc<Grid>> {
         self.grids.iter()
+    }
+
+    /// Both.
+    pub(crate) fn items(&self) -> impl Iterator<Item = Item> {
+        let clusters = self.clusters.iter().map(|cluster| Item::Cluster(Arc::clone(cluster)));
+        clusters.chain(self.grids.iter().map(|grid| Item::Grid(Arc::clone(grid))))
     }
 
     /// When the poll began, on our clock.
