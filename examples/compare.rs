@@ -96,7 +96,9 @@ fn main() -> Fallible<()> {
             let _ = write!(line, "{:>12.3}", figures[at]);
         }
         for figures in medians.iter().skip(1) {
-            let _ = write!(line, "{:>13.1}x", medians[0][at] / figures[at]);
+            // Below what the system's clock can tell there is no ratio.
+            let ratio = if figures[at] > 0.0 { format!("{:.1}x", medians[0][at] / figures[at]) } else { "-".to_owned() };
+            let _ = write!(line, "{ratio:>14}");
         }
         println!("{line}");
     }
