@@ -97,7 +97,8 @@ fn main() -> Fallible<()> {
         }
         for figures in medians.iter().skip(1) {
             // Below what the system's clock can tell there is no ratio.
-            let ratio = if figures[at] > 0.0 { format!("{:.1}x", medians[0][at] / figures[at]) } else { "-".to_owned() };
+            let ratio =
+                if figures[at] > 0.0 { format!("{:.1}x", medians[0][at] / figures[at]) } else { "-".to_owned() };
             let _ = write!(line, "{ratio:>14}");
         }
         println!("{line}");

@@ -10,7 +10,7 @@ use std::time::Duration;
 pub const DOCUMENT_BYTES: u64 = 512 << 20;
 /// Bytes of one tag, attributes included. gmond's longest are a few kB. Over it: the poll fails, since without the
 /// end of a tag nothing behind it can be read.
-pub const TAG_BYTES: usize = 1 << 20;
+pub const TAG_BYTES: usize = 4 << 20;
 /// Bytes of all VALs that a poll brings for one host. 500 metrics are 5 kB. Over it: further metrics are skipped.
 pub const HOST_BYTES: usize = 32 << 20;
 /// Bytes of one attribute value. The C daemon stops at 1571 for a whole element. Over it: that element is skipped.

@@ -266,9 +266,9 @@ impl Run {
                 let reasons: Vec<_> = tried.iter().map(|(address, reason)| format!("{address}: {reason}")).collect();
                 ("connect", format!("data_thread() got no answer from any [{ds}] datasource ({})", reasons.join("; ")))
             }
-            PollError::Idle { bytes, .. } | PollError::Deadline { bytes, .. } => (
+            PollError::Idle { index, bytes, .. } | PollError::Deadline { index, bytes, .. } => (
                 "timeout",
-                format!("poll() timeout from source 0 for [{ds}] data source after {bytes} bytes read ({error})"),
+                format!("poll() timeout from source {index} for [{ds}] data source after {bytes} bytes read ({error})"),
             ),
             PollError::Read { .. } => {
                 ("read", format!("data_thread() unable to read() socket for [{ds}] data source ({error})"))

@@ -51,6 +51,8 @@ pub enum PollError {
     Idle {
         /// Who was asked.
         address: Address,
+        /// Which of the source's addresses that is, from 0.
+        index: usize,
         /// How long it was waited for.
         timeout: Duration,
         /// Bytes that had come.
@@ -61,6 +63,8 @@ pub enum PollError {
     Deadline {
         /// Who was asked.
         address: Address,
+        /// Which of the source's addresses that is, from 0.
+        index: usize,
         /// The time allowed.
         timeout: Duration,
         /// Bytes that had come.
@@ -229,7 +233,7 @@ impl Source for GmondReader {
         let address = self.addresses[at].clone();
         let timeouts = (self.options.idle_timeout, self.options.poll_timeout);
         let mut input = Input::new(self.parser(now));
-        let result = read_all(stream, &mut input, &address, timeouts, deadline, stop)
+        let result = read_all(stream, &mut input, (at, &address), timeouts, deadline, stop)
             .and_then(|()| input.finish().map_err(|error| error.at(address)));
         // After a failure in the middle the next address has its turn (reference 3.2).
         if result.as_ref().is_err_and(PollError::is_dead) {
@@ -245,7 +249,7 @@ const SLICE: Duration = Duration::from_millis(250);
 fn read_all(
     mut stream: TcpStream,
     input: &mut Input<'_>,
-    address: &Address,
+    (index, address): (usize, &Address),
     (idle, total): (Duration, Duration),
     deadline: Instant,
     stop: &Stop,
@@ -261,7 +265,7 @@ fn read_all(
         }
         let now = Instant::now();
         if now >= deadline {
-            return Err(PollError::Deadline { address: address.clone(), timeout: total, bytes });
+            return Err(PollError::Deadline { address: address.clone(), index, timeout: total, bytes });
         }
         match stream.read(&mut buffer) {
             Ok(0) => return Ok(()),
@@ -272,7 +276,7 @@ fn read_all(
             }
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut if heard.elapsed() >= idle => {
-                    return Err(PollError::Idle { address: address.clone(), timeout: idle, bytes });
+                    return Err(PollError::Idle { address: address.clone(), index, timeout: idle, bytes });
                 }
                 io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {}
                 _ => return Err(broken(error, bytes)),
