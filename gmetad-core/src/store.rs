@@ -201,14 +201,17 @@ impl GridStore {
         true
     }
 
-    /// Marks a source as dead: its data stay, but leave the root summary; hosts whose DMAX is over at `now` go.
-    pub fn mark_dead(&self, id: SourceId, now: UnixTime) {
+    /// Marks a source as dead: its data stay, but leave the root summary; hosts whose DMAX is over at `now` go. Returns
+    /// what it said last.
+    pub fn mark_dead(&self, id: SourceId, now: UnixTime) -> SourceSnapshot {
         self.change(|inner| {
             let (_, slot) = inner.sources.iter_mut().find(|(known, _)| *known == id)?;
             let pruned = slot.snapshot.without_expired(now);
             let changed = std::mem::replace(&mut slot.alive, false) || pruned.is_some();
             changed.then(|| pruned.map(|pruned| std::mem::replace(&mut slot.snapshot, pruned)))
         });
+        let inner = self.inner.lock();
+        inner.sources.iter().find(|(known, _)| *known == id).map(|(_, slot)| slot.snapshot.clone()).unwrap_or_default()
     }
 
     /// Changes who we are; for a reload of the configuration.

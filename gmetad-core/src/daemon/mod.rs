@@ -165,6 +165,8 @@ impl Gmetad {
                 Err(error) => report.refused.push(format!("data_source [{}]: {error}", source.name)),
             }
         }
+        let place = |name: &str| config.sources.iter().position(|source| source.name == name);
+        self.shared.sources.lock().sort_by_key(|status| place(&status.state().name));
         self.move_ports(config, &mut report);
         report
     }

@@ -239,7 +239,10 @@ impl Run {
         let dead = error.is_dead();
         self.log_failure(error);
         if dead {
-            self.shared.store.mark_dead(self.id, now);
+            // Plugins hear of it: what the source said last, and that it is down.
+            for item in self.shared.store.mark_dead(self.id, now).items() {
+                self.notify(item.into(), now, false);
+            }
             self.down_since.get_or_insert(began);
         }
         self.shared.stats.polls_failed.done(began.elapsed());

@@ -13,6 +13,7 @@ pub(crate) use chain::{Chain, panic_text};
 use crate::conf::Section;
 use crate::model::{Cluster, Grid, UnixTime};
 use crate::stats::Stats;
+use crate::store::Item;
 use crate::summary::Summary;
 
 /// Why a plugin could not do its work. The text goes to the log behind the plugin's name.
@@ -81,6 +82,15 @@ pub enum Subject {
     Grid(Arc<Grid>),
     /// The sum of everything.
     Root(Arc<Summary>),
+}
+
+impl From<Item> for Subject {
+    fn from(item: Item) -> Self {
+        match item {
+            Item::Cluster(cluster) => Self::Cluster(cluster),
+            Item::Grid(grid) => Self::Grid(grid),
+        }
+    }
 }
 
 /// One cluster, grid or root after one poll.

@@ -74,7 +74,7 @@ proptest! {
             }
         }
         // What is dead is left out.
-        ids.into_iter().for_each(|id| store.mark_dead(id, START));
+        ids.into_iter().for_each(|id| drop(store.mark_dead(id, START)));
         prop_assert_eq!(Sums::of(store.view().summary()), Sums::default());
     }
 
