@@ -265,50 +265,54 @@ fn number(out: &mut Vec<u8>, n: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
 }
 
+/// ` KEY="text"`
+fn text_attribute(out: &mut Vec<u8>, key: &str, text: &str) {
+    out.push(b' ');
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(b"=\"");
+    escape_into(out, text);
+    out.push(b'"');
+}
+
+/// ` KEY="number"`
+fn number_attribute(out: &mut Vec<u8>, key: &str, n: impl itoa::Integer) {
+    out.push(b' ');
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(b"=\"");
+    number(out, n);
+    out.push(b'"');
+}
+
 fn grid_tag(out: &mut Vec<u8>, name: &str, authority: &str, localtime: u64) {
-    out.extend_from_slice(b"<GRID NAME=\"");
-    escape_into(out, name);
-    out.extend_from_slice(b"\" AUTHORITY=\"");
-    escape_into(out, authority);
-    out.extend_from_slice(b"\" LOCALTIME=\"");
-    number(out, localtime);
-    out.extend_from_slice(b"\">\n");
+    out.extend_from_slice(b"<GRID");
+    text_attribute(out, "NAME", name);
+    text_attribute(out, "AUTHORITY", authority);
+    number_attribute(out, "LOCALTIME", localtime);
+    out.extend_from_slice(b">\n");
 }
 
 fn cluster_tag(out: &mut Vec<u8>, cluster: &Cluster) {
-    out.extend_from_slice(b"<CLUSTER NAME=\"");
-    escape_into(out, cluster.name());
-    out.extend_from_slice(b"\" LOCALTIME=\"");
-    number(out, cluster.localtime());
-    out.extend_from_slice(b"\" OWNER=\"");
-    escape_into(out, cluster.owner());
-    out.extend_from_slice(b"\" LATLONG=\"");
-    escape_into(out, cluster.latlong());
-    out.extend_from_slice(b"\" URL=\"");
-    escape_into(out, cluster.url());
-    out.extend_from_slice(b"\">\n");
+    out.extend_from_slice(b"<CLUSTER");
+    text_attribute(out, "NAME", cluster.name());
+    number_attribute(out, "LOCALTIME", cluster.localtime());
+    text_attribute(out, "OWNER", cluster.owner());
+    text_attribute(out, "LATLONG", cluster.latlong());
+    text_attribute(out, "URL", cluster.url());
+    out.extend_from_slice(b">\n");
 }
 
 fn host_tag(out: &mut Vec<u8>, host: &Host, now: UnixTime) {
-    out.extend_from_slice(b"<HOST NAME=\"");
-    escape_into(out, host.name());
-    out.extend_from_slice(b"\" IP=\"");
-    escape_into(out, host.ip());
-    out.extend_from_slice(b"\" REPORTED=\"");
-    number(out, host.reported());
-    out.extend_from_slice(b"\" TN=\"");
-    number(out, host.tn(now));
-    out.extend_from_slice(b"\" TMAX=\"");
-    number(out, host.tmax());
-    out.extend_from_slice(b"\" DMAX=\"");
-    number(out, host.dmax());
-    out.extend_from_slice(b"\" LOCATION=\"");
-    escape_into(out, host.location());
-    out.extend_from_slice(b"\" GMOND_STARTED=\"");
-    number(out, host.gmond_started());
-    out.extend_from_slice(b"\" TAGS=\"");
-    escape_into(out, host.tags());
-    out.extend_from_slice(b"\">\n");
+    out.extend_from_slice(b"<HOST");
+    text_attribute(out, "NAME", host.name());
+    text_attribute(out, "IP", host.ip());
+    number_attribute(out, "REPORTED", host.reported());
+    number_attribute(out, "TN", host.tn(now));
+    number_attribute(out, "TMAX", host.tmax());
+    number_attribute(out, "DMAX", host.dmax());
+    text_attribute(out, "LOCATION", host.location());
+    number_attribute(out, "GMOND_STARTED", host.gmond_started());
+    text_attribute(out, "TAGS", host.tags());
+    out.extend_from_slice(b">\n");
 }
 
 fn write_metric(out: &mut Vec<u8>, metric: crate::model::Metric<'_>, now: UnixTime) {
@@ -323,11 +327,10 @@ fn write_metric(out: &mut Vec<u8>, metric: crate::model::Metric<'_>, now: UnixTi
 /// HOSTS (if `from` is 0) and METRICS from there on; the next one to print if `end` was reached.
 fn summary_from(out: &mut Vec<u8>, summary: &Summary, from: usize, end: usize) -> Option<usize> {
     if from == 0 {
-        out.extend_from_slice(b"<HOSTS UP=\"");
-        number(out, summary.hosts_up());
-        out.extend_from_slice(b"\" DOWN=\"");
-        number(out, summary.hosts_down());
-        out.extend_from_slice(b"\" SOURCE=\"gmetad\"/>\n");
+        out.extend_from_slice(b"<HOSTS");
+        number_attribute(out, "UP", summary.hosts_up());
+        number_attribute(out, "DOWN", summary.hosts_down());
+        out.extend_from_slice(b" SOURCE=\"gmetad\"/>\n");
     }
     for (at, metric) in summary.metrics().iter().enumerate().skip(from) {
         if out.len() >= end && at > from {
