@@ -19,11 +19,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         (None, _) => synthetic.address().into(),
     };
 
-    let gmetad =
-        Gmetad::builder().grid("Example", "").source("example", Duration::from_secs(5), vec![address]).start()?;
+    let (builder, transactions) =
+        Gmetad::builder().grid("Example", "").source("example", Duration::from_secs(5), vec![address]).subscribe(16);
+    let gmetad = builder.start()?;
 
     // One transaction a cluster after each poll.
-    let transaction = gmetad.subscribe(16).recv_timeout(Duration::from_secs(30))?;
+    let transaction = transactions.recv_timeout(Duration::from_secs(30))?;
     let summary = transaction.summary();
     println!("{} hosts up, {} down", summary.hosts_up(), summary.hosts_down());
     println!("{:<16} {:>16} {:>6} {:>14}", "METRIC", "SUM", "NUM", "MEAN");

@@ -31,16 +31,17 @@ impl Source for Myself {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let gmetad = Gmetad::builder()
+    let (builder, polls) = Gmetad::builder()
         .grid("Example", "")
         .custom_source("myself", Duration::from_secs(1), || Myself {
             reader: GmondReader::new(Vec::new(), ReaderOptions::default()),
             asked: 0,
         })
         .interactive("127.0.0.1:0".parse()?)
-        .start()?;
+        .subscribe(1);
+    let gmetad = builder.start()?;
 
-    gmetad.subscribe(1).recv_timeout(Duration::from_secs(10))?;
+    polls.recv_timeout(Duration::from_secs(10))?;
     let mut stream = TcpStream::connect(gmetad.port("interactive_port").ok_or("not bound")?)?;
     stream.write_all(b"/programs/myself/asked\n")?;
     let mut answer = String::new();

@@ -10,12 +10,11 @@ use gmetad_core::synthetic::{SyntheticCluster, SyntheticSource};
 fn main() -> Result<(), Box<dyn Error>> {
     let mut cluster = SyntheticCluster::new("synthetic", 6, 4);
     cluster.down = 2;
-    let gmetad = Gmetad::builder()
-        .custom_source("synthetic", Duration::from_secs(1), move || SyntheticSource::new(cluster.clone()))
-        .start()?;
-
     // Bounded: if we fall 64 transactions behind we miss some, and the daemon does not wait for us.
-    let transactions = gmetad.subscribe(64);
+    let (builder, transactions) = Gmetad::builder()
+        .custom_source("synthetic", Duration::from_secs(1), move || SyntheticSource::new(cluster.clone()))
+        .subscribe(64);
+    let gmetad = builder.start()?;
     let mut states = HashMap::new();
     for transaction in transactions.iter().filter(|transaction| transaction.cluster().is_some()).take(3) {
         let Some(cluster) = transaction.cluster() else { continue };

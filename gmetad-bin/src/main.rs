@@ -4,17 +4,19 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use gmetad_core::Gmetad;
-use gmetad_core::conf::{Config, LogLevel, SystemLoader, help_list};
+use gmetad_core::conf::{Config, SystemLoader, help_list};
+use gmetad_core::{Gmetad, Plugin};
 use gmetad_process::cli::{self, Command, Options};
 use gmetad_process::daemon::{self, Ready};
-use gmetad_process::logger::{self, Logger, Setup};
+use gmetad_process::logger::{Logger, Setup};
 use gmetad_process::pidfile::{PidFile, PidPath};
 use gmetad_process::signals::{Event, Signals};
-use gmetad_process::{limits, notify, user};
+use gmetad_process::user::{self, Account};
+use gmetad_process::{limits, notify};
 use gmetad_rrd::RrdPlugin;
 
 mod demo;
+mod reload;
 mod settings;
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
@@ -37,7 +39,7 @@ fn main() -> ExitCode {
         }
         Ok(Command::Check(options)) => check(&options),
         Ok(Command::Demo(options)) => demo::run(&options),
-        Ok(Command::Run(options)) => run(&options),
+        Ok(Command::Run(options)) => return run(options),
         Err(error) => Err(error.into()),
     };
     match result {
@@ -66,42 +68,46 @@ fn check(options: &Options) -> Fallible<()> {
     for warning in config.warnings.iter().map(ToString::to_string).chain(settings::without_effect(&config)) {
         eprintln!("warning: {warning}");
     }
+    // What the start would refuse.
+    RrdPlugin::hosts(settings::rrd(&config)).configure(&config.sections).map_err(|error| error.to_string())?;
     print!("{}", config.describe());
     Ok(())
 }
 
-fn run(options: &Options) -> Fallible<()> {
-    let config = load(options)?;
-    let debug = options.debug.unwrap_or(config.debug_level.into());
-    let pid_path = options.pid_file.as_deref().map(PidPath::new).transpose()?;
-    let ident = std::env::args().next().unwrap_or_else(|| "gmetad".to_owned());
-    let mut log = Setup::new(ident, level(&config, debug));
-    if let Some(file) = &config.logfile {
-        log = log.file(file)?;
-    }
-    let foreground = options.foreground || debug > 0 || config.daemonize == Some(false);
-    let (ready, log) =
-        if foreground { (Ready::foreground(), log.stderr()) } else { (daemon::daemonize(config.umask)?, log.syslog()) };
+fn run(mut options: Options) -> ExitCode {
+    let prepared = (|| -> Fallible<_> {
+        // A reload finds the file from `/`, too.
+        options.conf = Some(std::path::absolute(options.conf())?);
+        let config = load(&options)?;
+        let pid_path = options.pid_file.as_deref().map(PidPath::new).transpose()?;
+        let debug = options.debug.unwrap_or(config.debug_level.into());
+        let log = settings::log(&options, &config, debug)?;
+        let foreground = options.foreground || debug > 0 || config.daemonize == Some(false);
+        let ready = if foreground { Ready::foreground() } else { daemon::daemonize(config.umask)? };
+        Ok((config, pid_path, if foreground { log.stderr() } else { log.syslog() }, ready))
+    })();
+    let (config, pid_path, log, ready) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
     match start(&config, pid_path, log) {
         Ok((log, gmetad, pid_file)) => {
             ready.ok();
-            serve(options, config, log, gmetad);
+            serve(&options, config, log, gmetad);
             drop(pid_file);
             log.flush();
-            Ok(())
+            ExitCode::SUCCESS
         }
         Err(error) => {
-            ready.fail(&error);
-            Err(error)
+            if !ready.is_foreground() {
+                log::error!(target: "fatal", "{error}");
+            }
+            ready.fail(error);
+            ExitCode::FAILURE
         }
-    }
-}
-
-/// `log_level` decides if it was raised above its default; else `debug_level`, as in C.
-fn level(config: &Config, debug: i64) -> log::LevelFilter {
-    match config.log_level {
-        LogLevel::Info => logger::level_of_debug(debug),
-        other => logger::level_of_name(other.as_str()).unwrap_or(log::LevelFilter::Info),
     }
 }
 
@@ -111,10 +117,14 @@ fn start(
     pid_path: Option<PidPath>,
     log: Setup,
 ) -> Fallible<(&'static Logger, Gmetad, Option<PidFile>)> {
+    let log = match Account::by_name(&config.setuid_username) {
+        Ok(account) if config.setuid && Account::current().uid == 0 => log.owned_by(&account)?,
+        _ => log,
+    };
     let log = log.install()?;
     let pid_file = pid_path.map(PidPath::create).transpose()?;
     limits::raise_descriptors(DESCRIPTORS)?;
-    let account = if config.setuid { user::switch_user(&config.setuid_username)? } else { user::Account::current() };
+    let account = if config.setuid { user::switch_user(&config.setuid_username)? } else { Account::current() };
     for warning in config.warnings.iter().map(ToString::to_string).chain(settings::without_effect(config)) {
         log::warn!("{warning}");
     }
@@ -129,7 +139,7 @@ fn start(
 }
 
 /// Runs until a signal says stop.
-fn serve(options: &Options, mut config: Config, log: &Logger, gmetad: Gmetad) {
+fn serve(options: &Options, config: Config, log: &Logger, gmetad: Gmetad) {
     let _ = notify::ready();
     let signals = match Signals::new() {
         Ok(signals) => signals,
@@ -141,7 +151,7 @@ fn serve(options: &Options, mut config: Config, log: &Logger, gmetad: Gmetad) {
             Event::Report => gmetad.sources().iter().for_each(|source| log::info!("{}", demo::source_line(source))),
             Event::Reload => {
                 let _ = notify::reloading();
-                reload(options, &mut config, log, &gmetad);
+                reload::reload(options, &config, log, &gmetad);
                 let _ = notify::ready();
             }
         }
@@ -149,26 +159,5 @@ fn serve(options: &Options, mut config: Config, log: &Logger, gmetad: Gmetad) {
     let _ = notify::stopping();
     if let Err(left) = gmetad.stop(STOP_WITHIN) {
         log::warn!("left behind at stop: {}", left.join(", "));
-    }
-}
-
-fn reload(options: &Options, config: &mut Config, log: &Logger, gmetad: &Gmetad) {
-    if let Err(error) = log.reopen() {
-        log::error!("cannot reopen the log file: {error}");
-    }
-    match load(options) {
-        Ok(new) => {
-            for warning in &new.warnings {
-                log::warn!("{warning}");
-            }
-            let report = gmetad.reload(&new);
-            let (started, stopped) = (report.started.join(", "), report.stopped.join(", "));
-            log::info!("reloaded: {} sources kept, started [{started}], stopped [{stopped}]", report.kept);
-            for text in report.refused.iter().chain(&settings::needs_restart(config, &new)) {
-                log::warn!("reload: {text}");
-            }
-            *config = new;
-        }
-        Err(error) => log::error!("reload: {error}; the old configuration stays"),
     }
 }

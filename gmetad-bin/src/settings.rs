@@ -1,6 +1,8 @@
 //! What the configuration file means for this program.
 
-use gmetad_core::conf::{Config, RrdBackend};
+use gmetad_core::conf::{Config, LogLevel, RrdBackend};
+use gmetad_process::cli::Options;
+use gmetad_process::logger::{self, LogError, Setup};
 use gmetad_rrd::{BackendKind, RrdSettings};
 
 /// Descriptors that each of the two RRD plugins keeps open, at most.
@@ -40,30 +42,20 @@ pub(crate) fn without_effect(config: &Config) -> Vec<String> {
         .collect()
 }
 
-/// What differs between two configurations and takes a restart.
-pub(crate) fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
-    let changed = [
-        ("setuid, setuid_username", old.setuid != new.setuid || old.setuid_username != new.setuid_username),
-        ("umask", old.umask != new.umask),
-        ("debug_level, log_level", old.debug_level != new.debug_level || old.log_level != new.log_level),
-        ("logfile", old.logfile != new.logfile),
-        ("daemonize", old.daemonize != new.daemonize),
-        ("http_port, http_bind", old.http_port != new.http_port || old.http_bind != new.http_bind),
-        ("write_rrds", old.write_rrds != new.write_rrds),
-        (
-            "rrd_rootdir, rrd_backend, RRAs, case_sensitive_hostnames, unsummarized_metrics",
-            old.rrd_rootdir != new.rrd_rootdir
-                || old.rrd_backend != new.rrd_backend
-                || old.rras != new.rras
-                || old.case_sensitive_hostnames != new.case_sensitive_hostnames
-                || old.unsummarized_metrics != new.unsummarized_metrics
-                || old.unsummarized_sflow_vm_metrics != new.unsummarized_sflow_vm_metrics,
-        ),
-        ("sections", old.sections != new.sections),
-    ];
-    changed
-        .iter()
-        .filter(|(_, changed)| *changed)
-        .map(|(name, _)| format!("{name} changed: restart to use it"))
-        .collect()
+/// The log as it is to be. `log_level` decides if it was moved from its default and the command line does not say
+/// otherwise; else `debug_level`, as in C.
+pub(crate) fn log(options: &Options, config: &Config, debug: i64) -> Result<Setup, LogError> {
+    let ident = std::env::args().next().unwrap_or_else(|| "gmetad".to_owned());
+    let by_name = config.log_level != LogLevel::Info && options.debug.is_none();
+    let named = logger::level_of_name(config.log_level.as_str()).filter(|_| by_name);
+    let mut log = Setup::new(ident, named.unwrap_or_else(|| logger::level_of_debug(debug)));
+    match config.log_level {
+        LogLevel::Fatal if by_name => log = log.only(&["fatal"]),
+        LogLevel::Critical if by_name => log = log.only(&["fatal", "critical"]),
+        _ => {}
+    }
+    match &config.logfile {
+        Some(file) => log.file(file),
+        None => Ok(log),
+    }
 }

@@ -19,12 +19,13 @@
 //! use gmetad_core::synthetic::{SyntheticCluster, SyntheticSource};
 //! use gmetad_core::{Gmetad, Query, XmlWriter};
 //!
-//! let gmetad = Gmetad::builder()
+//! let (builder, polls) = Gmetad::builder()
 //!     .grid("My Grid", "http://ganglia.example.org/")
 //!     .custom_source("lab", Duration::from_secs(15), || SyntheticSource::new(SyntheticCluster::new("lab", 20, 33)))
-//!     .start()?;
+//!     .subscribe(8);
+//! let gmetad = builder.start()?;
 //!
-//! let polled = gmetad.subscribe(8).recv_timeout(Duration::from_secs(10))?;
+//! let polled = polls.recv_timeout(Duration::from_secs(10))?;
 //! let load = polled.summary().metric("load_one").expect("every gmond has it");
 //! println!("mean load of {} hosts: {:.2}", load.num(), load.sum() / load.num() as f64);
 //!

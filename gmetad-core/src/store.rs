@@ -61,9 +61,12 @@ struct SourceSlot {
     alive: bool,
 }
 
+/// The cluster of one of several sources, and whether that source is alive.
+type Part = (Arc<Cluster>, bool);
+
 #[derive(Debug)]
 struct Merged {
-    parts: Vec<Arc<Cluster>>,
+    parts: Vec<Part>,
     result: Arc<Cluster>,
 }
 
@@ -249,7 +252,7 @@ impl GridStore {
 impl Inner {
     /// Brings `merged` up to date; returns the cluster of each name that several sources have, and what to log.
     fn merge(&mut self, shown: &GridView) -> (HashMap<Arc<str>, Arc<Cluster>>, Vec<String>) {
-        let mut parts: HashMap<Arc<str>, Vec<Arc<Cluster>>> = HashMap::new();
+        let mut parts: HashMap<Arc<str>, Vec<Part>> = HashMap::new();
         let mut names: HashMap<&Arc<str>, usize> = HashMap::new();
         for (_, slot) in &self.sources {
             for cluster in slot.snapshot.clusters() {
@@ -262,7 +265,7 @@ impl Inner {
         }
         for (_, slot) in &self.sources {
             for cluster in slot.snapshot.clusters().filter(|cluster| names[&cluster.name] > 1) {
-                parts.entry(Arc::clone(&cluster.name)).or_default().push(Arc::clone(cluster));
+                parts.entry(Arc::clone(&cluster.name)).or_default().push((Arc::clone(cluster), slot.alive));
             }
         }
         let mut warnings = Vec::new();
@@ -284,13 +287,14 @@ impl Inner {
             .map(|(name, parts)| {
                 let known = before.remove(&name);
                 let unchanged = |known: &Merged| {
-                    known.parts.len() == parts.len() && known.parts.iter().zip(&parts).all(|(a, b)| Arc::ptr_eq(a, b))
+                    let same = |((a, a_alive), (b, b_alive)): (&Part, &Part)| Arc::ptr_eq(a, b) && a_alive == b_alive;
+                    known.parts.len() == parts.len() && known.parts.iter().zip(&parts).all(same)
                 };
                 let merged = match known {
                     Some(known) if unchanged(&known) => known,
                     _ => {
                         // Series ids go on from what was shown before, be it a union or the cluster of one source.
-                        let before = shown.cluster(&name).unwrap_or(&parts[0]);
+                        let before = shown.cluster(&name).unwrap_or(&parts[0].0);
                         Merged { result: Arc::new(union(&parts, before.summary())), parts }
                     }
                 };
@@ -340,14 +344,16 @@ impl Inner {
     }
 }
 
-/// The union of the hosts of clusters of one name; of a host that is in several the one with the newer REPORTED.
-fn union(parts: &[Arc<Cluster>], before: &Summary) -> Cluster {
-    let newest = parts.iter().max_by_key(|part| part.localtime).unwrap_or(&parts[0]);
+/// The union of the hosts of clusters of one name; of a host that is in several the one with the newer REPORTED. The
+/// summary counts the hosts of sources that are alive, or, if none is, stays what it was, as that of any dead source.
+fn union(parts: &[Part], before: &Summary) -> Cluster {
+    let (newest, _) = parts.iter().max_by_key(|(part, _)| part.localtime).unwrap_or(&parts[0]);
+    let all_dead = parts.iter().all(|(_, alive)| !alive);
     let mut hosts: Vec<(Arc<Host>, bool)> = Vec::new();
     let mut by_name: HashMap<&str, usize> = HashMap::new();
-    for part in parts {
+    for (part, alive) in parts {
         for host in part.hosts.iter() {
-            let counted = part.is_fresh(host);
+            let counted = part.is_fresh(host) && (*alive || all_dead);
             match by_name.get(host.name()) {
                 Some(at) if host.reported() > hosts[*at].0.reported() => hosts[*at] = (Arc::clone(host), counted),
                 Some(_) => {}

@@ -160,3 +160,43 @@ fn sinks_see_what_changers_made_and_panics_stay_with_their_plugin() {
     assert!(gmetad.store().view().cluster("a").is_some(), "the store never sees it");
     gmetad.stop(PATIENCE).expect("ends");
 }
+
+/// A dead source's hosts leave the summary of a cluster that another source has as well, and stay in the tree.
+#[test]
+fn a_cluster_of_two_sources_counts_those_that_are_alive() {
+    use gmetad_core::store::{GridStore, Identity};
+    use gmetad_core::summary::RootRules;
+    use gmetad_core::{GmondReader, ReaderOptions};
+
+    let store = GridStore::new(Identity::default(), RootRules::default());
+    let now = 1_800_000_000;
+    let publish = |hosts: &[&str]| {
+        let id = store.add_source("shared");
+        let hosts: String = hosts
+            .iter()
+            .map(|name| {
+                format!(
+                    "<HOST NAME=\"{name}\" IP=\"\" REPORTED=\"{now}\" TN=\"0\" TMAX=\"20\">\
+                     <METRIC NAME=\"m\" VAL=\"1\" TYPE=\"int8\"/></HOST>"
+                )
+            })
+            .collect();
+        let document = format!("<GANGLIA_XML><CLUSTER NAME=\"S\" LOCALTIME=\"{now}\">{hosts}</CLUSTER></GANGLIA_XML>");
+        let mut reader = GmondReader::new(Vec::new(), ReaderOptions::default());
+        store.publish(id, reader.read_document(document.as_bytes(), now).expect("whole"));
+        id
+    };
+    let (a, b) = (publish(&["a"]), publish(&["b", "c"]));
+    let shown = || {
+        let view = store.view();
+        let cluster = view.cluster("S").expect("the cluster");
+        let sum = cluster.summary().metric("m").map(|m| (m.sum(), m.num()));
+        (cluster.hosts().len(), cluster.summary().hosts_up(), sum, view.summary().hosts_up())
+    };
+    assert_eq!(shown(), (3, 3, Some((3.0, 3)), 3));
+    store.mark_dead(a, now);
+    assert_eq!(shown(), (3, 2, Some((2.0, 2)), 2));
+    store.mark_dead(b, now);
+    assert_eq!(shown().0, 3);
+    assert_eq!(shown().3, 0, "the root leaves out what is dead");
+}

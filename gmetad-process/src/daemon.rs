@@ -67,6 +67,11 @@ impl Ready {
         self.send(OK, "");
     }
 
+    /// Whether nobody waits: the process is in the foreground.
+    pub fn is_foreground(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// The start failed: the waiting process prints `message` on its standard error and exits 1. The caller should exit
     /// 1 as well.
     pub fn fail(self, message: impl Display) {

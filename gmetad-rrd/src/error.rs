@@ -75,6 +75,25 @@ pub enum RrdError {
 }
 
 impl RrdError {
+    /// The failure as gmetad has always written it to the log: `RRD_update (FILE): …`, `RRD_create: …`,
+    /// `Unable to mkdir(DIR): …`.
+    pub fn log_line(&self) -> String {
+        match self {
+            Self::Io { action: "make the directory of", path, source } => {
+                let dir = path.parent().unwrap_or(path);
+                format!("Unable to mkdir({}): {source}", dir.display())
+            }
+            Self::Io { action: "create", .. } | Self::Schema { .. } => format!("RRD_create: {self}"),
+            Self::Missing { path }
+            | Self::Io { path, .. }
+            | Self::Locked { path }
+            | Self::Format { path, .. }
+            | Self::Refused { path, .. }
+            | Self::Librrd { path, .. } => format!("RRD_update ({}): {self}", path.display()),
+            Self::Handle(_) => self.to_string(),
+        }
+    }
+
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {

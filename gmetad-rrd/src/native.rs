@@ -101,9 +101,12 @@ impl<F: Files> Backend for NativeStore<F> {
         let image = layout.image(start, seed);
         // Beside the file, so that the rename stays on one file system; no metric's file can have this name (no ".rrd").
         let aside = path.with_file_name(format!(".gmetad-rrd-{}-{seed:016x}.new", process::id()));
-        self.files.write_new(&aside, &image).or_else(|e| again(&self.files, e, path, &aside, &image)).map_err(|e| {
+        let made = match self.files.write_new(&aside, &image) {
+            Err(e) => again(&self.files, e, path, &aside, &image),
+            Ok(()) => Ok(()),
+        };
+        made.inspect_err(|_| {
             let _ = self.files.remove(&aside); // the first error is the one to tell
-            RrdError::io("create", path, e)
         })?;
         self.files.rename(&aside, path).map_err(|e| {
             let _ = self.files.remove(&aside);
@@ -132,13 +135,16 @@ impl<F: Files> Backend for NativeStore<F> {
 }
 
 /// After a first failure: makes the missing directories, or removes what a killed process of our number left.
-fn again<F: Files>(files: &F, error: io::Error, path: &Path, aside: &Path, image: &[u8]) -> io::Result<()> {
+fn again<F: Files>(files: &F, error: io::Error, path: &Path, aside: &Path, image: &[u8]) -> Result<(), RrdError> {
+    let create = |e| RrdError::io("create", path, e);
     match (error.kind(), path.parent()) {
-        (io::ErrorKind::NotFound, Some(parent)) => files.make_dirs(parent)?,
-        (io::ErrorKind::AlreadyExists, _) => files.remove(aside)?,
-        _ => return Err(error),
+        (io::ErrorKind::NotFound, Some(parent)) => {
+            files.make_dirs(parent).map_err(|e| RrdError::io("make the directory of", path, e))?;
+        }
+        (io::ErrorKind::AlreadyExists, _) => files.remove(aside).map_err(create)?,
+        _ => return Err(create(error)),
     }
-    files.write_new(aside, image)
+    files.write_new(aside, image).map_err(create)
 }
 
 /// A kept descriptor may stand for a file that was removed or replaced since.

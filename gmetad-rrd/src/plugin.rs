@@ -144,6 +144,8 @@ struct Handle {
     file: FileId,
     /// When it was last written.
     round: u64,
+    /// Time of its last point, and the source that brought it.
+    last: (i64, Arc<str>),
     /// Its last write failed, which was logged.
     failing: bool,
 }
@@ -203,7 +205,9 @@ impl Plugin for RrdPlugin {
             return Ok(());
         }
         let step = if root { ROOT_STEP } else { transaction.interval().as_secs().max(1) };
-        let files = self.subjects.entry(format!("{}/{name}", transaction.source())).or_default();
+        // A cluster of several data sources has one summary, and each of them brings it.
+        let source = if self.what == What::Hosts { transaction.source() } else { "" };
+        let files = self.subjects.entry(format!("{source}/{name}")).or_default();
         files.round += 1;
         let mut writer = Writer {
             settings: &self.settings,
@@ -211,6 +215,7 @@ impl Plugin for RrdPlugin {
             files,
             schemas: Schemas { step, rras: self.settings.rras(step)?, made: Vec::new() },
             time: transaction.value_time(),
+            source: transaction.shared_source(),
             points: 0,
             errors: 0,
             began: Instant::now(),
@@ -235,6 +240,7 @@ struct Writer<'a> {
     files: &'a mut Files,
     schemas: Schemas,
     time: i64,
+    source: Arc<str>,
     points: u64,
     errors: u64,
     began: Instant,
@@ -288,18 +294,25 @@ impl Writer<'_> {
         let handle = self.files.open.entry(series).or_insert_with(|| Handle {
             file: backend.open(path()),
             round,
+            last: (i64::MIN, Arc::clone(&self.source)),
             failing: false,
         });
         handle.round = round;
+        let (last, by) = &handle.last;
+        if self.time <= *last && *by != self.source {
+            // Another source of the same cluster brought this second already.
+            return;
+        }
         let schema = self.schemas.get(kinds);
         match backend.write(handle.file, schema, &[Point { time: self.time, values }]) {
             Ok(()) => {
                 handle.failing = false;
+                handle.last = (self.time, Arc::clone(&self.source));
                 self.points += 1;
             }
             Err(error) => {
                 if !std::mem::replace(&mut handle.failing, true) {
-                    log::warn!("RRD_update ({error})");
+                    log::warn!("{}", error.log_line());
                 }
                 self.errors += 1;
             }

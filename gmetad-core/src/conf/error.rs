@@ -47,7 +47,7 @@ pub enum Cause {
         reason: String,
     },
     /// Nothing to poll. The text is the one C gmetad prints.
-    #[error("{file} doesn't have any data sources specified")]
+    #[error("{file} doesn't have any data sources specified: add a line data_source NAME HOST")]
     NoSources {
         /// The main file.
         file: String,

@@ -52,6 +52,11 @@ fn finish(config: &mut Config, loader: &dyn Loader, start: &Place, notes: &mut N
             *value = None;
         }
     }
+    if config.xml_port == config.interactive_port && config.xml_port != 0 && config.xml_bind == config.interactive_bind
+    {
+        let text = format!("xml_port and interactive_port are both {}: one of them cannot be bound", config.xml_port);
+        notes.warn(start, text);
+    }
     // librrd looks there by itself, and init scripts of several distributions rely on it.
     if config.rrdcached_address.is_none()
         && let Some(text) = loader.variable("RRDCACHED_ADDRESS").filter(|text| !text.is_empty())

@@ -418,7 +418,7 @@ const TABLE: &[Directive] = &[
         name: "RRAs",
         origin: Origin::C,
         group: Group::Rrd,
-        kind: Kind::Words { add: false, at: |c| &mut c.rras },
+        kind: Kind::Custom { syntax: "RRA:CF:XFF:STEPS:ROWS ...", set: set_rras, show: |c| vec![quote_all(&c.rras)] },
         default: "\"RRA:AVERAGE:0.5:1:5856\" \"RRA:AVERAGE:0.5:4:20160\" \"RRA:AVERAGE:0.5:40:52704\"",
         example: "",
         help: "Archives of new RRD files, as rrdtool create writes them.",
@@ -730,6 +730,24 @@ fn set_all_trusted(config: &mut Config, args: &mut Args<'_>) -> Result<(), Fault
 /// Nothing for off: C gmetad would take the line as on.
 fn show_all_trusted(config: &Config) -> Vec<String> {
     if config.all_trusted { vec!["on".to_owned()] } else { Vec::new() }
+}
+
+/// Whether the words are archives; what is in them is checked by whoever makes the files.
+fn set_rras(config: &mut Config, args: &mut Args<'_>) -> Result<(), Fault> {
+    let words = args.list();
+    if words.is_empty() {
+        // C makes no file then.
+        args.single()?;
+    }
+    for word in words {
+        let fields: Vec<&str> = word.text.split(':').collect();
+        let known = matches!(fields[..], ["RRA", "AVERAGE" | "MIN" | "MAX" | "LAST", _, _, _]);
+        if !known {
+            return Err(args.bad(word, "an archive such as RRA:AVERAGE:0.5:1:5856, of AVERAGE, MIN, MAX or LAST"));
+        }
+    }
+    config.rras = words.iter().map(|word| word.text.clone()).collect();
+    Ok(())
 }
 
 fn set_daemonize(config: &mut Config, args: &mut Args<'_>) -> Result<(), Fault> {

@@ -95,7 +95,12 @@ fn errors_name_place_and_remedy() {
             "g.conf:1:14: Unbalanced '{': \"${\" is not closed by \"}\" in this word; quote a default that holds blanks",
         ),
         ("\"gridname\" x", "g.conf:1:1: unknown directive \"\\\"gridname\\\"\": did you mean \"gridname\"?"), // [R]
-        ("xml_port abc", "g.conf:1:10: xml_port \"abc\": expected a number"),                                 // C: 0
+        (
+            "RRAs RRA:FOO:0.5:1:2",
+            "g.conf:1:6: RRAs \"RRA:FOO:0.5:1:2\": expected an archive such as RRA:AVERAGE:0.5:1:5856, of AVERAGE, MIN, MAX or LAST",
+        ),
+        ("RRAs", "g.conf:1:1: RRAs needs an argument: RRAs RRA:CF:XFF:STEPS:ROWS ..."), // C: no file can be made
+        ("xml_port abc", "g.conf:1:10: xml_port \"abc\": expected a number"),      // C: 0
         ("xml_port 65536", "g.conf:1:10: xml_port \"65536\": expected a port from 0 to 65535"),
         ("xml_port -1", "g.conf:1:10: xml_port \"-1\": expected a port from 0 to 65535"),
         ("carbon_protocol sctp", "g.conf:1:17: carbon_protocol \"sctp\": expected tcp or udp"), // C: crash
@@ -142,7 +147,10 @@ fn all_errors_at_once() {
     assert_eq!(error.faults.len(), 3);
     let lines: Vec<_> = error.faults.iter().map(|fault| fault.place.as_ref().unwrap().line).collect();
     assert_eq!(lines, [1, 2, 3]);
-    assert_eq!(parse("# data_source\n").unwrap_err().to_string(), "g.conf doesn't have any data sources specified");
+    assert_eq!(
+        parse("# data_source\n").unwrap_err().to_string(),
+        "g.conf doesn't have any data sources specified: add a line data_source NAME HOST"
+    );
     let many = parse(&"x\n".repeat(150)).unwrap_err();
     assert_eq!((many.faults.len(), many.more), (100, 50));
 }
@@ -185,8 +193,8 @@ fn lists() {
     let many: Vec<String> = (0..40).map(|i| format!("10.0.0.{i}")).collect();
     let config = good(&format!("trusted_hosts {}\ntrusted_hosts ::1", many.join(" "))); // C: 15 a line
     assert_eq!(config.trusted_hosts.len(), 41);
-    assert_eq!(good("RRAs a b\nRRAs c").rras, ["c"]); // [R] the last line
-    assert!(good("RRAs").rras.is_empty()); // [R]
+    let (a, b) = ("RRA:AVERAGE:0.5:1:10", "RRA:MAX:0.5:2:20");
+    assert_eq!(good(&format!("RRAs {a} {b}\nRRAs {b}")).rras, [b]); // [R] the last line
     assert_eq!(good("").rras.len(), 3);
     assert_eq!(good("unsummarized_metrics a\nunsummarized_metrics b c").unsummarized_metrics, ["a", "b", "c"]);
     // [R] A comment without a blank before it ends the list: its words must not become trusted.

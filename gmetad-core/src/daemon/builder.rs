@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
 use super::poller::Poller;
@@ -13,7 +14,7 @@ use super::{
     Gmetad, Observer, Port, Ports, Shared, Spec, access, access_list, identity, reader_options, root, rules, serve,
 };
 use crate::conf::{Address, Config, Section, Trust};
-use crate::plugin::{Chain, Plugin, PluginError};
+use crate::plugin::{Chain, Plugin, PluginError, Transaction};
 use crate::serve::{InteractivePort, ListenError, Service, StatusPage, XmlPort};
 use crate::source::{ReaderOptions, Resolver, Source};
 use crate::stats::Stats;
@@ -51,6 +52,7 @@ pub struct Builder {
     interactive: Vec<SocketAddr>,
     trusted: Vec<Trust>,
     plugins: Vec<Box<dyn Plugin>>,
+    subscribers: Vec<Sender<Arc<Transaction>>>,
     sections: Vec<Section>,
     status: Option<MakeStatus>,
     services: Vec<(String, SocketAddr, MakeService)>,
@@ -129,6 +131,14 @@ impl Builder {
         self
     }
 
+    /// Gets every transaction from the first poll on, as plugins do; see [`Gmetad::subscribe`], which comes too late for
+    /// the first one.
+    pub fn subscribe(mut self, capacity: usize) -> (Self, Receiver<Arc<Transaction>>) {
+        let (sender, receiver) = crossbeam_channel::bounded(capacity);
+        self.subscribers.push(sender);
+        (self, receiver)
+    }
+
     /// Makes the answer to `/status` on the interactive port.
     pub fn status(mut self, make: impl FnOnce(Observer) -> StatusPage + 'static) -> Self {
         self.status = Some(Box::new(make));
@@ -192,6 +202,7 @@ impl Builder {
         }
 
         let chain = Chain::start(self.plugins, &stats)?;
+        self.subscribers.into_iter().for_each(|subscriber| chain.subscribe(subscriber));
         let shared = Arc::new(Shared {
             store,
             stats: Arc::clone(&stats),

@@ -90,7 +90,8 @@ impl Poller {
             stop: poller.stop.clone(),
             status: Arc::clone(&poller.status),
             shared: Arc::clone(shared),
-            failure: None,
+            failures: Vec::new(),
+            unreachable: Vec::new(),
             down_since: None,
             damage: (0, 0),
         };
@@ -136,8 +137,10 @@ struct Run {
     stop: Stop,
     status: Arc<SourceStatus>,
     shared: Arc<Shared>,
-    /// The kind of failure that was logged last, while it lasts.
-    failure: Option<&'static str>,
+    /// The kinds of failure that were logged since the source answered.
+    failures: Vec<&'static str>,
+    /// The addresses that did not answer when the source did, as logged.
+    unreachable: Vec<String>,
     down_since: Option<Instant>,
     /// Skipped and mended elements that were logged last.
     damage: (u64, u64),
@@ -198,7 +201,13 @@ impl Run {
         stats.bytes.add(report.bytes);
         stats.skipped.add(report.skipped);
         stats.mended.add(report.mended);
-        self.failure = None;
+        self.failures.clear();
+        if self.unreachable != report.unreachable {
+            for node in report.unreachable.iter().filter(|node| !self.unreachable.contains(node)) {
+                log::info!("data_thread() for [{}] failed to contact node {node}", self.name);
+            }
+            self.unreachable.clone_from(&report.unreachable);
+        }
         if let Some(since) = self.down_since.take() {
             log::info!("data_thread() for [{}] answers again after {} s", self.name, since.elapsed().as_secs());
         }
@@ -273,17 +282,27 @@ impl Run {
                 "timeout",
                 format!("poll() timeout from source {index} for [{ds}] data source after {bytes} bytes read ({error})"),
             ),
+            PollError::Read { error: reason, bytes, .. } if reason.kind() == io::ErrorKind::ConnectionReset => (
+                "reset",
+                format!(
+                    "The remote machine closed connection for [{ds}] data source after {bytes} bytes read ({error})"
+                ),
+            ),
             PollError::Read { .. } => {
                 ("read", format!("data_thread() unable to read() socket for [{ds}] data source ({error})"))
             }
             PollError::Gzip { error, .. } => {
                 ("gzip", format!("InflateError! for [{ds}] data source, failed to call inflate ({error})"))
             }
-            PollError::Document { .. } => ("document", format!("Process XML ({ds}): XML_ParseBuffer() error: {error}")),
+            PollError::Document { .. } => {
+                ("document", format!("Process XML ({ds}): XML_ParseBuffer() error at the end: {error}"))
+            }
             PollError::Stopped => return,
             PollError::Other(text) => ("other", format!("data_thread() for [{ds}] failed: {text}")),
         };
-        if self.failure.replace(kind) != Some(kind) {
+        // Each kind once until the source answers again, also when kinds take turns.
+        if !self.failures.contains(&kind) {
+            self.failures.push(kind);
             log::error!("{text}");
         }
     }

@@ -131,6 +131,11 @@ impl Transaction {
         &self.source
     }
 
+    /// [`Transaction::source`], shared.
+    pub fn shared_source(&self) -> Arc<str> {
+        Arc::clone(&self.source)
+    }
+
     /// Interval of the data source; for the root the time between two root summaries.
     pub fn interval(&self) -> Duration {
         self.interval

@@ -133,7 +133,7 @@ impl EventLoop {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    log::error!("the ports cannot be served: {error}");
+                    log::error!(target: "critical", "the ports cannot be served: {error}");
                     return;
                 }
             }

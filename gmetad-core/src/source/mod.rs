@@ -63,6 +63,10 @@ pub struct PollReport {
     pub mended: u64,
     /// The first few of both.
     pub described: Vec<Skipped>,
+    /// Who answered.
+    pub address: Option<Address>,
+    /// Addresses that were tried before and did not, with the reason.
+    pub unreachable: Vec<String>,
 }
 
 /// Everything one data source said at its last good poll, with what it said before and nobody took back. Immutable.

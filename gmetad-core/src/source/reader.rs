@@ -185,8 +185,9 @@ impl GmondReader {
         result
     }
 
-    /// Connects: first to the address that answered last, then to all in order (reference 3.2).
-    fn connect(&mut self, deadline: Instant, stop: &Stop) -> Result<(usize, TcpStream), PollError> {
+    /// Connects: first to the address that answered last, then to all in order (reference 3.2). Also returns those that
+    /// did not answer.
+    fn connect(&mut self, deadline: Instant, stop: &Stop) -> Result<(usize, TcpStream, Unreachable), PollError> {
         let order = self.good.into_iter().chain(0..self.addresses.len());
         let mut tried = Vec::new();
         let mut failed = None;
@@ -198,10 +199,10 @@ impl GmondReader {
             if stop.is_stopped() {
                 return Err(PollError::Stopped);
             }
-            match self.connect_to(&self.addresses[at], deadline) {
+            match self.connect_to(&self.addresses[at], deadline, stop) {
                 Ok(stream) => {
                     self.good = Some(at);
-                    return Ok((at, stream));
+                    return Ok((at, stream, tried));
                 }
                 Err(error) => tried.push((self.addresses[at].clone(), error)),
             }
@@ -211,13 +212,17 @@ impl GmondReader {
         Err(PollError::Connect(tried))
     }
 
-    fn connect_to(&self, address: &Address, deadline: Instant) -> io::Result<TcpStream> {
+    fn connect_to(&self, address: &Address, deadline: Instant, stop: &Stop) -> io::Result<TcpStream> {
         let left = || deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        let ips = self.options.resolver.resolve(&address.host, limits::RESOLVE_TIMEOUT.min(left()))?;
+        let ips =
+            self.options.resolver.resolve(&address.host, limits::RESOLVE_TIMEOUT.min(left())).map_err(|error| {
+                let text = format!("Warning: we failed to resolve data source name {}: {error}", address.host);
+                io::Error::new(error.kind(), text)
+            })?;
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for ip in ips {
             let timeout = self.options.connect_timeout.min(left());
-            match TcpStream::connect_timeout(&SocketAddr::new(ip, address.port), timeout) {
+            match connect(SocketAddr::new(ip, address.port), timeout, stop) {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = error,
             }
@@ -229,12 +234,16 @@ impl GmondReader {
 impl Source for GmondReader {
     fn poll(&mut self, now: UnixTime, stop: &Stop) -> Result<SourceSnapshot, PollError> {
         let deadline = Instant::now() + self.options.poll_timeout;
-        let (at, stream) = self.connect(deadline, stop)?;
+        let (at, stream, unreachable) = self.connect(deadline, stop)?;
         let address = self.addresses[at].clone();
         let timeouts = (self.options.idle_timeout, self.options.poll_timeout);
         let mut input = Input::new(self.parser(now));
-        let result = read_all(stream, &mut input, (at, &address), timeouts, deadline, stop)
-            .and_then(|()| input.finish().map_err(|error| error.at(address)));
+        let mut result = read_all(stream, &mut input, (at, &address), timeouts, deadline, stop)
+            .and_then(|()| input.finish().map_err(|error| error.at(address.clone())));
+        if let Ok(snapshot) = &mut result {
+            snapshot.report.unreachable = unreachable.iter().map(|(node, error)| format!("{node}: {error}")).collect();
+            snapshot.report.address = Some(address);
+        }
         // After a failure in the middle the next address has its turn (reference 3.2).
         if result.as_ref().is_err_and(PollError::is_dead) {
             self.good = Some(at + 1).filter(|next| *next < self.addresses.len());
@@ -243,7 +252,41 @@ impl Source for GmondReader {
     }
 }
 
-/// How long a read blocks before the stop flag and the deadlines are looked at.
+/// Addresses that did not answer, with the reason.
+type Unreachable = Vec<(Address, io::Error)>;
+
+/// Connects within `timeout`, or until stopped.
+fn connect(address: SocketAddr, timeout: Duration, stop: &Stop) -> io::Result<TcpStream> {
+    let deadline = Instant::now() + timeout;
+    let mut stream = mio::net::TcpStream::connect(address)?;
+    let mut poll = mio::Poll::new()?;
+    poll.registry().register(&mut stream, mio::Token(0), mio::Interest::WRITABLE)?;
+    let mut events = mio::Events::with_capacity(4);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match poll.poll(&mut events, Some(SLICE.min(left))) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+        if !events.is_empty() && stream.peer_addr().is_ok() {
+            poll.registry().deregister(&mut stream)?;
+            let stream = TcpStream::from(stream);
+            stream.set_nonblocking(false)?;
+            return Ok(stream);
+        }
+        if stop.is_stopped() {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "stopped"));
+        }
+        if left.is_zero() {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "connection timed out"));
+        }
+    }
+}
+
+/// How long a read or a connect blocks before the stop flag and the deadlines are looked at.
 const SLICE: Duration = Duration::from_millis(250);
 
 fn read_all(

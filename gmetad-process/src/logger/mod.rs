@@ -76,12 +76,29 @@ pub struct Setup {
     level: LevelFilter,
     sinks: Vec<Box<dyn Sink>>,
     file: Option<(PathBuf, std::fs::File)>,
+    only: &'static [&'static str],
 }
 
 impl Setup {
     /// `ident` is the name syslog shows: the program as invoked.
     pub fn new(ident: impl Into<String>, level: LevelFilter) -> Self {
-        Setup { ident: ident.into(), level, sinks: Vec::new(), file: None }
+        Setup { ident: ident.into(), level, sinks: Vec::new(), file: None, only: &[] }
+    }
+
+    /// Shows messages of these log targets alone. `log` knows no level above error; programs have the targets `critical`
+    /// (a part of the program stopped working) and `fatal` (the program ends) instead.
+    pub fn only(mut self, targets: &'static [&'static str]) -> Self {
+        self.only = targets;
+        self
+    }
+
+    /// Gives the log file to the user that the process is going to be, so that it can be opened again.
+    pub fn owned_by(self, account: &crate::user::Account) -> Result<Self, LogError> {
+        if let Some((path, file)) = &self.file {
+            let given = std::os::unix::fs::fchown(file, Some(account.uid), Some(account.gid));
+            given.map_err(|source| LogError::File { path: path.clone(), source })?;
+        }
+        Ok(self)
     }
 
     /// Adds standard error: plain text, or with the journal's priority prefix if it is connected to the journal.
@@ -112,14 +129,18 @@ impl Setup {
             self.sinks.push(Box::new(LogFile::start(path, file).map_err(LogError::Thread)?));
         }
         let targets = self.sinks.into_iter().map(|sink| Target { sink, unreported: AtomicU64::new(0) }).collect();
-        let logger: &'static Logger =
-            Box::leak(Box::new(Logger { targets, repeats: Mutex::default(), lost: AtomicU64::new(0) }));
+        let logger: &'static Logger = Box::leak(Box::new(Logger {
+            targets,
+            repeats: Mutex::default(),
+            lost: AtomicU64::new(0),
+            only: self.only,
+        }));
         log::set_logger(logger).map_err(|_| LogError::Twice)?;
         log::set_max_level(self.level);
         // Standard error of a daemon is /dev/null: a thread that dies must not die unheard.
         std::panic::set_hook(Box::new(|panic| {
             let thread = std::thread::current();
-            log::error!("thread '{}' {panic}", thread.name().unwrap_or("unnamed"));
+            log::error!(target: "critical", "thread '{}' {panic}", thread.name().unwrap_or("unnamed"));
             log::logger().flush();
         }));
         Ok(logger)
@@ -131,6 +152,8 @@ pub struct Logger {
     targets: Vec<Target>,
     repeats: Mutex<Repeats>,
     lost: AtomicU64,
+    /// Log targets shown; all if empty.
+    only: &'static [&'static str],
 }
 
 struct Target {
@@ -180,7 +203,7 @@ impl Logger {
 
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= log::max_level()
+        metadata.level() <= log::max_level() && (self.only.is_empty() || self.only.contains(&metadata.target()))
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -227,7 +250,7 @@ mod tests {
     fn losses_are_counted_and_reported() {
         let memory = Memory::default();
         let target = Target { sink: Box::new(memory.clone()), unreported: AtomicU64::new(0) };
-        let logger = Logger { targets: vec![target], repeats: Mutex::default(), lost: AtomicU64::new(0) };
+        let logger = Logger { targets: vec![target], repeats: Mutex::default(), lost: AtomicU64::new(0), only: &[] };
         let say = |text| logger.emit(&Stamp::now(), Level::Info, text);
         say("a");
         memory.0.lock().0 = true;

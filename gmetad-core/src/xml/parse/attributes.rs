@@ -21,7 +21,12 @@ impl PollReport {
                 }
             };
             if value.len() > limits::FIELD_BYTES {
-                let what = format!("{}: {} is longer than {} bytes", tag.name(), key.0, limits::FIELD_BYTES);
+                let what = format!(
+                    "{}: Field is too big!! {} is longer than {} bytes",
+                    tag.name(),
+                    key.0,
+                    limits::FIELD_BYTES
+                );
                 self.skipped(&what, host, tag.offset);
                 return false;
             }

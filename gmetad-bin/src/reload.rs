@@ -1,0 +1,56 @@
+//! SIGHUP.
+
+use gmetad_core::Gmetad;
+use gmetad_core::conf::Config;
+use gmetad_process::cli::Options;
+use gmetad_process::logger::Logger;
+
+use crate::load;
+
+/// Takes over the file as it is now. `started` is what the program started with.
+pub(crate) fn reload(options: &Options, started: &Config, log: &Logger, gmetad: &Gmetad) {
+    if let Err(error) = log.reopen() {
+        log::error!(
+            "cannot reopen the log file: {error}; the old one stays in use; its directory or file must belong to our user"
+        );
+    }
+    match load(options) {
+        Ok(new) => {
+            for warning in &new.warnings {
+                log::warn!("{warning}");
+            }
+            let report = gmetad.reload(&new);
+            let (new_ones, gone) = (report.started.join(", "), report.stopped.join(", "));
+            log::info!("reloaded: {} sources kept, started [{new_ones}], stopped [{gone}]", report.kept);
+            for text in report.refused.iter().chain(&needs_restart(started, &new)) {
+                log::warn!("reload: {text}");
+            }
+        }
+        Err(error) => log::error!("reload: {error}; the old configuration stays"),
+    }
+}
+
+/// What differs from the configuration of the start and takes a restart.
+fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
+    let changed = [
+        ("setuid, setuid_username", old.setuid != new.setuid || old.setuid_username != new.setuid_username),
+        ("umask", old.umask != new.umask),
+        ("debug_level, log_level", old.debug_level != new.debug_level || old.log_level != new.log_level),
+        ("logfile", old.logfile != new.logfile),
+        ("daemonize", old.daemonize != new.daemonize),
+        ("http_port, http_bind", old.http_port != new.http_port || old.http_bind != new.http_bind),
+        ("write_rrds", old.write_rrds != new.write_rrds),
+        ("rrd_rootdir", old.rrd_rootdir != new.rrd_rootdir),
+        ("rrd_backend", old.rrd_backend != new.rrd_backend),
+        ("RRAs", old.rras != new.rras),
+        ("case_sensitive_hostnames", old.case_sensitive_hostnames != new.case_sensitive_hostnames),
+        ("unsummarized_metrics", old.unsummarized_metrics != new.unsummarized_metrics),
+        ("unsummarized_sflow_vm_metrics", old.unsummarized_sflow_vm_metrics != new.unsummarized_sflow_vm_metrics),
+        ("sections", old.sections != new.sections),
+    ];
+    changed
+        .iter()
+        .filter(|(_, changed)| *changed)
+        .map(|(name, _)| format!("{name} changed: restart to use it"))
+        .collect()
+}
