@@ -10,8 +10,9 @@ use crate::load;
 /// Takes over the file as it is now. `started` is what the program started with.
 pub(crate) fn reload(options: &Options, started: &Config, log: &Logger, gmetad: &Gmetad) {
     if let Err(error) = log.reopen() {
+        let file = started.logfile.as_deref().unwrap_or("?".as_ref()).display();
         log::error!(
-            "cannot reopen the log file: {error}; the old one stays in use; its directory or file must belong to our user"
+            "cannot open {file} again: {error}; the old file stays in use: our user must be able to write there"
         );
     }
     match load(options) {

@@ -4,8 +4,8 @@
 //! comparing files; `tests/oracle.rs` holds both side by side.
 //!
 //! Different on purpose: a refused point changes nothing (librrd has by then stored the texts of the values before the bad
-//! one, which costs a COUNTER its next difference); numbers are rounded correctly; a last update with microseconds, which
-//! only other programs make, is not carried over a split step (librrd counts its fraction twice).
+//! one, which costs a COUNTER its next difference); a last update with microseconds, which only other programs make,
+//! is not carried over a split step (librrd counts its fraction twice).
 
 use thiserror::Error;
 

@@ -101,11 +101,10 @@ fn meaning(text: &str, kind: DsKind) -> Result<Meaning, ValueError> {
         return Ok(Meaning::Unknown);
     }
     match kind {
-        // Rust reads what C's strtod does in decimal, and as librrd leaves hexadecimal out. librrd rounds some decimals one
-        // or two units in the last place off; here the nearest number is taken.
-        DsKind::Gauge | DsKind::Absolute => match text.trim_start_matches(C_BLANKS).parse() {
-            Ok(number) => Ok(Meaning::Float(number)),
-            Err(_) => Err(ValueError::Float(shown(text))),
+        // Rust takes and refuses what librrd does in decimal, which leaves hexadecimal out.
+        DsKind::Gauge | DsKind::Absolute => match text.trim_start_matches(C_BLANKS) {
+            number if number.parse::<f64>().is_err() => Err(ValueError::Float(shown(text))),
+            number => Ok(Meaning::Float(decimal(number).unwrap_or_else(|| number.parse().unwrap_or(f64::NAN)))),
         },
         DsKind::Counter => match Integer::parse(text) {
             Some(integer) if !integer.negative => Ok(Meaning::Integer(integer)),
@@ -116,6 +115,45 @@ fn meaning(text: &str, kind: DsKind) -> Result<Meaning, ValueError> {
             None => Err(ValueError::Signed(shown(text))),
         },
     }
+}
+
+/// A decimal number in the simple way: its digits as one integer, then as many times ten as the dot and the exponent say,
+/// by squaring. The last place may be off; librrd's numbers are off in the same places, so files stay the same to the byte.
+/// `None` for what is no digits: inf, nan.
+fn decimal(text: &str) -> Option<f64> {
+    let (negative, text) = match text.as_bytes().first()? {
+        b'-' => (true, &text[1..]),
+        b'+' => (false, &text[1..]),
+        _ => (false, text),
+    };
+    let (digits, exponent) = match text.split_once(['e', 'E']) {
+        Some((digits, exponent)) => (digits, exponent.parse::<i32>().ok()?.clamp(-5000, 5000)),
+        None => (text, 0),
+    };
+    let mut number = 0.0_f64;
+    let mut exponent = exponent;
+    let mut behind_dot = false;
+    for b in digits.bytes() {
+        match b {
+            b'0'..=b'9' => number = number * 10.0 + f64::from(b - b'0'),
+            b'.' if !behind_dot => {
+                behind_dot = true;
+                continue;
+            }
+            _ => return None,
+        }
+        exponent -= i32::from(behind_dot);
+    }
+    let mut power = 10.0_f64;
+    let mut left = exponent.unsigned_abs();
+    while left > 0 {
+        if left & 1 == 1 {
+            if exponent < 0 { number /= power } else { number *= power }
+        }
+        left >>= 1;
+        power *= power;
+    }
+    Some(if negative { -number } else { number })
 }
 
 const C_BLANKS: [char; 6] = [' ', '\t', '\n', '\r', '\x0b', '\x0c'];
@@ -138,7 +176,10 @@ impl Integer {
     /// `self` less an earlier reading.
     pub(crate) fn since(self, earlier: Self) -> Option<f64> {
         // The sign goes last, as in librrd: no difference between two negative values is -0.
-        let difference = self.value.saturating_sub(earlier.value) as f64;
+        let difference = self.value.saturating_sub(earlier.value);
+        // librrd reads the difference from its text: beyond 2^53 that is not the nearest number.
+        let exact = difference.unsigned_abs() < 1 << f64::MANTISSA_DIGITS;
+        let difference = if exact { difference as f64 } else { decimal(&difference.to_string())? };
         match (self.negative, earlier.negative) {
             (false, false) => Some(difference),
             (true, true) => Some(if difference == 0.0 { -0.0 } else { difference }),

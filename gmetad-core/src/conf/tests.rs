@@ -100,7 +100,7 @@ fn errors_name_place_and_remedy() {
             "g.conf:1:6: RRAs \"RRA:FOO:0.5:1:2\": expected an archive such as RRA:AVERAGE:0.5:1:5856, of AVERAGE, MIN, MAX or LAST",
         ),
         ("RRAs", "g.conf:1:1: RRAs needs an argument: RRAs RRA:CF:XFF:STEPS:ROWS ..."), // C: no file can be made
-        ("xml_port abc", "g.conf:1:10: xml_port \"abc\": expected a number"),      // C: 0
+        ("xml_port abc", "g.conf:1:10: xml_port \"abc\": expected a number"),           // C: 0
         ("xml_port 65536", "g.conf:1:10: xml_port \"65536\": expected a port from 0 to 65535"),
         ("xml_port -1", "g.conf:1:10: xml_port \"-1\": expected a port from 0 to 65535"),
         ("carbon_protocol sctp", "g.conf:1:17: carbon_protocol \"sctp\": expected tcp or udp"), // C: crash
