@@ -43,6 +43,7 @@
 //! | each cluster after each poll | [`Plugin`], [`Gmetad::subscribe`] |
 //! | a source of your own | [`source::Source`] |
 //! | everything wired, with ports | [`Gmetad::builder`] |
+//! | something that measures and judges | [`Agent`] |
 //! | gmetad.conf | [`conf::Config`] |
 //!
 //! RRD files are written by the plugins of the crate `gmetad-rrd`.
@@ -53,6 +54,7 @@
 //! **Features**: `synthetic` adds the module of that name, a gmond that makes its data up. **Rust**: 1.89 or later.
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod conf;
 pub mod daemon;
 pub mod limits;
@@ -69,6 +71,7 @@ pub mod summary;
 pub mod synthetic;
 pub mod xml;
 
+pub use agent::Agent;
 pub use daemon::Gmetad;
 pub use plugin::{Plugin, Transaction};
 pub use query::Query;

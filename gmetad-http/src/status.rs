@@ -141,6 +141,8 @@ struct Source {
     hosts: u64,
     metrics: u64,
     bytes: u64,
+    /// Who answered last.
+    address: Option<String>,
     skipped: u64,
     mended: u64,
     last_poll: i64,
@@ -213,6 +215,7 @@ fn source(state: SourceState) -> Source {
         hosts: state.report.hosts,
         metrics: state.report.metrics,
         bytes: state.report.bytes,
+        address: state.report.address.as_ref().map(ToString::to_string),
         skipped: state.report.skipped,
         mended: state.report.mended,
         last_poll: state.polled,
