@@ -1,6 +1,7 @@
 //! gmetad: the Ganglia grid daemon. Options, configuration, user, signals; everything else is in the libraries.
 
 use std::error::Error;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -52,9 +53,9 @@ fn main() -> ExitCode {
 }
 
 /// The configuration as it is meant, with the command line's changes.
-fn load(options: &Options) -> Fallible<Config> {
+fn load(options: &Options, directory: &Path) -> Fallible<Config> {
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let mut config = Config::load(options.conf(), &SystemLoader::new(hostname.trim()))?;
+    let mut config = Config::load(options.conf(), &SystemLoader::new(hostname.trim()).relative_to(directory))?;
     config.xml_port = options.xml_port.unwrap_or(config.xml_port);
     config.interactive_port = options.interactive_port.unwrap_or(config.interactive_port);
     if let Some(file) = &options.logfile {
@@ -64,7 +65,8 @@ fn load(options: &Options) -> Fallible<Config> {
 }
 
 fn check(options: &Options) -> Fallible<()> {
-    let config = load(options)?;
+    Setup::new("gmetad", log::LevelFilter::Warn).stderr().install()?;
+    let config = load(options, &std::env::current_dir()?)?;
     for warning in config.warnings.iter().map(ToString::to_string).chain(settings::without_effect(&config)) {
         eprintln!("warning: {warning}");
     }
@@ -76,17 +78,18 @@ fn check(options: &Options) -> Fallible<()> {
 
 fn run(mut options: Options) -> ExitCode {
     let prepared = (|| -> Fallible<_> {
-        // A reload finds the file from `/`, too.
-        options.conf = Some(std::path::absolute(options.conf())?);
-        let config = load(&options)?;
+        // A reload finds the files from `/`, too.
+        let directory = std::env::current_dir()?;
+        options.conf = Some(directory.join(options.conf()));
+        let config = load(&options, &directory)?;
         let pid_path = options.pid_file.as_deref().map(PidPath::new).transpose()?;
         let debug = options.debug.unwrap_or(config.debug_level.into());
         let log = settings::log(&options, &config, debug)?;
         let foreground = options.foreground || debug > 0 || config.daemonize == Some(false);
         let ready = if foreground { Ready::foreground() } else { daemon::daemonize(config.umask)? };
-        Ok((config, pid_path, if foreground { log.stderr() } else { log.syslog() }, ready))
+        Ok((config, directory, pid_path, if foreground { log.stderr() } else { log.syslog() }, ready))
     })();
-    let (config, pid_path, log, ready) = match prepared {
+    let (config, directory, pid_path, log, ready) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             eprintln!("{error}");
@@ -96,7 +99,7 @@ fn run(mut options: Options) -> ExitCode {
     match start(&config, pid_path, log) {
         Ok((log, gmetad, pid_file)) => {
             ready.ok();
-            serve(&options, config, log, gmetad);
+            serve(&options, &directory, config, log, gmetad);
             drop(pid_file);
             log.flush();
             ExitCode::SUCCESS
@@ -139,7 +142,7 @@ fn start(
 }
 
 /// Runs until a signal says stop.
-fn serve(options: &Options, config: Config, log: &Logger, gmetad: Gmetad) {
+fn serve(options: &Options, directory: &Path, config: Config, log: &Logger, gmetad: Gmetad) {
     let _ = notify::ready();
     let signals = match Signals::new() {
         Ok(signals) => signals,
@@ -151,7 +154,7 @@ fn serve(options: &Options, config: Config, log: &Logger, gmetad: Gmetad) {
             Event::Report => gmetad.sources().iter().for_each(|source| log::info!("{}", demo::source_line(source))),
             Event::Reload => {
                 let _ = notify::reloading();
-                reload::reload(options, &config, log, &gmetad);
+                reload::reload(load(options, directory), &config, log, &gmetad);
                 let _ = notify::ready();
             }
         }

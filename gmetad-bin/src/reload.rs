@@ -2,20 +2,19 @@
 
 use gmetad_core::Gmetad;
 use gmetad_core::conf::Config;
-use gmetad_process::cli::Options;
 use gmetad_process::logger::Logger;
 
-use crate::load;
+use crate::Fallible;
 
-/// Takes over the file as it is now. `started` is what the program started with.
-pub(crate) fn reload(options: &Options, started: &Config, log: &Logger, gmetad: &Gmetad) {
+/// Takes over the file as it is now, if it can be read. `started` is what the program started with.
+pub(crate) fn reload(new: Fallible<Config>, started: &Config, log: &Logger, gmetad: &Gmetad) {
     if let Err(error) = log.reopen() {
         let file = started.logfile.as_deref().unwrap_or("?".as_ref()).display();
         log::error!(
             "cannot open {file} again: {error}; the old file stays in use: our user must be able to write there"
         );
     }
-    match load(options) {
+    match new {
         Ok(new) => {
             for warning in &new.warnings {
                 log::warn!("{warning}");

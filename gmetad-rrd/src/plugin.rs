@@ -71,7 +71,7 @@ impl RrdSettings {
     }
 
     /// gmetad-python's section: `RRAs` and `rrd_rootdir`, which win over the directives of the same name.
-    fn read_section(&mut self, section: &Section) -> Result<(), PluginError> {
+    fn read_section(&mut self, section: &Section, what: What) -> Result<(), PluginError> {
         for entry in &section.entries {
             match entry.directive.as_str() {
                 "RRAs" => self.rras = entry.split_args(),
@@ -88,6 +88,8 @@ impl RrdSettings {
                         .into());
                     }
                 },
+                // Both plugins read the section; one of them says it.
+                _ if what == What::Summaries => {}
                 other => log::warn!("{}:{}: rrd: unknown directive {other}, ignored", section.place.file, entry.line),
             }
         }
@@ -181,7 +183,7 @@ impl Plugin for RrdPlugin {
     fn configure(&mut self, sections: &[Section]) -> Result<(), PluginError> {
         // Both ancestors' summary plugins read the section `rrd`.
         if let Some(section) = sections.iter().find(|section| section.id.eq_ignore_ascii_case("rrd")) {
-            self.settings.read_section(section)?;
+            self.settings.read_section(section, self.what)?;
         }
         self.settings.rras(ROOT_STEP).map(drop)
     }

@@ -28,24 +28,34 @@ pub trait Loader {
 #[derive(Debug, Clone)]
 pub struct SystemLoader {
     hostname: String,
+    directory: PathBuf,
 }
 
 impl SystemLoader {
     /// A loader for this process on a machine called `hostname`.
     pub fn new(hostname: impl Into<String>) -> SystemLoader {
-        SystemLoader { hostname: hostname.into() }
+        SystemLoader { hostname: hostname.into(), directory: PathBuf::new() }
+    }
+
+    /// Reads relative names from this directory, whatever the working directory will be: a daemon moves to `/`, and its
+    /// next reload is to find the same files.
+    #[must_use]
+    pub fn relative_to(mut self, directory: impl Into<PathBuf>) -> SystemLoader {
+        self.directory = directory.into();
+        self
     }
 }
 
 impl Loader for SystemLoader {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        File::open(path)?.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+        File::open(self.directory.join(path))?.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
-        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        let directory = self.directory.join(directory);
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { &directory };
         fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
     }
 

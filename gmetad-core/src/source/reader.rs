@@ -208,6 +208,9 @@ impl GmondReader {
             }
             failed = failed.or(Some(at));
         }
+        if stop.is_stopped() {
+            return Err(PollError::Stopped);
+        }
         self.good = None;
         Err(PollError::Connect(tried))
     }
