@@ -1,4 +1,4 @@
-//! RRD updates, written through: one value a call, and several.
+//! RRD updates, written through: one value a call, and several; the files of 100 and of 1,000 hosts with 33 metrics.
 
 use std::time::Duration;
 
@@ -7,7 +7,9 @@ use gmetad_rrd::native::{NativeStore, Options};
 use gmetad_rrd::schema::{DsKind, RraSpec, Schema};
 use gmetad_rrd::{Backend, Point, Value};
 
-const FILES: usize = 2000;
+const METRICS: usize = 33;
+/// Descriptors kept; of more files the others are opened and closed at each update.
+const DESCRIPTORS: usize = 900;
 const STEP: i64 = 15;
 const START: i64 = 1_800_000_000;
 
@@ -18,15 +20,16 @@ fn update(c: &mut Criterion) {
         .map(|text| text.parse().expect("an archive"))
         .collect();
     let schema = Schema::host(STEP as u64, DsKind::Gauge, &rras);
-    for points in [1, 20] {
-        let dir = std::env::temp_dir().join(format!("gmetad-bench-{}-{points}", std::process::id()));
-        let mut store = NativeStore::new(Options { max_descriptors: FILES });
-        let files: Vec<_> = (0..FILES).map(|i| store.open(dir.join(format!("h{}/m{}.rrd", i / 40, i % 40)))).collect();
+    for (hosts, points) in [(100, 1), (100, 20), (1000, 1), (1000, 20)] {
+        let dir = std::env::temp_dir().join(format!("gmetad-bench-{}-{hosts}-{points}", std::process::id()));
+        let mut store = NativeStore::new(Options { max_descriptors: DESCRIPTORS });
+        let path = |i: usize| dir.join(format!("h{}/m{}.rrd", i / METRICS, i % METRICS));
+        let files: Vec<_> = (0..hosts * METRICS).map(|i| store.open(path(i))).collect();
         for file in &files {
             store.create(*file, &schema, START).expect("a new file");
         }
-        let mut group = c.benchmark_group(format!("rrd update, {points} values a call, {FILES} files"));
-        group.throughput(Throughput::Elements((FILES * points) as u64));
+        let mut group = c.benchmark_group(format!("rrd update, {hosts} hosts x {METRICS}, {points} values a call"));
+        group.throughput(Throughput::Elements((files.len() * points) as u64));
         let mut time = START;
         group.bench_function("native", |b| {
             b.iter_batched(

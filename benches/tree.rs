@@ -1,8 +1,8 @@
-//! XML parse, merge, summary, dump and query. MB/s come from the throughput criterion prints; `scripts/compare` runs
-//! the same against the C daemon as whole processes.
+//! XML parse, merge, summary, dump and query, at 100 and 1,000 hosts. Criterion prints times and MB/s; the first lines
+//! have nanoseconds a series. `scripts/compare` runs the same against the C daemon as whole processes.
 
 use std::hint::black_box;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use gmetad_core::query::Query;
@@ -22,6 +22,41 @@ fn store(snapshot: &gmetad_core::SourceSnapshot) -> GridStore {
     let store = GridStore::new(Identity::default(), RootRules::default());
     store.publish(store.add_source("bench"), snapshot.clone());
     store
+}
+
+/// Nanoseconds a series of a poll and of a dump, as medians of 41.
+fn per_series(_: &mut Criterion) {
+    for hosts in [100, 1000] {
+        let cluster = SyntheticCluster::new("bench", hosts, METRICS);
+        let documents = [cluster.document(NOW), cluster.document(NOW + 15)];
+        let series = (hosts * METRICS) as f64;
+        let mut reader = reader();
+        let mut at = 0;
+        let poll = median(|| {
+            at += 1;
+            black_box(reader.read_document(&documents[at % 2], NOW + at as i64)).is_ok()
+        });
+        let view = store(&reader.read_document(&documents[0], NOW).expect("a document")).view();
+        let dump = median(|| XmlWriter::new(&view, Query::dump(), NOW).into_bytes().is_empty());
+        println!(
+            "{hosts} hosts x {METRICS}: poll {:.0} ns a series, dump {:.0} ns a series",
+            poll / series,
+            dump / series
+        );
+    }
+}
+
+/// Median time of a call, in nanoseconds.
+fn median(mut call: impl FnMut() -> bool) -> f64 {
+    let mut times: Vec<f64> = (0..41)
+        .map(|_| {
+            let began = Instant::now();
+            black_box(call());
+            began.elapsed().as_secs_f64() * 1e9
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times[20]
 }
 
 /// From bytes to the published summary: the first poll of a source, and the polls after it.
@@ -51,9 +86,7 @@ fn parse(c: &mut Criterion) {
         }
         group.finish();
 
-        // The same in time per series.
-        let mut group = c.benchmark_group(format!("per series, {hosts} hosts x {METRICS}"));
-        group.throughput(Throughput::Elements((hosts * METRICS) as u64));
+        let mut group = c.benchmark_group(format!("store {hosts} hosts x {METRICS}"));
         let mut reader = reader();
         let snapshot = reader.read_document(&document, NOW).expect("a document");
         group.bench_function("publish", |b| {
@@ -92,6 +125,6 @@ fn print(c: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20).measurement_time(Duration::from_secs(3)).warm_up_time(Duration::from_secs(1));
-    targets = parse, print
+    targets = per_series, parse, print
 }
 criterion_main!(benches);

@@ -1,5 +1,6 @@
 //! The thread that makes the root summary for the plugins and watches the sources.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -19,7 +20,8 @@ pub(super) fn start(shared: &Arc<Shared>) -> io::Result<JoinHandle<()>> {
 }
 
 fn run(shared: &Shared) {
-    let mut overdue: Vec<String> = Vec::new();
+    // Sources that were named, and how many good polls they had by then.
+    let mut overdue: HashMap<String, u64> = HashMap::new();
     loop {
         // Half the shortest interval, as the C daemon means to have it.
         let states: Vec<_> = shared.sources.lock().iter().map(|s| (s.state(), s.running_since())).collect();
@@ -40,13 +42,15 @@ fn run(shared: &Shared) {
                 alive: true,
             });
         }
-        let late = |(state, since): &&(super::SourceState, Option<Instant>)| {
-            since.is_some_and(|since| since.elapsed() > state.interval * OVERDUE)
-        };
-        let now_overdue: Vec<String> = states.iter().filter(late).map(|(state, _)| state.name.clone()).collect();
-        for name in now_overdue.iter().filter(|name| !overdue.contains(name)) {
-            log::warn!("data_thread() for [{name}] has not finished its poll for {OVERDUE} intervals");
+        for (state, since) in &states {
+            let said = overdue.get(&state.name);
+            let late = since.is_some_and(|since| since.elapsed() > state.interval * OVERDUE);
+            // Once, until it brings something again.
+            if late && said.is_none_or(|polls| *polls < state.polls) {
+                log::warn!("data_thread() for [{}] has not finished its poll for {OVERDUE} intervals", state.name);
+                overdue.insert(state.name.clone(), state.polls);
+            }
         }
-        overdue = now_overdue;
+        overdue.retain(|name, _| states.iter().any(|(state, _)| state.name == *name));
     }
 }

@@ -22,6 +22,9 @@ pub trait Source: Send {
     fn poll(&mut self, now: UnixTime, stop: &Stop) -> Result<SourceSnapshot, PollError>;
 }
 
+/// How long a look-up, a connect or a read blocks before the stop flag and the deadlines are looked at.
+const SLICE: Duration = Duration::from_millis(250);
+
 /// Tells a source that the daemon wants to stop.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<(parking_lot::Mutex<bool>, parking_lot::Condvar)>);

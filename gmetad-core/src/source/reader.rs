@@ -1,14 +1,14 @@
 //! Polls one data source: failover, deadlines, gzip; bytes go into the parser as they arrive.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use flate2::write::GzDecoder;
 
 use crate::conf::Address;
 
-use super::{Resolver, Source, SourceSnapshot, Stop};
+use super::{Resolver, SLICE, Source, SourceSnapshot, Stop};
 use crate::limits;
 use crate::model::{Interner, PollContext, UnixTime};
 use crate::xml::{DocumentError, DocumentParser, ParseOptions, Scratch};
@@ -127,6 +127,9 @@ impl PollError {
 #[derive(Debug)]
 pub struct GmondReader {
     addresses: Vec<Address>,
+    /// What each address stood for when it was looked up last. Used until it fails: a resolver that is down must not
+    /// take sources with it.
+    resolved: Vec<Vec<IpAddr>>,
     options: ReaderOptions,
     /// The address that answered last.
     good: Option<usize>,
@@ -140,6 +143,7 @@ impl GmondReader {
     /// A reader of a source that has these addresses, tried in order.
     pub fn new(addresses: Vec<Address>, options: ReaderOptions) -> Self {
         Self {
+            resolved: vec![Vec::new(); addresses.len()],
             addresses,
             options,
             good: None,
@@ -199,7 +203,7 @@ impl GmondReader {
             if stop.is_stopped() {
                 return Err(PollError::Stopped);
             }
-            match self.connect_to(&self.addresses[at], deadline, stop) {
+            match self.connect_to(at, deadline, stop) {
                 Ok(stream) => {
                     self.good = Some(at);
                     return Ok((at, stream, tried));
@@ -215,22 +219,38 @@ impl GmondReader {
         Err(PollError::Connect(tried))
     }
 
-    fn connect_to(&self, address: &Address, deadline: Instant, stop: &Stop) -> io::Result<TcpStream> {
+    /// Connects to one address: as it was looked up last, and if that fails as it is looked up now.
+    fn connect_to(&mut self, at: usize, deadline: Instant, stop: &Stop) -> io::Result<TcpStream> {
+        let Address { host, port } = &self.addresses[at];
         let left = || deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        let ips =
-            self.options.resolver.resolve(&address.host, limits::RESOLVE_TIMEOUT.min(left())).map_err(|error| {
-                let text = format!("Warning: we failed to resolve data source name {}: {error}", address.host);
-                io::Error::new(error.kind(), text)
-            })?;
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for ip in ips {
-            let timeout = self.options.connect_timeout.min(left());
-            match connect(SocketAddr::new(ip, address.port), timeout, stop) {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
+        let timeout = self.options.connect_timeout;
+        let try_all = |ips: &[IpAddr]| {
+            let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+            for ip in ips {
+                match connect(SocketAddr::new(*ip, *port), timeout.min(left()), stop) {
+                    Ok(stream) => return Ok(stream),
+                    Err(error) => last = error,
+                }
+            }
+            Err(last)
+        };
+        let known = &mut self.resolved[at];
+        let failed = match try_all(known) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => error,
+        };
+        match self.options.resolver.resolve_until(host, limits::RESOLVE_TIMEOUT.min(left()), stop) {
+            Ok(ips) if ips == *known => Err(failed),
+            Ok(ips) => {
+                *known = ips;
+                try_all(known)
+            }
+            Err(_) if !known.is_empty() => Err(failed),
+            Err(error) => {
+                let text = format!("Warning: we failed to resolve data source name {host}: {error}");
+                Err(io::Error::new(error.kind(), text))
             }
         }
-        Err(last)
     }
 }
 
@@ -288,9 +308,6 @@ fn connect(address: SocketAddr, timeout: Duration, stop: &Stop) -> io::Result<Tc
         }
     }
 }
-
-/// How long a read or a connect blocks before the stop flag and the deadlines are looked at.
-const SLICE: Duration = Duration::from_millis(250);
 
 fn read_all(
     mut stream: TcpStream,

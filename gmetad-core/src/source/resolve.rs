@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::{SLICE, Stop};
 use crate::limits;
 
 /// Resolves names on helper threads. Clones share the helpers.
@@ -36,6 +37,11 @@ impl Resolver {
     /// # Errors
     /// The resolver's own error, `TimedOut` after `timeout`, or `WouldBlock` when too many look-ups hang already.
     pub fn resolve(&self, host: &str, timeout: Duration) -> io::Result<Vec<IpAddr>> {
+        self.resolve_until(host, timeout, &Stop::default())
+    }
+
+    /// [`Resolver::resolve`], given up soon after `stop` is set (`Interrupted`).
+    pub(crate) fn resolve_until(&self, host: &str, timeout: Duration, stop: &Stop) -> io::Result<Vec<IpAddr>> {
         if let Ok(ip) = host.parse::<IpAddr>() {
             return Ok(vec![ip]);
         }
@@ -67,9 +73,13 @@ impl Resolver {
             if !lookups.contains_key(host) {
                 // Somebody else took the answer of a look-up we shared.
                 drop(lookups);
-                return self.resolve(host, deadline.saturating_duration_since(Instant::now()));
+                return self.resolve_until(host, deadline.saturating_duration_since(Instant::now()), stop);
             }
-            if self.0.answered.wait_until(&mut lookups, deadline).timed_out() {
+            if stop.is_stopped() {
+                return Err(io::Error::new(io::ErrorKind::Interrupted, "stopped"));
+            }
+            let slice = deadline.min(Instant::now() + SLICE);
+            if self.0.answered.wait_until(&mut lookups, slice).timed_out() && Instant::now() >= deadline {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "the name look-up took too long"));
             }
         }
