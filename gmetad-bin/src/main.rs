@@ -120,9 +120,11 @@ fn start(
     pid_path: Option<PidPath>,
     log: Setup,
 ) -> Fallible<(&'static Logger, Gmetad, Option<PidFile>)> {
-    let log = match Account::by_name(&config.setuid_username) {
-        Ok(account) if config.setuid && Account::current().uid == 0 => log.owned_by(&account)?,
-        _ => log,
+    let (log, pid_path) = match Account::by_name(&config.setuid_username) {
+        Ok(account) if config.setuid && Account::current().uid == 0 => {
+            (log.owned_by(&account)?, pid_path.map(|path| path.removable_by(&account)).transpose()?)
+        }
+        _ => (log, pid_path),
     };
     let log = log.install()?;
     let pid_file = pid_path.map(PidPath::create).transpose()?;

@@ -8,6 +8,7 @@ mod util;
 use std::fs;
 use std::io::{Read, Seek};
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -249,6 +250,39 @@ fn a_daemon_has_a_pid_file_and_stops_at_sigterm() {
     }
     assert!(!pid_file.exists(), "the pid file is removed");
     drop(guard);
+}
+
+/// The usual set-up: started by root, the pid file in a directory of root's, then another user. At a stop, and killed.
+#[test]
+fn root_s_pid_file_is_removed_after_a_change_of_user() {
+    let name = "root_s_pid_file_is_removed_after_a_change_of_user";
+    if under_test_is_c() {
+        return util::left_out(name, "the C gmetad leaves it behind");
+    }
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return util::left_out(name, "only root can change the user");
+    }
+    for signal in ["TERM", "KILL"] {
+        let source = FakeGmond::serving_now(document::honest("Honest", 1, 1));
+        let files = Files::with(&source_line("x", 1, source.address()));
+        let directory = fs::canonicalize(files.path("")).unwrap();
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(Command::new("chown").arg("nobody").arg(files.path("rrds")).status().unwrap().success());
+        let conf = fs::read_to_string(files.conf()).unwrap();
+        fs::write(files.conf(), conf.replace("setuid off", "setuid_username nobody")).unwrap();
+        let pid_file = files.path("gmetad.pid");
+        let _guard = KillAtEnd(pid_file.clone());
+        let status = finish(Command::new(under_test()).args(["-c", &files.conf(), "-p"]).arg(&pid_file)).status;
+        assert!(status.success(), "the parent's {status}");
+        let pid = util::wait_for("the pid file", util::SOON, || read_pid(&pid_file));
+        assert_ne!(fs::metadata(format!("/proc/{pid}")).unwrap().uid(), 0, "it is root no more");
+        util::signal(pid, signal);
+        util::wait_until("it has stopped", STOP, || !util::alive(pid));
+        if signal == "TERM" {
+            assert!(!pid_file.exists(), "gone before the daemon is");
+        }
+        util::wait_until("the pid file is removed", util::SOON, || !pid_file.exists());
+    }
 }
 
 /// Also while a source hangs and clients are connected.

@@ -104,7 +104,7 @@ pub fn daemonize(umask: u32) -> Result<Ready, DaemonError> {
     let null = File::options().read(true).write(true).open("/dev/null").map_err(at("/dev/null"))?;
     let (reader, writer) = io::pipe().map_err(at("pipe"))?;
     match sys::fork().map_err(at("fork"))? {
-        Fork::Parent => {
+        Fork::Parent(_) => {
             drop(writer);
             std::process::exit(wait(reader));
         }
@@ -123,7 +123,7 @@ pub fn daemonize(umask: u32) -> Result<Ready, DaemonError> {
 /// The second half, in the first child. The session leader ends, so that the daemon can never acquire a terminal.
 fn detach(umask: u32, null: &File) -> Result<(), DaemonError> {
     unistd::setsid().map_err(at("setsid"))?;
-    if sys::fork().map_err(at("fork"))? == Fork::Parent {
+    if let Fork::Parent(_) = sys::fork().map_err(at("fork"))? {
         sys::exit_now(0);
     }
     unistd::chdir("/").map_err(at("chdir to /"))?;

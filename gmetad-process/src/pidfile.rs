@@ -3,6 +3,10 @@
 //! It is locked while the daemon lives. A file that is not locked but names a living process group other than ours is
 //! respected too (the C daemon does not lock); any other content is stale and replaced.
 //!
+//! A daemon that gives up root cannot remove a name from a directory of root's. For that case a small process of its own,
+//! forked before, stays root, holds nothing but a pipe, and removes the file when the daemon closes its end: at exit, or
+//! by dying of whatever cause.
+//!
 //! ```
 //! use gmetad_process::pidfile::PidPath;
 //!
@@ -18,14 +22,21 @@
 //! ```
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, PipeReader, PipeWriter, Read, Seek, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
-use nix::unistd::{Pid, getpgid};
+use nix::sys::prctl;
+use nix::sys::signal::SigSet;
+use nix::sys::wait::waitpid;
+use nix::unistd::{self, Pid, getpgid};
+
+use crate::sys::{self, Fork};
+use crate::user::Account;
 
 /// Access to the file, as the C daemon creates it.
 const MODE: u32 = 0o664;
@@ -55,21 +66,43 @@ pub enum PidFileError {
 }
 
 /// The name of a pid file to be, absolute, so that it survives the daemon's change of directory.
-#[derive(Debug, Clone)]
-pub struct PidPath(PathBuf);
+#[derive(Debug)]
+pub struct PidPath {
+    path: PathBuf,
+    remover: Option<Remover>,
+}
 
 impl PidPath {
     /// Makes `name` absolute; fails only for an empty name or a current directory that is gone.
     pub fn new(name: &Path) -> Result<Self, PidFileError> {
         let path = std::path::absolute(name).map_err(|source| PidFileError::Io { path: name.into(), source })?;
-        Ok(PidPath(path))
+        Ok(PidPath { path, remover: None })
+    }
+
+    /// Sees to it that the file can still be removed once this process, now root, has become `account`: where its
+    /// directory is not that user's, a process is forked that stays root. Fails with more than one thread.
+    pub fn removable_by(self, account: &Account) -> Result<Self, PidFileError> {
+        let theirs =
+            self.path.parent().and_then(|dir| fs::metadata(dir).ok()).is_some_and(|dir| dir.uid() == account.uid);
+        if theirs || account.uid == unistd::geteuid().as_raw() {
+            return Ok(self);
+        }
+        match Remover::fork(&self.path) {
+            Ok(remover) => Ok(PidPath { remover: Some(remover), ..self }),
+            Err(source) => Err(PidFileError::Io { path: self.path, source }),
+        }
     }
 
     /// Creates, or takes over, the file and locks it. To be called in the process whose pid it shall hold.
     pub fn create(self) -> Result<PidFile, PidFileError> {
-        let path = self.0;
+        let PidPath { path, mut remover } = self;
         match claim(&path) {
-            Ok(Claim::Ours(file)) => Ok(PidFile { path, file, owner: std::process::id() }),
+            Ok(Claim::Ours(file)) => {
+                if let Some(remover) = &mut remover {
+                    remover.charge(&file).map_err(|source| PidFileError::Io { path: path.clone(), source })?;
+                }
+                Ok(PidFile { path, file, owner: std::process::id(), remover })
+            }
             Ok(Claim::Theirs(pid)) => Err(PidFileError::Running { path, pid }),
             Err(source) => Err(PidFileError::Io { path, source }),
         }
@@ -82,6 +115,7 @@ pub struct PidFile {
     path: PathBuf,
     file: File, // holds the lock
     owner: u32,
+    remover: Option<Remover>,
 }
 
 impl PidFile {
@@ -97,11 +131,75 @@ impl Drop for PidFile {
             return; // a forked child, or somebody else's file by now
         }
         if let Err(error) = fs::remove_file(&self.path) {
-            // After a change of user the directory is usually not ours to change; the open file still is.
+            if let Some(remover) = self.remover.take() {
+                remover.finish();
+            }
+            if !same_file(&self.path, &self.file) {
+                return;
+            }
+            // The directory is not ours to change, and nobody was left to do it; the open file still is ours.
             log::debug!("pid file {} not removed ({error}), emptied instead", self.path.display());
             let _ = self.file.set_len(0);
         }
     }
+}
+
+/// The process that stays root to remove the file.
+#[derive(Debug)]
+struct Remover {
+    pid: Pid,
+    pipe: PipeWriter,
+}
+
+/// Device and inode of the file to remove, as they go through the pipe.
+type FileId = [u8; 16];
+
+impl Remover {
+    fn fork(path: &Path) -> io::Result<Self> {
+        if sys::threads() > 1 {
+            return Err(io::Error::other("threads are running already"));
+        }
+        let (reader, pipe) = io::pipe()?;
+        match sys::fork()? {
+            Fork::Parent(pid) => Ok(Remover { pid, pipe }),
+            Fork::Child => {
+                drop(pipe);
+                remove_at_end(path, reader);
+                sys::exit_now(0)
+            }
+        }
+    }
+
+    /// Says which file is ours; without this word the process removes nothing.
+    fn charge(&mut self, file: &File) -> io::Result<()> {
+        self.pipe.write_all(&file_id(&file.metadata()?))
+    }
+
+    /// Lets the process do its work, and waits for its end.
+    fn finish(self) {
+        drop(self.pipe);
+        let _ = waitpid(self.pid, None); // killed by somebody: the caller looks whether the file is gone
+    }
+}
+
+/// The life of the process that stays root. It takes no signal, so that one sent to all of the daemon's processes or to
+/// the terminal's does not end it first, and keeps nothing open that somebody could wait for.
+fn remove_at_end(path: &Path, mut pipe: PipeReader) {
+    let _ = SigSet::all().thread_block();
+    let _ = unistd::setsid();
+    let _ = unistd::chdir("/");
+    let _ = prctl::set_name(c"gmetad-pidfile");
+    sys::close_all_but(pipe.as_raw_fd());
+    let mut id = FileId::default();
+    let charged = pipe.read_exact(&mut id).is_ok();
+    let _ = io::copy(&mut pipe, &mut io::sink()); // until the daemon is gone
+    if charged && fs::symlink_metadata(path).is_ok_and(|named| file_id(&named) == id) {
+        let _ = fs::remove_file(path);
+    }
+}
+
+fn file_id(meta: &fs::Metadata) -> FileId {
+    (u128::from(meta.dev()) << 64 | u128::from(meta.ino())).to_ne_bytes()
 }
 
 enum Claim {
@@ -167,7 +265,7 @@ fn is_zombie(pid: i32) -> bool {
 
 fn same_file(path: &Path, file: &File) -> bool {
     match (fs::symlink_metadata(path), file.metadata()) {
-        (Ok(named), Ok(open)) => (named.dev(), named.ino()) == (open.dev(), open.ino()),
+        (Ok(named), Ok(open)) => file_id(&named) == file_id(&open),
         _ => false,
     }
 }

@@ -11,8 +11,8 @@ use nix::libc;
 /// Which side of a [`fork`] this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fork {
-    /// The process that called.
-    Parent,
+    /// The process that called; the pid is the child's.
+    Parent(nix::unistd::Pid),
     /// The new process.
     Child,
 }
@@ -21,7 +21,7 @@ pub(crate) enum Fork {
 pub(crate) fn fork() -> io::Result<Fork> {
     // SAFETY: with one thread no lock can be held by somebody who does not exist in the child, which is the only hazard.
     Ok(match unsafe { nix::unistd::fork() }? {
-        nix::unistd::ForkResult::Parent { .. } => Fork::Parent,
+        nix::unistd::ForkResult::Parent { child } => Fork::Parent(child),
         nix::unistd::ForkResult::Child => Fork::Child,
     })
 }
@@ -35,6 +35,17 @@ pub(crate) fn threads() -> usize {
 pub(crate) fn exit_now(status: i32) -> ! {
     // SAFETY: _exit has no preconditions.
     unsafe { libc::_exit(status) }
+}
+
+/// Closes every descriptor but `kept`, the standard ones included: for a forked process that uses nothing else and ends
+/// with [`exit_now`].
+pub(crate) fn close_all_but(kept: libc::c_int) {
+    let Ok(list) = std::fs::read_dir("/proc/self/fd") else { return };
+    let open = list.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<libc::c_int>().ok());
+    for fd in open.filter(|&fd| fd != kept).collect::<Vec<_>>() {
+        // SAFETY: the objects that own these descriptors are copies of another process's, never used or dropped here.
+        unsafe { libc::close(fd) };
+    }
 }
 
 /// Closes descriptors from 3 up that were inherited from whoever started us (a shell's lock file, a pipe of cron):
