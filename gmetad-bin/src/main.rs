@@ -122,7 +122,7 @@ fn start(
 ) -> Fallible<(&'static Logger, Gmetad, Option<PidFile>)> {
     let (log, pid_path) = match Account::by_name(&config.setuid_username) {
         Ok(account) if config.setuid && Account::current().uid == 0 => {
-            (log.owned_by(&account)?, pid_path.map(|path| path.removable_by(&account)).transpose()?)
+            (log.owned_by(&account)?, pid_path.map(|path| path.removable_by(&account)))
         }
         _ => (log, pid_path),
     };

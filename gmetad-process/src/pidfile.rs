@@ -21,19 +21,23 @@
 //! # Ok(()) }
 //! ```
 
+use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::{self, PipeReader, PipeWriter, Read, Seek, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{AtFlags, FcntlArg, OFlag, fcntl, openat};
 use nix::libc;
 use nix::sys::prctl;
 use nix::sys::signal::SigSet;
-use nix::sys::wait::waitpid;
-use nix::unistd::{self, Pid, getpgid};
+use nix::sys::stat::{Mode, fstatat};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{self, Pid, UnlinkatFlags, getpgid, unlinkat};
 
 use crate::sys::{self, Fork};
 use crate::user::Account;
@@ -43,6 +47,9 @@ const MODE: u32 = 0o664;
 
 /// How often a file that vanishes under our hands is opened again.
 const ATTEMPTS: u32 = 10;
+
+/// How long the daemon waits at its end for the removal by the process that stays root.
+const REMOVER_TIME: Duration = Duration::from_secs(1);
 
 /// Why there is no pid file.
 #[derive(Debug, thiserror::Error)]
@@ -80,16 +87,21 @@ impl PidPath {
     }
 
     /// Sees to it that the file can still be removed once this process, now root, has become `account`: where its
-    /// directory is not that user's, a process is forked that stays root. Fails with more than one thread.
-    pub fn removable_by(self, account: &Account) -> Result<Self, PidFileError> {
-        let theirs =
-            self.path.parent().and_then(|dir| fs::metadata(dir).ok()).is_some_and(|dir| dir.uid() == account.uid);
+    /// directory is not that user's, a process is forked that stays root. To be called by the process that shall call
+    /// [`PidPath::create`], before it has threads; where that cannot be done, the file will be emptied at the end.
+    pub fn removable_by(self, account: &Account) -> Self {
+        let dir = self.path.parent().map(File::open);
+        let (Some(Ok(dir)), Some(name)) = (dir, self.path.file_name()) else { return self };
+        let theirs = dir.metadata().is_ok_and(|dir| dir.uid() == account.uid);
         if theirs || account.uid == unistd::geteuid().as_raw() {
-            return Ok(self);
+            return self;
         }
-        match Remover::fork(&self.path) {
-            Ok(remover) => Ok(PidPath { remover: Some(remover), ..self }),
-            Err(source) => Err(PidFileError::Io { path: self.path, source }),
+        match Remover::fork(dir, name) {
+            Ok(remover) => PidPath { remover: Some(remover), ..self },
+            Err(error) => {
+                log::warn!("pid file {} will be emptied at the end, not removed: {error}", self.path.display());
+                self
+            }
         }
     }
 
@@ -155,16 +167,16 @@ struct Remover {
 type FileId = [u8; 16];
 
 impl Remover {
-    fn fork(path: &Path) -> io::Result<Self> {
+    fn fork(dir: File, name: &OsStr) -> io::Result<Self> {
         if sys::threads() > 1 {
             return Err(io::Error::other("threads are running already"));
         }
         let (reader, pipe) = io::pipe()?;
+        let daemon = Pid::this();
         match sys::fork()? {
             Fork::Parent(pid) => Ok(Remover { pid, pipe }),
             Fork::Child => {
-                drop(pipe);
-                remove_at_end(path, reader);
+                remove_at_end(&dir, name, reader, daemon);
                 sys::exit_now(0)
             }
         }
@@ -172,34 +184,47 @@ impl Remover {
 
     /// Says which file is ours; without this word the process removes nothing.
     fn charge(&mut self, file: &File) -> io::Result<()> {
-        self.pipe.write_all(&file_id(&file.metadata()?))
+        let meta = file.metadata()?;
+        self.pipe.write_all(&file_id(meta.dev(), meta.ino()))
     }
 
-    /// Lets the process do its work, and waits for its end.
+    /// Lets the process do its work, and waits for its end, but not for long: somebody may have stopped it.
     fn finish(self) {
         drop(self.pipe);
-        let _ = waitpid(self.pid, None); // killed by somebody: the caller looks whether the file is gone
+        let until = Instant::now() + REMOVER_TIME;
+        while Instant::now() < until && waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive) {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
 /// The life of the process that stays root. It takes no signal, so that one sent to all of the daemon's processes or to
-/// the terminal's does not end it first, and keeps nothing open that somebody could wait for.
-fn remove_at_end(path: &Path, mut pipe: PipeReader) {
+/// the terminal's does not end it first, and keeps nothing open that somebody could wait for. It unlinks nothing but
+/// that name in that directory, and only a file that the daemon has said is its own and that still names it.
+fn remove_at_end(dir: &File, name: &OsStr, mut pipe: PipeReader, daemon: Pid) {
     let _ = SigSet::all().thread_block();
     let _ = unistd::setsid();
     let _ = unistd::chdir("/");
     let _ = prctl::set_name(c"gmetad-pidfile");
-    sys::close_all_but(pipe.as_raw_fd());
+    sys::close_all_but([dir.as_raw_fd(), pipe.as_raw_fd()]);
     let mut id = FileId::default();
     let charged = pipe.read_exact(&mut id).is_ok();
     let _ = io::copy(&mut pipe, &mut io::sink()); // until the daemon is gone
-    if charged && fs::symlink_metadata(path).is_ok_and(|named| file_id(&named) == id) {
-        let _ = fs::remove_file(path);
+    let ours = || -> nix::Result<bool> {
+        let found = fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        let file =
+            File::from(openat(dir, name, OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK, Mode::empty())?);
+        let mut content = String::new();
+        let _ = file.take(64).read_to_string(&mut content); // what is not read is not its number
+        Ok(file_id(found.st_dev, found.st_ino) == id && content.trim() == daemon.to_string())
+    };
+    if charged && ours() == Ok(true) {
+        let _ = unlinkat(dir, name, UnlinkatFlags::NoRemoveDir);
     }
 }
 
-fn file_id(meta: &fs::Metadata) -> FileId {
-    (u128::from(meta.dev()) << 64 | u128::from(meta.ino())).to_ne_bytes()
+fn file_id(dev: u64, ino: u64) -> FileId {
+    (u128::from(dev) << 64 | u128::from(ino)).to_ne_bytes()
 }
 
 enum Claim {
@@ -265,7 +290,7 @@ fn is_zombie(pid: i32) -> bool {
 
 fn same_file(path: &Path, file: &File) -> bool {
     match (fs::symlink_metadata(path), file.metadata()) {
-        (Ok(named), Ok(open)) => file_id(&named) == file_id(&open),
+        (Ok(named), Ok(open)) => (named.dev(), named.ino()) == (open.dev(), open.ino()),
         _ => false,
     }
 }
