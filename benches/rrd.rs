@@ -22,11 +22,11 @@ fn update(c: &mut Criterion) {
     let schema = Schema::host(STEP as u64, DsKind::Gauge, &rras);
     for (hosts, points) in [(100, 1), (100, 20), (1000, 1), (1000, 20)] {
         let dir = std::env::temp_dir().join(format!("gmetad-bench-{}-{hosts}-{points}", std::process::id()));
-        let mut store = NativeStore::new(Options { max_descriptors: DESCRIPTORS });
+        let mut store = NativeStore::new(Options { max_descriptors: DESCRIPTORS, sync_new: false });
         let path = |i: usize| dir.join(format!("h{}/m{}.rrd", i / METRICS, i % METRICS));
-        let files: Vec<_> = (0..hosts * METRICS).map(|i| store.open(path(i))).collect();
+        let files: Vec<_> = (0..hosts * METRICS).map(path).collect();
         for file in &files {
-            store.create(*file, &schema, START).expect("a new file");
+            store.create(file, &schema, START).expect("a new file");
         }
         let mut group = c.benchmark_group(format!("rrd update, {hosts} hosts x {METRICS}, {points} values a call"));
         group.throughput(Throughput::Elements((files.len() * points) as u64));
@@ -42,7 +42,7 @@ fn update(c: &mut Criterion) {
                     let batch: Vec<_> =
                         (0..points as i64).map(|i| Point { time: time + i * STEP, values: &values }).collect();
                     for file in &files {
-                        store.update(*file, &batch).expect("an update");
+                        store.update(file, &batch).expect("an update");
                     }
                 },
                 BatchSize::PerIteration,

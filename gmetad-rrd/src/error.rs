@@ -7,7 +7,6 @@ use thiserror::Error;
 
 use crate::format::FormatError;
 use crate::schema::SchemaError;
-use crate::store::FileId;
 use crate::update::UpdateError;
 
 /// Failure of one file; no other file is touched by it.
@@ -17,6 +16,12 @@ pub enum RrdError {
     #[error("{}: no such RRD file", path.display())]
     Missing {
         /// The file.
+        path: PathBuf,
+    },
+    /// The path leaves the tree.
+    #[error("{}: not below the root of the RRD tree", path.display())]
+    Outside {
+        /// The path.
         path: PathBuf,
     },
     /// The operating system refused.
@@ -58,7 +63,7 @@ pub enum RrdError {
         path: PathBuf,
         /// How many points.
         refused: usize,
-        /// Why, for the first of them.
+        /// Why, for the first of them; only if all were too old it is [`UpdateError::Past`].
         source: UpdateError,
     },
     /// librrd refused, in its own words. Points before the refused one are in the file.
@@ -69,9 +74,6 @@ pub enum RrdError {
         /// librrd's text.
         text: String,
     },
-    /// A handle this store has not given out, or has taken back.
-    #[error("RRD file handle {0:?} is not open")]
-    Handle(FileId),
 }
 
 impl RrdError {
@@ -89,8 +91,8 @@ impl RrdError {
             | Self::Locked { path }
             | Self::Format { path, .. }
             | Self::Refused { path, .. }
+            | Self::Outside { path }
             | Self::Librrd { path, .. } => format!("RRD_update ({}): {self}", path.display()),
-            Self::Handle(_) => self.to_string(),
         }
     }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, PosixFadviseAdvice, fcntl, posix_fadvise};
 use nix::libc;
+use nix::unistd::syncfs;
 
 /// Which file a path or descriptor stands for, and its size in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,9 +42,10 @@ pub trait Files: Send {
         file.metadata().and_then(|m| stamp(&m))
     }
 
-    /// Takes the write lock on the whole file that librrd takes, without waiting. `false`: another process has it.
+    /// Takes the write lock on the whole file that librrd takes, without waiting. `false`: somebody else has it. The lock
+    /// belongs to the descriptor, not to the process: other threads that read the file and close it do not end it.
     fn lock(&self, file: &File) -> io::Result<bool> {
-        match fcntl(file, FcntlArg::F_SETLK(&whole_file(libc::F_WRLCK))) {
+        match fcntl(file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_WRLCK))) {
             Ok(_) => Ok(true),
             Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
             Err(e) => Err(e.into()),
@@ -52,7 +54,7 @@ pub trait Files: Send {
 
     /// Gives the lock back.
     fn unlock(&self, file: &File) -> io::Result<()> {
-        fcntl(file, FcntlArg::F_SETLK(&whole_file(libc::F_UNLCK)))?;
+        fcntl(file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_UNLCK)))?;
         Ok(())
     }
 
@@ -76,8 +78,19 @@ pub trait Files: Send {
     }
 
     /// Makes a new file with these bytes, mode 0644 less the umask as librrd's.
-    fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?.write_all(bytes)
+    fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<File> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
+        file.write_all(bytes)?;
+        Ok(file)
+    }
+
+    /// Waits until what was written to these files is on the disk.
+    fn sync(&self, files: &[&File]) -> io::Result<()> {
+        match files {
+            // One call for the file system costs less than many for files.
+            [first, .., last] if files.len() > 4 => syncfs(first).and_then(|()| syncfs(last)).map_err(Into::into),
+            few => few.iter().try_for_each(|file| file.sync_data()),
+        }
     }
 
     /// Makes a directory and those above it, mode 0755 less the umask.

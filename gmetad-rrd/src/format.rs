@@ -245,19 +245,20 @@ impl Layout {
         }
     }
 
-    /// The bytes of a fresh file: every row unknown, last update at `start` (seconds since 1970).
+    /// The bytes of a fresh file, and its state: every row unknown, last update at `start` (seconds since 1970).
     ///
     /// librrd starts each archive at a random row so that files made together do not all begin a new disk page at the
     /// same update. `seed` (say, a hash of the path) takes the place of chance: the same effect, and repeatable.
-    pub fn image(&self, start: i64, seed: u64) -> Vec<u8> {
+    pub fn image(&self, start: i64, seed: u64) -> (Vec<u8>, State) {
+        let state = self.fresh(start, seed);
         let mut out = Vec::with_capacity(usize::try_from(self.file_size).unwrap_or_default());
         out.extend_from_slice(&self.fixed);
-        self.encode_state(&self.fresh(start, seed), &mut out);
+        self.encode_state(&state, &mut out);
         let rows = self.file_size - self.header_size as u64;
         for _ in 0..rows / 8 {
             push_f64(&mut out, NAN);
         }
-        out
+        (out, state)
     }
 
     fn fresh(&self, start: i64, seed: u64) -> State {
@@ -461,13 +462,13 @@ mod tests {
         let two = Layout::new(Schema::summary(15, DsKind::Gauge, DsKind::Gauge, &rras)).unwrap();
         assert_eq!((one.state_start(), one.header_size(), one.file_size()), (608, 1000, 630_760));
         assert_eq!((two.header_size(), two.file_size()), (1472, 1_260_992));
-        assert_eq!(one.image(1_000_000_000, 7).len() as u64, one.file_size());
+        assert_eq!(one.image(1_000_000_000, 7).0.len() as u64, one.file_size());
     }
 
     #[test]
     fn an_image_parses_back() {
         let layout = ganglia();
-        let image = layout.image(1_000_000_000, 7);
+        let (image, _) = layout.image(1_000_000_000, 7);
         let (parsed, state) = parse(&image, image.len() as u64).unwrap();
         assert_eq!(parsed, layout);
         assert_eq!((state.last_update, state.pdp[0].unknown_sec), (1_000_000_000, 10));
@@ -478,7 +479,7 @@ mod tests {
 
     #[test]
     fn damage_is_named_by_cause() {
-        let image = ganglia().image(1_000_000_000, 7);
+        let (image, _) = ganglia().image(1_000_000_000, 7);
         let size = image.len() as u64;
         let with = |at: usize, bytes: &[u8]| {
             let mut damaged = image[..1000].to_vec();
@@ -504,7 +505,7 @@ mod tests {
             changes in prop::collection::vec((0usize..1000, any::<u8>()), 0..12),
             size in prop_oneof![Just(630_760u64), any::<u64>()],
         ) {
-            let mut bytes = ganglia().image(1_000_000_000, 7);
+            let (mut bytes, _) = ganglia().image(1_000_000_000, 7);
             bytes.truncate(1024);
             for (at, byte) in changes {
                 bytes[at] = byte;

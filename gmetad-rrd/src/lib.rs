@@ -1,15 +1,15 @@
 //! RRD files of metrics and summaries for gmetad, written natively: no librrd is needed to create, update or read them.
 //!
 //! ```
-//! use gmetad_rrd::{Backend, DsKind, NativeStore, Point, Schema, Value, path};
+//! use gmetad_rrd::{Backend, DsKind, Job, NativeStore, Point, Schema, Value, path};
 //!
 //! let root = tempfile::tempdir()?;
 //! let mut store = NativeStore::new(Default::default());
 //! let schema = Schema::host(15, DsKind::Gauge, &Schema::ganglia_rras());
-//! // Names to path, path to handle: once a series.
-//! let file = store.open(path::host_file(root.path(), "Cluster", "node1", "load_one", false));
+//! let path = path::host_file(root.path(), "Cluster", "node1", "load_one", false);
 //! // One or many points at once; the file is made if it is missing.
-//! store.write(file, &schema, &[Point { time: 1_000_000_015, values: &[Value::Text("0.42")] }])?;
+//! let points = [Point { time: 1_000_000_015, values: &[Value::Text("0.42")] }];
+//! store.write_one(&Job { path: &path, schema: &schema, points: &points, hot: true })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))] // in a test they are the report
 
+pub mod cached;
 pub mod error;
 pub mod fetch;
 pub mod files;
@@ -33,12 +34,15 @@ pub mod schema;
 pub mod store;
 pub mod update;
 pub mod value;
+pub mod view;
 
+pub use cached::Cached;
 pub use error::RrdError;
 pub use format::{FormatError, Layout, State};
 pub use native::NativeStore;
 pub use plugin::{BackendKind, RrdPlugin, RrdSettings};
 pub use schema::{Cf, DsKind, DsSpec, RraSpec, Schema, SchemaError};
-pub use store::{Backend, FileId};
+pub use store::{Backend, Job};
 pub use update::{Rows, UpdateError};
 pub use value::{Point, Value, ValueError};
+pub use view::View;

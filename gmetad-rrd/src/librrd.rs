@@ -7,7 +7,7 @@
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use librrd_forward as _; // the symbols `rrd` links against
@@ -18,17 +18,15 @@ use rrd::ops::update::{self, BatchTime, Datum};
 
 use crate::error::RrdError;
 use crate::schema::{Cf, DsKind, DsSpec, RraSpec, Schema};
-use crate::store::{Backend, FileId, Handles};
+use crate::store::Backend;
 use crate::update::UpdateError;
 use crate::value::{Point, Value, ValueError};
 
 type Batch = (BatchTime, Vec<Datum>);
 
 /// Writes RRD files with librrd.
-#[derive(Debug, Default)]
-pub struct LibrrdStore {
-    handles: Handles<()>,
-}
+#[derive(Debug)]
+pub struct LibrrdStore(());
 
 impl LibrrdStore {
     /// A store, if librrd is there.
@@ -36,21 +34,12 @@ impl LibrrdStore {
     /// # Errors
     /// The reason why it is not, with the remedy.
     pub fn new() -> Result<Self, String> {
-        librrd_forward::available().map(|()| Self::default())
+        librrd_forward::available().map(Self)
     }
 }
 
 impl Backend for LibrrdStore {
-    fn open(&mut self, path: PathBuf) -> FileId {
-        self.handles.add(path, ())
-    }
-
-    fn close(&mut self, file: FileId) {
-        self.handles.remove(file);
-    }
-
-    fn create(&mut self, file: FileId, schema: &Schema, start: i64) -> Result<(), RrdError> {
-        let (path, ()) = self.handles.get(file)?;
+    fn create(&mut self, path: &Path, schema: &Schema, start: i64) -> Result<(), RrdError> {
         schema.check().map_err(|e| RrdError::schema(path, e))?;
         if let Some(parent) = path.parent() {
             let made = DirBuilder::new().recursive(true).mode(0o755).create(parent);
@@ -63,8 +52,7 @@ impl Backend for LibrrdStore {
         create::create(path, time(start), step, false, None, &[], &ds, &rras).map_err(|e| failed(path, e))
     }
 
-    fn update(&mut self, file: FileId, points: &[Point<'_>]) -> Result<(), RrdError> {
-        let (path, ()) = self.handles.get(file)?;
+    fn update(&mut self, path: &Path, points: &[Point<'_>]) -> Result<(), RrdError> {
         match path.metadata() {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(RrdError::Missing { path: path.to_owned() }),
             _ => {}

@@ -10,6 +10,7 @@
 //!
 //! Locks of one process do not exclude each other (POSIX): give each file to one store only.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use crate::files::{Disk, Files};
 use crate::format::{self, FormatError, HEAD, Layout, State};
 use crate::path::hash;
 use crate::schema::Schema;
-use crate::store::{Backend, FileId, Handles};
+use crate::store::{Backend, Job};
 use crate::update::{self, Rows, UpdateError};
 use crate::value::Point;
 
@@ -31,16 +32,18 @@ pub const MAX_LAYOUTS: usize = 32;
 /// Read first, in bytes: the header of any usual file (two DS and ten RRAs need 3.4 kB) in one call.
 const FIRST_READ: usize = 4096;
 
-/// Bounds of a [`NativeStore`].
+/// How a [`NativeStore`] works.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Descriptors kept open. Best not less than the number of files; the process limit (`ulimit -n`) must allow it.
+    /// Descriptors kept open. Best not less than the number of hot files; the process limit (`ulimit -n`) must allow it.
     pub max_descriptors: usize,
+    /// A new file is on the disk before it has its name, so that a power cut leaves no file without its header.
+    pub sync_new: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_descriptors: 512 }
+        Self { max_descriptors: 512, sync_new: true }
     }
 }
 
@@ -48,12 +51,25 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct NativeStore<F: Files = Disk> {
     files: F,
-    handles: Handles<Option<File>>,
-    kept: usize,
-    max_kept: usize,
+    kept: HashMap<Box<Path>, File>,
+    options: Options,
+    scratch: Scratch,
+}
+
+/// What is used again from file to file.
+#[derive(Debug, Default)]
+struct Scratch {
     layouts: Vec<Arc<Layout>>,
     rows: Rows,
     buffer: Vec<u8>,
+}
+
+/// A new file, written under another name.
+struct Aside {
+    name: PathBuf,
+    file: File,
+    /// What became of its points.
+    points: Result<(), RrdError>,
 }
 
 impl NativeStore {
@@ -66,76 +82,128 @@ impl NativeStore {
 impl<F: Files> NativeStore<F> {
     /// A store whose file calls go through `files`.
     pub fn with_files(options: Options, files: F) -> Self {
-        Self {
-            files,
-            handles: Handles::default(),
-            kept: 0,
-            max_kept: options.max_descriptors,
-            layouts: Vec::new(),
-            rows: Rows::default(),
-            buffer: Vec::new(),
-        }
+        Self { files, kept: HashMap::new(), options, scratch: Scratch::default() }
     }
 
     /// Descriptors kept open now.
     pub fn descriptors(&self) -> usize {
-        self.kept
+        self.kept.len()
+    }
+
+    fn update_kept(&mut self, path: &Path, points: &[Point<'_>], hot: bool) -> Result<(), RrdError> {
+        let Self { files, kept, options, scratch } = self;
+        if let Some(descriptor) = kept.get(path).filter(|_| hot)
+            && is_at(files, path, descriptor)?
+        {
+            let result = update_locked(files, path, descriptor, scratch, points);
+            if !is_good(&result) {
+                kept.remove(path);
+            }
+            return result;
+        }
+        kept.remove(path);
+        let descriptor = files.open(path).map_err(|e| RrdError::io("open", path, e))?;
+        let result = update_locked(files, path, &descriptor, scratch, points);
+        if hot && is_good(&result) && kept.len() < options.max_descriptors {
+            kept.insert(path.into(), descriptor);
+        }
+        result
+    }
+
+    /// Writes a new file with the points already in it, under another name.
+    fn prepare(&mut self, path: &Path, schema: &Schema, start: i64, points: &[Point<'_>]) -> Result<Aside, RrdError> {
+        let layout = Layout::new(schema.clone()).map_err(|e| RrdError::schema(path, e))?;
+        let seed = hash(path.as_os_str().as_encoded_bytes()) as u64;
+        let (mut image, mut state) = layout.image(start, seed);
+        let points = self.scratch.take(path, &layout, &mut state, points);
+        self.scratch.put_into(&layout, &state, &mut image);
+        // Beside the file, so that the rename stays on one file system; no metric's file can have this name (no ".rrd").
+        let name = path.with_file_name(format!(".gmetad-rrd-{}-{seed:016x}.new", process::id()));
+        let made = match self.files.write_new(&name, &image) {
+            Err(e) => again(&self.files, e, path, &name, &image),
+            Ok(file) => Ok(file),
+        };
+        match made {
+            Ok(file) => Ok(Aside { name, file, points }),
+            Err(e) => {
+                let _ = self.files.remove(&name); // the first error is the one to tell
+                Err(e)
+            }
+        }
+    }
+
+    fn put_in_place(&self, path: &Path, aside: Aside) -> Result<(), RrdError> {
+        self.files.rename(&aside.name, path).map_err(|e| {
+            let _ = self.files.remove(&aside.name);
+            RrdError::io("create", path, e)
+        })?;
+        aside.points
+    }
+
+    fn sync(&self, asides: &[&File]) -> io::Result<()> {
+        if self.options.sync_new && !asides.is_empty() { self.files.sync(asides) } else { Ok(()) }
     }
 }
 
 impl<F: Files> Backend for NativeStore<F> {
-    fn open(&mut self, path: PathBuf) -> FileId {
-        self.handles.add(path, None)
-    }
-
-    fn close(&mut self, file: FileId) {
-        if let Some(Some(_descriptor)) = self.handles.remove(file) {
-            self.kept -= 1;
+    fn create(&mut self, path: &Path, schema: &Schema, start: i64) -> Result<(), RrdError> {
+        let aside = self.prepare(path, schema, start, &[])?;
+        if let Err(e) = self.sync(&[&aside.file]) {
+            let _ = self.files.remove(&aside.name);
+            return Err(RrdError::io("create", path, e));
         }
+        self.put_in_place(path, aside)
     }
 
-    fn create(&mut self, file: FileId, schema: &Schema, start: i64) -> Result<(), RrdError> {
-        let (path, _) = self.handles.get(file)?;
-        let layout = Layout::new(schema.clone()).map_err(|e| RrdError::schema(path, e))?;
-        let seed = hash(path.as_os_str().as_encoded_bytes()) as u64;
-        let image = layout.image(start, seed);
-        // Beside the file, so that the rename stays on one file system; no metric's file can have this name (no ".rrd").
-        let aside = path.with_file_name(format!(".gmetad-rrd-{}-{seed:016x}.new", process::id()));
-        let made = match self.files.write_new(&aside, &image) {
-            Err(e) => again(&self.files, e, path, &aside, &image),
-            Ok(()) => Ok(()),
-        };
-        made.inspect_err(|_| {
-            let _ = self.files.remove(&aside); // the first error is the one to tell
-        })?;
-        self.files.rename(&aside, path).map_err(|e| {
-            let _ = self.files.remove(&aside);
-            RrdError::io("create", path, e)
-        })
+    fn update(&mut self, path: &Path, points: &[Point<'_>]) -> Result<(), RrdError> {
+        self.update_kept(path, points, true)
     }
 
-    fn update(&mut self, file: FileId, points: &[Point<'_>]) -> Result<(), RrdError> {
-        let Self { files, handles, kept, max_kept, layouts, rows, buffer } = self;
-        let (path, place) = handles.get(file)?;
-        let descriptor = match place.take() {
-            Some(descriptor) => {
-                *kept -= 1;
-                reopened_if_replaced(files, path, descriptor)?
-            }
-            None => files.open(path).map_err(|e| RrdError::io("open", path, e))?,
-        };
-        let result = update_locked(files, path, &descriptor, layouts, rows, buffer, points);
-        let keep = matches!(result, Ok(()) | Err(RrdError::Refused { .. } | RrdError::Locked { .. }));
-        if keep && *kept < *max_kept {
-            *place = Some(descriptor);
-            *kept += 1;
+    fn write(&mut self, jobs: &[Job<'_>]) -> Vec<Result<(), RrdError>> {
+        let mut made: Vec<(usize, Aside)> = Vec::new();
+        let mut results: Vec<_> = jobs
+            .iter()
+            .enumerate()
+            .map(|(at, job)| match (self.update_kept(job.path, job.points, job.hot), job.points.first()) {
+                (Err(RrdError::Missing { .. }), Some(first)) => {
+                    let start = first.time.saturating_sub(1);
+                    made.push((at, self.prepare(job.path, job.schema, start, job.points)?));
+                    Ok(())
+                }
+                (other, _) => other,
+            })
+            .collect();
+        let synced = self.sync(&made.iter().map(|(_, aside)| &aside.file).collect::<Vec<_>>());
+        for (at, aside) in made {
+            let path = jobs[at].path;
+            results[at] = match &synced {
+                Ok(()) => self.put_in_place(path, aside),
+                Err(e) => {
+                    let _ = self.files.remove(&aside.name);
+                    Err(RrdError::io("create", path, copy_of(e)))
+                }
+            };
         }
-        result
+        results
+    }
+
+    fn rest(&mut self) {
+        self.kept.clear();
     }
 }
 
+/// The same error once more.
+fn copy_of(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
+
+/// Whether the descriptor may be used again.
+fn is_good(result: &Result<(), RrdError>) -> bool {
+    matches!(result, Ok(()) | Err(RrdError::Refused { .. } | RrdError::Locked { .. }))
+}
+
 /// After a first failure: makes the missing directories, or removes what a killed process of our number left.
-fn again<F: Files>(files: &F, error: io::Error, path: &Path, aside: &Path, image: &[u8]) -> Result<(), RrdError> {
+fn again<F: Files>(files: &F, error: io::Error, path: &Path, aside: &Path, image: &[u8]) -> Result<File, RrdError> {
     let create = |e| RrdError::io("create", path, e);
     match (error.kind(), path.parent()) {
         (io::ErrorKind::NotFound, Some(parent)) => {
@@ -147,29 +215,24 @@ fn again<F: Files>(files: &F, error: io::Error, path: &Path, aside: &Path, image
     files.write_new(aside, image).map_err(create)
 }
 
-/// A kept descriptor may stand for a file that was removed or replaced since.
-fn reopened_if_replaced<F: Files>(files: &F, path: &Path, kept: File) -> Result<File, RrdError> {
+/// Whether a kept descriptor stands for the file at the path still: it may have been removed or replaced since.
+fn is_at<F: Files>(files: &F, path: &Path, kept: &File) -> Result<bool, RrdError> {
     let at_path = files.stat(path).map_err(|e| RrdError::io("open", path, e))?;
-    let open = files.fstat(&kept).map_err(|e| RrdError::io("stat", path, e))?;
-    if (at_path.dev, at_path.ino) == (open.dev, open.ino) {
-        return Ok(kept);
-    }
-    files.open(path).map_err(|e| RrdError::io("open", path, e))
+    let open = files.fstat(kept).map_err(|e| RrdError::io("stat", path, e))?;
+    Ok((at_path.dev, at_path.ino) == (open.dev, open.ino))
 }
 
 fn update_locked<F: Files>(
     files: &F,
     path: &Path,
     file: &File,
-    layouts: &mut Vec<Arc<Layout>>,
-    rows: &mut Rows,
-    buffer: &mut Vec<u8>,
+    scratch: &mut Scratch,
     points: &[Point<'_>],
 ) -> Result<(), RrdError> {
     if !files.lock(file).map_err(|e| RrdError::io("lock", path, e))? {
         return Err(RrdError::Locked { path: path.to_owned() });
     }
-    let result = update_file(files, path, file, layouts, rows, buffer, points);
+    let result = update_file(files, path, file, scratch, points);
     match files.unlock(file) {
         // A lock that stays would keep rrdtool out; closing the descriptor, which an error leads to, ends it.
         Err(e) if matches!(result, Ok(()) | Err(RrdError::Refused { .. })) => Err(RrdError::io("unlock", path, e)),
@@ -181,22 +244,14 @@ fn update_file<F: Files>(
     files: &F,
     path: &Path,
     file: &File,
-    layouts: &mut Vec<Arc<Layout>>,
-    rows: &mut Rows,
-    buffer: &mut Vec<u8>,
+    scratch: &mut Scratch,
     points: &[Point<'_>],
 ) -> Result<(), RrdError> {
-    let (layout, mut state) = read_header(files, path, file, layouts, buffer)?;
-    rows.clear();
-    let mut first_refusal: Option<UpdateError> = None;
-    let mut refused = 0;
-    for &point in points {
-        if let Err(e) = update::apply(&layout, &mut state, point, rows) {
-            refused += 1;
-            first_refusal.get_or_insert(e);
-        }
-    }
-    if refused < points.len() {
+    let (layout, mut state) = read_header(files, path, file, &mut scratch.layouts, &mut scratch.buffer)?;
+    let before = state.last_update;
+    let result = scratch.take(path, &layout, &mut state, points);
+    if state.last_update != before {
+        let Scratch { rows, buffer, .. } = scratch;
         rows.runs(|offset, bytes| files.write_at(file, bytes, offset))
             .map_err(|e| RrdError::io("write rows of", path, e))?;
         // The header last: cut short before it, the file is as it was, but for rows that will be written again.
@@ -206,9 +261,39 @@ fn update_file<F: Files>(
             .write_at(file, buffer, layout.state_start() as u64)
             .map_err(|e| RrdError::io("write the header of", path, e))?;
     }
-    match first_refusal {
-        Some(source) => Err(RrdError::Refused { path: path.to_owned(), refused, source }),
-        None => Ok(()),
+    result
+}
+
+impl Scratch {
+    /// Takes the points into the state; the rows they complete are in `self.rows` then.
+    fn take(&mut self, path: &Path, layout: &Layout, state: &mut State, points: &[Point<'_>]) -> Result<(), RrdError> {
+        self.rows.clear();
+        let mut first: Option<UpdateError> = None;
+        let mut refused = 0;
+        for &point in points {
+            if let Err(e) = update::apply(layout, state, point, &mut self.rows) {
+                refused += 1;
+                if first.as_ref().is_none_or(|first| matches!(first, UpdateError::Past { .. })) {
+                    first = Some(e); // any other reason is better worth telling
+                }
+            }
+        }
+        match first {
+            Some(source) => Err(RrdError::Refused { path: path.to_owned(), refused, source }),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes rows and state into the bytes of a whole file.
+    fn put_into(&mut self, layout: &Layout, state: &State, image: &mut [u8]) {
+        let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
+        let Ok(()) = self.rows.runs(|offset, bytes| {
+            put(offset as usize, bytes);
+            Ok::<(), std::convert::Infallible>(())
+        });
+        self.buffer.clear();
+        layout.encode_state(state, &mut self.buffer);
+        put(layout.state_start(), &self.buffer);
     }
 }
 

@@ -18,7 +18,7 @@ use gmetad_core::{Plugin, Transaction};
 use crate::native::{NativeStore, Options};
 use crate::path;
 use crate::schema::{DsKind, RraSpec, Schema};
-use crate::store::{Backend, FileId};
+use crate::store::{Backend, Job};
 use crate::value::{Point, Value};
 
 /// Step of the root summary's files, in seconds, whatever the sources' intervals are.
@@ -111,7 +111,9 @@ impl RrdSettings {
 
     fn open_backend(&self) -> Result<Box<dyn Backend>, PluginError> {
         match self.backend {
-            BackendKind::Native => Ok(Box::new(NativeStore::new(Options { max_descriptors: self.max_descriptors }))),
+            BackendKind::Native => {
+                Ok(Box::new(NativeStore::new(Options { max_descriptors: self.max_descriptors, sync_new: false })))
+            }
             #[cfg(feature = "librrd")]
             BackendKind::Librrd => Ok(Box::new(crate::librrd::LibrrdStore::new()?)),
             #[cfg(not(feature = "librrd"))]
@@ -143,7 +145,7 @@ struct Files {
 }
 
 struct Handle {
-    file: FileId,
+    file: Box<Path>,
     /// When it was last written.
     round: u64,
     /// Time of its last point, and the source that brought it.
@@ -294,7 +296,7 @@ impl Writer<'_> {
         let round = self.files.round;
         let backend = &mut *self.backend;
         let handle = self.files.open.entry(series).or_insert_with(|| Handle {
-            file: backend.open(path()),
+            file: path().into_boxed_path(),
             round,
             last: (i64::MIN, Arc::clone(&self.source)),
             failing: false,
@@ -306,7 +308,8 @@ impl Writer<'_> {
             return;
         }
         let schema = self.schemas.get(kinds);
-        match backend.write(handle.file, schema, &[Point { time: self.time, values }]) {
+        let points = [Point { time: self.time, values }];
+        match backend.write_one(&Job { path: &handle.file, schema, points: &points, hot: true }) {
             Ok(()) => {
                 handle.failing = false;
                 handle.last = (self.time, Arc::clone(&self.source));
@@ -324,14 +327,7 @@ impl Writer<'_> {
     fn finish(self, stats: Option<&Stats>) {
         let Files { open, round } = self.files;
         if *round % FORGET_AFTER == 0 {
-            let backend = self.backend;
-            open.retain(|_, handle| {
-                let used = handle.round + FORGET_AFTER > *round;
-                if !used {
-                    backend.close(handle.file);
-                }
-                used
-            });
+            open.retain(|_, handle| handle.round + FORGET_AFTER > *round);
         }
         if let Some(stats) = stats {
             stats.rrd.done_many(self.points, self.began.elapsed());

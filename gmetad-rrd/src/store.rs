@@ -1,85 +1,60 @@
-//! What writers of RRD files have in common: handles, and the operations of [`Backend`].
+//! What writers of RRD files have in common.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::RrdError;
 use crate::schema::Schema;
 use crate::value::Point;
 
-/// Handle of one file in one store. Cheap to copy and keep; valid until [`Backend::close`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FileId(u32);
+/// One file, and points for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Job<'a> {
+    /// The file.
+    pub path: &'a Path,
+    /// What to make it of if it is missing.
+    pub schema: &'a Schema,
+    /// The points, in order of time.
+    pub points: &'a [Point<'a>],
+    /// Whether the file is written again soon, so that it is worth to keep it open.
+    pub hot: bool,
+}
 
-/// A way to write RRD files. One thread uses one store; to write with several, give each its own store and its own files.
+/// A way to write RRD files. One thread uses one of them; with several, no file may be written by two at the same time.
 pub trait Backend: Send {
-    /// A handle for a path. Nothing is opened or looked up yet, so it cannot fail.
-    fn open(&mut self, path: PathBuf) -> FileId;
-
-    /// Gives the handle back, and with it the memory and the descriptor kept for it.
-    fn close(&mut self, file: FileId);
-
     /// Makes the file, and the directories above it, with `start` (seconds since 1970) as its last update.
     /// An existing file is replaced.
     ///
     /// # Errors
     /// [`RrdError`]; then nothing is left behind but directories.
-    fn create(&mut self, file: FileId, schema: &Schema, start: i64) -> Result<(), RrdError>;
+    fn create(&mut self, path: &Path, schema: &Schema, start: i64) -> Result<(), RrdError>;
 
     /// Takes the points, in order of time, into the file. A refused point costs only itself.
     ///
     /// # Errors
     /// [`RrdError::Missing`] when there is no file; [`RrdError::Refused`] or [`RrdError::Librrd`] when points were refused,
     /// the others having been taken; any other means that points may be missing from the file.
-    fn update(&mut self, file: FileId, points: &[Point<'_>]) -> Result<(), RrdError>;
+    fn update(&mut self, path: &Path, points: &[Point<'_>]) -> Result<(), RrdError>;
 
-    /// Updates the file, making it first if it is missing: from one second before the first point, as gmetad does.
+    /// Updates many files, making first those that are missing: from one second before their first point, as gmetad does.
+    /// The results come in the order of the jobs and are those of [`Backend::create`] and [`Backend::update`].
+    fn write(&mut self, jobs: &[Job<'_>]) -> Vec<Result<(), RrdError>> {
+        jobs.iter().map(|job| self.write_one(job)).collect()
+    }
+
+    /// One file of [`Backend::write`].
     ///
     /// # Errors
     /// As [`Backend::create`] and [`Backend::update`].
-    fn write(&mut self, file: FileId, schema: &Schema, points: &[Point<'_>]) -> Result<(), RrdError> {
-        match self.update(file, points) {
-            Err(RrdError::Missing { path }) => {
-                let Some(first) = points.first() else { return Err(RrdError::Missing { path }) };
-                self.create(file, schema, first.time.saturating_sub(1))?;
-                self.update(file, points)
+    fn write_one(&mut self, job: &Job<'_>) -> Result<(), RrdError> {
+        match (self.update(job.path, job.points), job.points.first()) {
+            (Err(RrdError::Missing { .. }), Some(first)) => {
+                self.create(job.path, job.schema, first.time.saturating_sub(1))?;
+                self.update(job.path, job.points)
             }
-            other => other,
-        }
-    }
-}
-
-/// Paths by handle; freed places are used again.
-#[derive(Debug, Default)]
-pub(crate) struct Handles<T> {
-    files: Vec<Option<(Box<Path>, T)>>,
-    free: Vec<u32>,
-}
-
-impl<T> Handles<T> {
-    pub(crate) fn add(&mut self, path: PathBuf, extra: T) -> FileId {
-        let entry = Some((path.into_boxed_path(), extra));
-        match self.free.pop() {
-            Some(id) => {
-                self.files[id as usize] = entry;
-                FileId(id)
-            }
-            None => {
-                self.files.push(entry);
-                FileId((self.files.len() - 1) as u32)
-            }
+            (other, _) => other,
         }
     }
 
-    pub(crate) fn remove(&mut self, file: FileId) -> Option<T> {
-        let (_, extra) = self.files.get_mut(file.0 as usize)?.take()?;
-        self.free.push(file.0);
-        Some(extra)
-    }
-
-    pub(crate) fn get(&mut self, file: FileId) -> Result<(&Path, &mut T), RrdError> {
-        match self.files.get_mut(file.0 as usize) {
-            Some(Some((path, extra))) => Ok((path, extra)),
-            _ => Err(RrdError::Handle(file)),
-        }
-    }
+    /// Gives back what is kept open.
+    fn rest(&mut self) {}
 }

@@ -384,7 +384,7 @@ mod tests {
             points in prop::collection::vec((-3i64..90, text(), text()), 1..40),
         ) {
             let layout = layout(kind);
-            let image = layout.image(1_000_000_007, 3);
+            let (image, _) = layout.image(1_000_000_007, 3);
             let (_, mut one_by_one) = format::parse(&image, image.len() as u64).unwrap();
             let (mut together, mut file) = (one_by_one.clone(), image.clone());
             let (mut some, mut all) = (Rows::default(), Rows::default());
@@ -412,7 +412,7 @@ mod tests {
             intervals in prop::collection::vec(prop_oneof![1i64..100, 1i64..300_000_000_000], 1..5),
         ) {
             let layout = layout(DsKind::Counter);
-            let mut image = layout.image(1_000_000_007, 3);
+            let (mut image, _) = layout.image(1_000_000_007, 3);
             for (at, byte) in changes {
                 let at = 24 + at.index(layout.header_size() - 24);
                 image[at] = byte;
@@ -433,7 +433,7 @@ mod tests {
         #[test]
         fn a_constant_gauge_stays_constant(intervals in prop::collection::vec(1i64..100, 1..60), value in -1000i32..1000) {
             let layout = layout(DsKind::Gauge);
-            let image = layout.image(1_000_000_007, 3);
+            let (image, _) = layout.image(1_000_000_007, 3);
             let (_, mut state) = format::parse(&image, image.len() as u64).unwrap();
             let (mut rows, mut time) = (Rows::default(), 1_000_000_007);
             for interval in intervals {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use gmetad_rrd::files::{Disk, Files, Stamp};
 use gmetad_rrd::native::Options;
-use gmetad_rrd::{Backend, Cf, DsKind, FileId, NativeStore, Point, RraSpec, RrdError, Schema, Value, info};
+use gmetad_rrd::{Backend, Cf, DsKind, Job, NativeStore, Point, RraSpec, RrdError, Schema, Value, info};
 
 /// The disk, but the n-th call from now fails (0: none), a failing write having written half.
 #[derive(Clone, Default)]
@@ -59,7 +59,10 @@ impl Files for Faulty {
             Err(e) => Err(e),
         }
     }
-    fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    fn sync(&self, files: &[&File]) -> io::Result<()> {
+        self.hit().and_then(|()| Disk.sync(files))
+    }
+    fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<File> {
         match self.hit() {
             Ok(()) => Disk.write_new(path, bytes),
             Err(e) => {
@@ -82,11 +85,11 @@ fn schema() -> Schema {
 }
 
 /// Seven points, twenty seconds apart.
-fn write(store: &mut dyn Backend, file: FileId, round: i64) -> Result<(), RrdError> {
+fn write(store: &mut dyn Backend, path: &Path, round: i64) -> Result<(), RrdError> {
     let values: Vec<[Value<'_>; 1]> = (0..7).map(|i| [Value::Number((round * 7 + i) as f64)]).collect();
     let time = |i: usize| 1_000_000_000 + round * 140 + i as i64 * 20;
     let points: Vec<_> = values.iter().enumerate().map(|(i, values)| Point { time: time(i), values }).collect();
-    store.write(file, &schema(), &points)
+    store.write(&[Job { path, schema: &schema(), points: &points, hot: true }]).remove(0)
 }
 
 #[test]
@@ -96,22 +99,22 @@ fn any_failing_call_costs_one_try_of_one_file() {
             let dir = tempfile::tempdir().unwrap();
             let (bad, good) = (dir.path().join("c/h/bad.rrd"), dir.path().join("c/h/good.rrd"));
             let faulty = Faulty::default();
-            let mut store = NativeStore::with_files(Options { max_descriptors: kept }, faulty.clone());
-            let (bad_file, good_file) = (store.open(bad.clone()), store.open(good.clone()));
+            let mut store =
+                NativeStore::with_files(Options { max_descriptors: kept, ..Options::default() }, faulty.clone());
             faulty.fail_in.store(nth, Ordering::Relaxed);
             let mut failed = false;
             for round in 0..3 {
-                if let Err(error) = write(&mut store, bad_file, round) {
+                if let Err(error) = write(&mut store, &bad, round) {
                     assert!(error.to_string().contains("bad.rrd"), "{error}");
                     failed = true;
                     // Tried again: done, or refused as past because only the unlocking had failed.
-                    match write(&mut store, bad_file, round) {
+                    match write(&mut store, &bad, round) {
                         Ok(()) | Err(RrdError::Refused { refused: 7, .. }) => {}
                         Err(other) => panic!("{nth}: {error}, then {other}"),
                     }
                 }
                 if faulty.fail_in.load(Ordering::Relaxed) == 0 {
-                    write(&mut store, good_file, round).ok(); // its first rounds may be missing
+                    write(&mut store, &good, round).ok(); // its first rounds may be missing
                 }
             }
             let never_reached = faulty.fail_in.swap(0, Ordering::Relaxed) > 0;
@@ -119,10 +122,10 @@ fn any_failing_call_costs_one_try_of_one_file() {
             let written = fs::read(&bad).unwrap();
             fs::remove_file(&bad).unwrap();
             for round in 0..3 {
-                write(&mut store, bad_file, round).unwrap();
+                write(&mut store, &bad, round).unwrap();
             }
             assert!(fs::read(&bad).unwrap() == written, "call {nth}, {kept} descriptors");
-            write(&mut store, good_file, 3).unwrap();
+            write(&mut store, &good, 3).unwrap();
             assert!(store.descriptors() <= kept);
             let names: Vec<_> = fs::read_dir(dir.path().join("c/h")).unwrap().map(|e| e.unwrap().file_name()).collect();
             assert_eq!(names.len(), 2, "nothing left behind: {names:?}");
@@ -140,7 +143,7 @@ fn a_locked_file_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let faulty = Faulty::default();
     let mut store = NativeStore::with_files(Options::default(), faulty.clone());
-    let file = store.open(dir.path().join("m.rrd"));
+    let file = &dir.path().join("m.rrd");
     write(&mut store, file, 0).unwrap();
     let before = fs::read(dir.path().join("m.rrd")).unwrap();
     faulty.locked.store(true, Ordering::Relaxed);
@@ -157,7 +160,7 @@ fn files_removed_replaced_and_damaged_under_a_kept_descriptor() {
     let path = dir.path().join("a/b/m.rrd");
     let last = |path: &Path| info::header(path).unwrap().1.last_update;
     let mut store = NativeStore::new(Options::default());
-    let file = store.open(path.clone());
+    let file = &path;
     write(&mut store, file, 0).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o133, 0, "0644 less the umask");
     let backup = fs::read(&path).unwrap();
@@ -189,8 +192,7 @@ fn files_removed_replaced_and_damaged_under_a_kept_descriptor() {
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
     assert!(matches!(write(&mut store, file, 3), Err(RrdError::Io { .. })));
-    store.close(file);
-    assert!(matches!(write(&mut store, file, 3), Err(RrdError::Handle(_))));
+    store.rest();
     assert_eq!(store.descriptors(), 0);
 }
 
@@ -198,7 +200,7 @@ fn files_removed_replaced_and_damaged_under_a_kept_descriptor() {
 fn a_refused_point_costs_only_itself() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = NativeStore::new(Options::default());
-    let file = store.open(dir.path().join("m.rrd"));
+    let file = &dir.path().join("m.rrd");
     store.create(file, &schema(), 999).unwrap();
     let good = [Value::Text("1")];
     let bad = [Value::Text("1 apple")];
@@ -207,21 +209,21 @@ fn a_refused_point_costs_only_itself() {
     let points = [point(1000, &good[..]), point(1000, &good), point(1001, &bad), point(1002, &two), point(1003, &good)];
     let error = store.update(file, &points).unwrap_err();
     assert!(matches!(error, RrdError::Refused { refused: 3, .. }), "{error}");
-    assert!(error.to_string().ends_with("(minimum one second step) (and 2 more points refused)"), "{error}");
+    assert!(error.to_string().ends_with("Cannot convert '1 apple' to float (and 2 more points refused)"), "{error}");
     assert_eq!(info::header(&dir.path().join("m.rrd")).unwrap().1.last_update, 1003);
 }
 
 #[test]
 fn descriptors_stay_within_their_bound() {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = NativeStore::new(Options { max_descriptors: 3 });
-    let files: Vec<_> = (0..10).map(|i| store.open(dir.path().join(format!("{i}.rrd")))).collect();
+    let mut store = NativeStore::new(Options { max_descriptors: 3, ..Options::default() });
+    let files: Vec<_> = (0..10).map(|i| dir.path().join(format!("{i}.rrd"))).collect();
     for round in 0..4 {
-        for &file in &files {
+        for file in &files {
             write(&mut store, file, round).unwrap();
         }
     }
     assert_eq!(store.descriptors(), 3);
-    files.into_iter().for_each(|file| store.close(file));
+    store.rest();
     assert_eq!(store.descriptors(), 0);
 }

@@ -61,7 +61,7 @@ fn info_and_fetch_print_the_same() {
     let path = dir.path().join("a metric: 50 %.rrd");
     let name = path.to_str().unwrap();
     let mut store = store();
-    let file = store.open(path.clone());
+    let file = &path;
     store.create(file, &schema(), 1_000_000_003).unwrap();
     assert_same_info(&path);
     for i in 0..60i64 {
@@ -137,7 +137,7 @@ fn errors_have_the_words_admins_search_for() {
     let path = dir.path().join("m.rrd");
     let name = path.to_str().unwrap();
     let mut store = store();
-    let file = store.open(path.clone());
+    let file = &path;
     store.create(file, &schema(), 1_000_000_000).unwrap();
     for (time, gauge, derive) in
         [(1_000_000_000, "1", "1"), (999_999_990, "1", "1"), (1_000_000_005, "1", "1.5"), (1_000_000_005, "1", "x")]
@@ -159,7 +159,7 @@ fn tuned_restored_and_fractional_files_go_on_working() {
     let (ours, theirs) = (dir.path().join("ours.rrd"), dir.path().join("theirs.rrd"));
     let (our_name, their_name) = (ours.to_str().unwrap(), theirs.to_str().unwrap());
     let mut store = store();
-    let file = store.open(ours.clone());
+    let file = &ours;
     store.create(file, &schema(), 1_000_000_000).unwrap();
     let both = |store: &mut NativeStore, time: i64, gauge: &str, derive: &str| {
         store.update(file, &[Point { time, values: &[Value::Text(gauge), Value::Text(derive)] }]).unwrap();
