@@ -136,8 +136,8 @@ fn start(
     let mut builder = Gmetad::builder().config(config);
     if config.write_rrds {
         user::check_rrd_rootdir(&config.rrd_rootdir, &account)?;
-        let rrd = settings::rrd(config);
-        builder = builder.plugin(RrdPlugin::hosts(rrd.clone())).plugin(RrdPlugin::summaries(rrd));
+        let (hosts, summaries) = RrdPlugin::pair(settings::rrd(config));
+        builder = builder.plugin(hosts).plugin(summaries);
     }
     let gmetad = gmetad_http::with_pages(builder, config).start()?;
     Ok((log, gmetad, pid_file))

@@ -4,7 +4,7 @@ use gmetad_core::Gmetad;
 use gmetad_core::conf::Config;
 use gmetad_process::logger::Logger;
 
-use crate::Fallible;
+use crate::{Fallible, settings};
 
 /// Takes over the file as it is now, if it can be read. `started` is what the program started with.
 pub(crate) fn reload(new: Fallible<Config>, started: &Config, log: &Logger, gmetad: &Gmetad) {
@@ -42,6 +42,13 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
         ("write_rrds", old.write_rrds != new.write_rrds),
         ("rrd_rootdir", old.rrd_rootdir != new.rrd_rootdir),
         ("rrd_backend", old.rrd_backend != new.rrd_backend),
+        (
+            "rrd_cache_…, rrd_journal_…, rrd_writers, rrd_socket",
+            settings::rrd(old).cache != settings::rrd(new).cache
+                || old.rrd_socket != new.rrd_socket
+                || old.rrd_socket_updates != new.rrd_socket_updates,
+        ),
+        ("rrdcached_address", old.rrdcached_address != new.rrdcached_address),
         ("RRAs", old.rras != new.rras),
         ("case_sensitive_hostnames", old.case_sensitive_hostnames != new.case_sensitive_hostnames),
         ("unsummarized_metrics", old.unsummarized_metrics != new.unsummarized_metrics),

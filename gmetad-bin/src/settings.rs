@@ -1,12 +1,14 @@
 //! What the configuration file means for this program.
 
+use std::time::Duration;
+
 use gmetad_core::conf::{Config, LogLevel, RrdBackend};
 use gmetad_process::cli::Options;
 use gmetad_process::logger::{self, LogError, Setup};
-use gmetad_rrd::{BackendKind, RrdSettings};
+use gmetad_rrd::{BackendKind, CacheOptions, RrdSettings};
 
-/// Descriptors that each of the two RRD plugins keeps open, at most.
-const RRD_DESCRIPTORS: usize = 16_384;
+/// Descriptors that the writers of RRD files keep open, at most.
+const RRD_DESCRIPTORS: usize = 32_768;
 
 pub(crate) fn rrd(config: &Config) -> RrdSettings {
     RrdSettings {
@@ -14,11 +16,21 @@ pub(crate) fn rrd(config: &Config) -> RrdSettings {
         backend: match config.rrd_backend {
             RrdBackend::Native => BackendKind::Native,
             RrdBackend::Librrd => BackendKind::Librrd,
+            RrdBackend::Rrdcached => BackendKind::Native,
         },
         lower_case_hosts: !config.case_sensitive_hostnames,
         unsummarized: config.unsummarized_metrics.clone(),
         unsummarized_sflow_vm: config.unsummarized_sflow_vm_metrics,
-        max_descriptors: RRD_DESCRIPTORS,
+        max_descriptors: RRD_DESCRIPTORS / config.rrd_writers as usize,
+        cache: CacheOptions {
+            cache: config.rrd_cache,
+            jitter: Duration::from_secs(config.rrd_cache_jitter.into()),
+            hot: Duration::from_secs(config.rrd_cache_hot.into()),
+            memory: (config.rrd_cache_memory as usize) << 20,
+            journal_sync: config.rrd_journal_sync,
+            journal_bytes: u64::from(config.rrd_journal_size) << 20,
+            writers: config.rrd_writers as usize,
+        },
         ..RrdSettings::new(&config.rrd_rootdir)
     }
 }

@@ -1,7 +1,10 @@
 //! Counters of everything the daemon does; what `/status` shows.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -57,6 +60,47 @@ impl Timed {
     }
 }
 
+/// Further counters, of a plugin say.
+pub trait Report: Send + Sync {
+    /// What the counters are about: letters and `_`.
+    fn name(&self) -> &str;
+    /// What it counts now.
+    fn figures(&self) -> Vec<Figure>;
+}
+
+/// A number of a [`Report`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Figure {
+    /// Letters and `_`.
+    pub name: &'static str,
+    /// Whether it also falls; else it only grows while the daemon runs.
+    pub gauge: bool,
+    /// The number.
+    pub value: u64,
+}
+
+/// The reports of a daemon.
+#[derive(Default)]
+pub struct Reports(Mutex<Vec<Weak<dyn Report>>>);
+
+impl Reports {
+    /// Shows a report for as long as its owner keeps it.
+    pub fn add(&self, report: &Arc<dyn Report>) {
+        self.0.lock().push(Arc::downgrade(report));
+    }
+
+    /// Those that are there.
+    pub fn all(&self) -> Vec<Arc<dyn Report>> {
+        self.0.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+impl std::fmt::Debug for Reports {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} reports", self.0.lock().len())
+    }
+}
+
 /// All counters. One for each [`crate::Gmetad`], shared by its threads.
 #[derive(Debug, Default)]
 pub struct Stats {
@@ -102,4 +146,6 @@ pub struct Stats {
     pub rrd: Timed,
     /// Points that could not be written.
     pub rrd_errors: Counter,
+    /// What others count.
+    pub reports: Reports,
 }

@@ -77,6 +77,14 @@ fn counters(out: &mut Text, stats: &Stats) {
             out.sample("_total", &[(label, value)], counter.get() as f64);
         }
     }
+    for report in stats.reports.all() {
+        for figure in report.figures() {
+            let (kind, suffix) = if figure.gauge { ("gauge", "") } else { ("counter", "_total") };
+            let words = figure.name.replace('_', " ");
+            out.family(&format!("gmetad_{}_{}", report.name(), figure.name), kind, &format!("{words}."));
+            out.sample(suffix, &[], figure.value as f64);
+        }
+    }
 }
 
 /// Name, type, help, and the value of one source, if it has one.

@@ -1,5 +1,6 @@
 //! `/status`: the keys of the C daemon in its order (reference 6.4), with counters that count, and our own behind them.
 
+use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use gmetad_core::daemon::{Observer, SourceState};
@@ -65,6 +66,8 @@ struct Status<'a> {
     uptime_millis: u64,
     metrics: Metrics,
     program_version: &'static str,
+    #[serde(flatten)]
+    reports: BTreeMap<String, BTreeMap<&'static str, u64>>,
     sources: Vec<Source>,
 }
 
@@ -164,6 +167,16 @@ fn status<'a>(daemon: &'a Daemon, observer: &Observer) -> Status<'a> {
         uptime_millis: uptime.as_millis() as u64,
         metrics: metrics(observer.stats(), daemon.machine.machine(gmetad_core::now())),
         program_version: env!("CARGO_PKG_VERSION"),
+        reports: observer
+            .stats()
+            .reports
+            .all()
+            .iter()
+            .map(|report| {
+                let figures = report.figures().into_iter().map(|figure| (figure.name, figure.value));
+                (report.name().to_owned(), figures.collect())
+            })
+            .collect(),
         sources: observer.sources().into_iter().map(source).collect(),
     }
 }

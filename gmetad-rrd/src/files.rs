@@ -1,5 +1,6 @@
 //! Every call to the file system that the native writer makes, behind one trait, so that a test can fail any of them.
 
+use std::ffi::OsString;
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
@@ -19,14 +20,21 @@ pub struct Stamp {
     pub ino: u64,
     /// Size in bytes.
     pub size: u64,
+    /// Somebody has read it since it was last written, as far as the file system keeps access times. Our own reading
+    /// does not count.
+    pub read: bool,
 }
 
 /// The calls. Errors are the system's; the writer adds the path.
 pub trait Files: Send {
     /// Opens an existing file for reading and writing.
     fn open(&self, path: &Path) -> io::Result<File> {
-        let file =
-            OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+        let open = |flags| OpenOptions::new().read(true).write(true).custom_flags(flags).open(path);
+        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+        let file = match open(flags | libc::O_NOATIME) {
+            Err(e) if e.raw_os_error() == Some(libc::EPERM) => open(flags)?, // somebody else's file
+            other => other?,
+        };
         // A few bytes at the start and a few in each archive: reading ahead only costs. Advice may fail unheard.
         let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_RANDOM);
         Ok(file)
@@ -98,6 +106,31 @@ pub trait Files: Send {
         DirBuilder::new().recursive(true).mode(0o755).create(path)
     }
 
+    /// Makes a directory and those above it, nobody else's business.
+    fn make_private_dir(&self, path: &Path) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(path)
+    }
+
+    /// Makes a new, empty file, nobody else's business.
+    fn create(&self, path: &Path) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+    }
+
+    /// All of a file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        std::fs::read(path)
+    }
+
+    /// The names in a directory.
+    fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        std::fs::read_dir(path)?.map(|entry| Ok(entry?.file_name())).collect()
+    }
+
+    /// Waits until everything written to the file system of this directory is on the disk.
+    fn sync_tree(&self, dir: &Path) -> io::Result<()> {
+        syncfs(&File::open(dir)?).map_err(Into::into)
+    }
+
     /// Renames within a directory.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         std::fs::rename(from, to)
@@ -115,12 +148,68 @@ pub struct Disk;
 
 impl Files for Disk {}
 
+impl<T: Files + Sync + ?Sized> Files for std::sync::Arc<T> {
+    fn open(&self, path: &Path) -> io::Result<File> {
+        (**self).open(path)
+    }
+    fn stat(&self, path: &Path) -> io::Result<Stamp> {
+        (**self).stat(path)
+    }
+    fn fstat(&self, file: &File) -> io::Result<Stamp> {
+        (**self).fstat(file)
+    }
+    fn lock(&self, file: &File) -> io::Result<bool> {
+        (**self).lock(file)
+    }
+    fn unlock(&self, file: &File) -> io::Result<()> {
+        (**self).unlock(file)
+    }
+    fn read_at(&self, file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        (**self).read_at(file, buffer, offset)
+    }
+    fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        (**self).write_at(file, bytes, offset)
+    }
+    fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<File> {
+        (**self).write_new(path, bytes)
+    }
+    fn sync(&self, files: &[&File]) -> io::Result<()> {
+        (**self).sync(files)
+    }
+    fn make_dirs(&self, path: &Path) -> io::Result<()> {
+        (**self).make_dirs(path)
+    }
+    fn make_private_dir(&self, path: &Path) -> io::Result<()> {
+        (**self).make_private_dir(path)
+    }
+    fn create(&self, path: &Path) -> io::Result<File> {
+        (**self).create(path)
+    }
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        (**self).read(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        (**self).list(path)
+    }
+    fn sync_tree(&self, dir: &Path) -> io::Result<()> {
+        (**self).sync_tree(dir)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        (**self).rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        (**self).remove(path)
+    }
+}
+
 /// Only regular files: a FIFO or device in the tree must not hang or be written to.
 fn stamp(metadata: &Metadata) -> io::Result<Stamp> {
     if !metadata.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
-    Ok(Stamp { dev: metadata.dev(), ino: metadata.ino(), size: metadata.size() })
+    let accessed = (metadata.atime(), metadata.atime_nsec());
+    let read = accessed > (metadata.mtime(), metadata.mtime_nsec());
+    Ok(Stamp { dev: metadata.dev(), ino: metadata.ino(), size: metadata.size(), read })
 }
 
 fn whole_file(kind: libc::c_int) -> libc::flock {

@@ -301,27 +301,8 @@ pub fn parse(bytes: &[u8], file_size: u64) -> Result<(Layout, State), FormatErro
     if bytes.len() < need {
         return Err(FormatError::Truncated { have: bytes.len() as u64, need: need as u64 });
     }
-    let (ds_count, rra_count) = counts(bytes)?;
-    let step = word(bytes, 40);
-    let mut ds = Vec::with_capacity(ds_count);
-    for i in 0..ds_count {
-        let at = HEAD + i * DS;
-        let (name, kind) = (name(&bytes[at..at + 20]), name(&bytes[at + 20..at + 40]));
-        let kind = DsKind::from_name(&kind).ok_or_else(|| FormatError::DsKind { name: name.clone(), kind })?;
-        let (heartbeat, min, max) = (word(bytes, at + 40), double(bytes, at + 48), double(bytes, at + 56));
-        ds.push(DsSpec { name, kind, heartbeat, min, max });
-    }
-    let mut rras = Vec::with_capacity(rra_count);
-    for index in 0..rra_count {
-        let at = HEAD + ds_count * DS + index * RRA;
-        let cf = name(&bytes[at..at + 20]);
-        let cf = Cf::from_name(&cf).ok_or(FormatError::Cf { index, cf })?;
-        let (rows, steps, xff) = (word(bytes, at + 24), word(bytes, at + 32), double(bytes, at + 40));
-        rras.push(RraSpec { cf, xff, steps, rows });
-    }
-    let schema = Schema { step, ds, rras };
-    plausible(&schema)?;
-    let fixed = bytes[..HEAD + ds_count * DS + rra_count * RRA].to_vec();
+    let schema = decode_fixed(bytes)?;
+    let fixed = bytes[..HEAD + schema.ds.len() * DS + schema.rras.len() * RRA].to_vec();
     let layout = Layout::of(schema, fixed);
     if file_size < layout.file_size {
         return Err(FormatError::Truncated { have: file_size, need: layout.file_size });
@@ -371,7 +352,37 @@ fn counts(head: &[u8]) -> Result<(usize, usize), FormatError> {
     ))
 }
 
-fn encode_fixed(schema: &Schema) -> Vec<u8> {
+/// The schema that the unchanging part of a header describes.
+pub(crate) fn decode_fixed(bytes: &[u8]) -> Result<Schema, FormatError> {
+    let (ds_count, rra_count) = counts(bytes)?;
+    let need = HEAD + ds_count * DS + rra_count * RRA;
+    if bytes.len() < need {
+        return Err(FormatError::Truncated { have: bytes.len() as u64, need: need as u64 });
+    }
+    let step = word(bytes, 40);
+    let mut ds = Vec::with_capacity(ds_count);
+    for i in 0..ds_count {
+        let at = HEAD + i * DS;
+        let (name, kind) = (name(&bytes[at..at + 20]), name(&bytes[at + 20..at + 40]));
+        let kind = DsKind::from_name(&kind).ok_or_else(|| FormatError::DsKind { name: name.clone(), kind })?;
+        let (heartbeat, min, max) = (word(bytes, at + 40), double(bytes, at + 48), double(bytes, at + 56));
+        ds.push(DsSpec { name, kind, heartbeat, min, max });
+    }
+    let mut rras = Vec::with_capacity(rra_count);
+    for index in 0..rra_count {
+        let at = HEAD + ds_count * DS + index * RRA;
+        let cf = name(&bytes[at..at + 20]);
+        let cf = Cf::from_name(&cf).ok_or(FormatError::Cf { index, cf })?;
+        let (rows, steps, xff) = (word(bytes, at + 24), word(bytes, at + 32), double(bytes, at + 40));
+        rras.push(RraSpec { cf, xff, steps, rows });
+    }
+    let schema = Schema { step, ds, rras };
+    plausible(&schema)?;
+    Ok(schema)
+}
+
+/// The unchanging part of a header.
+pub(crate) fn encode_fixed(schema: &Schema) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEAD + schema.ds.len() * DS + schema.rras.len() * RRA);
     out.extend_from_slice(COOKIE);
     out.extend_from_slice(b"0003\0");

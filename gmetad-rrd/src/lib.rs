@@ -9,7 +9,7 @@
 //! let path = path::host_file(root.path(), "Cluster", "node1", "load_one", false);
 //! // One or many points at once; the file is made if it is missing.
 //! let points = [Point { time: 1_000_000_015, values: &[Value::Text("0.42")] }];
-//! store.write_one(&Job { path: &path, schema: &schema, points: &points, hot: true })?;
+//! store.write_one(&Job { path: &path, schema: &schema, points: &points, hot: true, create: true })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))] // in a test they are the report
 
+pub mod cache;
 pub mod cached;
 pub mod error;
 pub mod fetch;
@@ -36,13 +37,14 @@ pub mod update;
 pub mod value;
 pub mod view;
 
+pub use cache::{CacheOptions, RrdStore, StoreError};
 pub use cached::Cached;
 pub use error::RrdError;
 pub use format::{FormatError, Layout, State};
 pub use native::NativeStore;
 pub use plugin::{BackendKind, RrdPlugin, RrdSettings};
 pub use schema::{Cf, DsKind, DsSpec, RraSpec, Schema, SchemaError};
-pub use store::{Backend, Job};
+pub use store::{Backend, Job, Written};
 pub use update::{Rows, UpdateError};
 pub use value::{Point, Value, ValueError};
 pub use view::View;

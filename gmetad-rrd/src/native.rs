@@ -18,11 +18,11 @@ use std::process;
 use std::sync::Arc;
 
 use crate::error::RrdError;
-use crate::files::{Disk, Files};
+use crate::files::{Disk, Files, Stamp};
 use crate::format::{self, FormatError, HEAD, Layout, State};
 use crate::path::hash;
 use crate::schema::Schema;
-use crate::store::{Backend, Job};
+use crate::store::{Backend, Job, Written};
 use crate::update::{self, Rows, UpdateError};
 use crate::value::Point;
 
@@ -90,7 +90,7 @@ impl<F: Files> NativeStore<F> {
         self.kept.len()
     }
 
-    fn update_kept(&mut self, path: &Path, points: &[Point<'_>], hot: bool) -> Result<(), RrdError> {
+    fn update_kept(&mut self, path: &Path, points: &[Point<'_>], hot: bool) -> Result<Written, RrdError> {
         let Self { files, kept, options, scratch } = self;
         if let Some(descriptor) = kept.get(path).filter(|_| hot)
             && is_at(files, path, descriptor)?
@@ -156,19 +156,19 @@ impl<F: Files> Backend for NativeStore<F> {
     }
 
     fn update(&mut self, path: &Path, points: &[Point<'_>]) -> Result<(), RrdError> {
-        self.update_kept(path, points, true)
+        self.update_kept(path, points, true).map(drop)
     }
 
-    fn write(&mut self, jobs: &[Job<'_>]) -> Vec<Result<(), RrdError>> {
+    fn write(&mut self, jobs: &[Job<'_>]) -> Vec<Result<Written, RrdError>> {
         let mut made: Vec<(usize, Aside)> = Vec::new();
         let mut results: Vec<_> = jobs
             .iter()
             .enumerate()
             .map(|(at, job)| match (self.update_kept(job.path, job.points, job.hot), job.points.first()) {
-                (Err(RrdError::Missing { .. }), Some(first)) => {
+                (Err(RrdError::Missing { .. }), Some(first)) if job.create => {
                     let start = first.time.saturating_sub(1);
                     made.push((at, self.prepare(job.path, job.schema, start, job.points)?));
-                    Ok(())
+                    Ok(Written { made: true, read: false })
                 }
                 (other, _) => other,
             })
@@ -177,7 +177,7 @@ impl<F: Files> Backend for NativeStore<F> {
         for (at, aside) in made {
             let path = jobs[at].path;
             results[at] = match &synced {
-                Ok(()) => self.put_in_place(path, aside),
+                Ok(()) => self.put_in_place(path, aside).map(|()| Written { made: true, read: false }),
                 Err(e) => {
                     let _ = self.files.remove(&aside.name);
                     Err(RrdError::io("create", path, copy_of(e)))
@@ -198,8 +198,8 @@ fn copy_of(error: &io::Error) -> io::Error {
 }
 
 /// Whether the descriptor may be used again.
-fn is_good(result: &Result<(), RrdError>) -> bool {
-    matches!(result, Ok(()) | Err(RrdError::Refused { .. } | RrdError::Locked { .. }))
+fn is_good(result: &Result<Written, RrdError>) -> bool {
+    matches!(result, Ok(_) | Err(RrdError::Refused { .. } | RrdError::Locked { .. }))
 }
 
 /// After a first failure: makes the missing directories, or removes what a killed process of our number left.
@@ -228,14 +228,14 @@ fn update_locked<F: Files>(
     file: &File,
     scratch: &mut Scratch,
     points: &[Point<'_>],
-) -> Result<(), RrdError> {
+) -> Result<Written, RrdError> {
     if !files.lock(file).map_err(|e| RrdError::io("lock", path, e))? {
         return Err(RrdError::Locked { path: path.to_owned() });
     }
     let result = update_file(files, path, file, scratch, points);
     match files.unlock(file) {
         // A lock that stays would keep rrdtool out; closing the descriptor, which an error leads to, ends it.
-        Err(e) if matches!(result, Ok(()) | Err(RrdError::Refused { .. })) => Err(RrdError::io("unlock", path, e)),
+        Err(e) if matches!(result, Ok(_) | Err(RrdError::Refused { .. })) => Err(RrdError::io("unlock", path, e)),
         _ => result,
     }
 }
@@ -246,8 +246,8 @@ fn update_file<F: Files>(
     file: &File,
     scratch: &mut Scratch,
     points: &[Point<'_>],
-) -> Result<(), RrdError> {
-    let (layout, mut state) = read_header(files, path, file, &mut scratch.layouts, &mut scratch.buffer)?;
+) -> Result<Written, RrdError> {
+    let (layout, mut state, read) = read_header(files, path, file, &mut scratch.layouts, &mut scratch.buffer)?;
     let before = state.last_update;
     let result = scratch.take(path, &layout, &mut state, points);
     if state.last_update != before {
@@ -261,7 +261,7 @@ fn update_file<F: Files>(
             .write_at(file, buffer, layout.state_start() as u64)
             .map_err(|e| RrdError::io("write the header of", path, e))?;
     }
-    result
+    result.map(|()| Written { made: false, read })
 }
 
 impl Scratch {
@@ -303,7 +303,7 @@ fn read_header<F: Files>(
     file: &File,
     layouts: &mut Vec<Arc<Layout>>,
     buffer: &mut Vec<u8>,
-) -> Result<(Arc<Layout>, State), RrdError> {
+) -> Result<(Arc<Layout>, State, bool), RrdError> {
     let wrong = |e| RrdError::format(path, e);
     let read = |buffer: &mut Vec<u8>, size: usize| {
         buffer.resize(size, 0);
@@ -316,7 +316,7 @@ fn read_header<F: Files>(
         // What a crash of the machine may leave of a file just created; there is nothing in it to lose.
         return Err(RrdError::Missing { path: path.to_owned() });
     }
-    let size = files.fstat(file).map_err(|e| RrdError::io("stat", path, e))?.size;
+    let Stamp { size, read: was_read, .. } = files.fstat(file).map_err(|e| RrdError::io("stat", path, e))?;
     if let Some(place) = layouts.iter().position(|layout| layout.matches(buffer)) {
         layouts.swap(0, place); // the next file is likely of this layout too
         let layout = Arc::clone(&layouts[0]);
@@ -327,7 +327,7 @@ fn read_header<F: Files>(
             read(buffer, layout.header_size())?;
         }
         let state = layout.decode_state(buffer).map_err(wrong)?;
-        return Ok((layout, state));
+        return Ok((layout, state, was_read));
     }
     if buffer.len() < HEAD {
         read(buffer, HEAD)?;
@@ -340,5 +340,5 @@ fn read_header<F: Files>(
     let layout = Arc::new(layout);
     layouts.truncate(MAX_LAYOUTS - 1);
     layouts.insert(0, Arc::clone(&layout));
-    Ok((layout, state))
+    Ok((layout, state, was_read))
 }

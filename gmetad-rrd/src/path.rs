@@ -31,26 +31,35 @@ const NAME_MAX: usize = 255;
 
 /// `ROOT/SOURCE/HOST/METRIC.rrd`. `lower_case_host`: ASCII letters of the host are made small (`case_sensitive_hostnames 0`).
 pub fn host_file(root: &Path, source: &str, host: &str, metric: &str, lower_case_host: bool) -> PathBuf {
+    host_dir(root, source, host, lower_case_host).join(metric_file(metric))
+}
+
+/// `ROOT/SOURCE/HOST`.
+pub fn host_dir(root: &Path, source: &str, host: &str, lower_case_host: bool) -> PathBuf {
     let host = if lower_case_host { Cow::Owned(host.to_ascii_lowercase()) } else { Cow::Borrowed(host) };
     let mut path = source_dir(root, source);
     path.push(component(&host, NAME_MAX, host == SUMMARY_DIR).as_ref());
-    path.push(metric_name(metric));
     path
 }
 
 /// `ROOT/SOURCE/__SummaryInfo__/METRIC.rrd`.
 pub fn summary_file(root: &Path, source: &str, metric: &str) -> PathBuf {
-    let mut path = source_dir(root, source);
-    path.push(SUMMARY_DIR);
-    path.push(metric_name(metric));
-    path
+    summary_dir(root, source).join(metric_file(metric))
+}
+
+/// `ROOT/SOURCE/__SummaryInfo__`.
+pub fn summary_dir(root: &Path, source: &str) -> PathBuf {
+    source_dir(root, source).join(SUMMARY_DIR)
 }
 
 /// `ROOT/__SummaryInfo__/METRIC.rrd`.
 pub fn root_summary_file(root: &Path, metric: &str) -> PathBuf {
-    let mut path = root.join(SUMMARY_DIR);
-    path.push(metric_name(metric));
-    path
+    root_summary_dir(root).join(metric_file(metric))
+}
+
+/// `ROOT/__SummaryInfo__`.
+pub fn root_summary_dir(root: &Path) -> PathBuf {
+    root.join(SUMMARY_DIR)
 }
 
 /// `ROOT/SOURCE`.
@@ -58,7 +67,8 @@ pub fn source_dir(root: &Path, source: &str) -> PathBuf {
     root.join(component(source, NAME_MAX, source == SUMMARY_DIR || source.starts_with(OWN_PREFIX)).as_ref())
 }
 
-fn metric_name(metric: &str) -> String {
+/// `METRIC.rrd`.
+pub fn metric_file(metric: &str) -> String {
     let mut name = component(metric, NAME_MAX - SUFFIX.len(), false).into_owned();
     name.push_str(SUFFIX);
     name

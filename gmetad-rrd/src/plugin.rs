@@ -5,24 +5,30 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use gmetad_core::conf::Section;
 use gmetad_core::model::{SeriesId, Slope};
 use gmetad_core::plugin::{PluginError, Subject};
+use gmetad_core::serve::Requests;
 use gmetad_core::stats::Stats;
 use gmetad_core::summary::SummaryMetric;
 use gmetad_core::{Plugin, Transaction};
+use parking_lot::Mutex;
 
+use crate::cache::{CacheOptions, Group, MakeBackend, RowWriter, RrdStore};
 use crate::native::{NativeStore, Options};
 use crate::path;
 use crate::schema::{DsKind, RraSpec, Schema};
-use crate::store::{Backend, Job};
-use crate::value::{Point, Value};
+use crate::store::Backend;
+use crate::update::UpdateError;
+use crate::value::Value;
 
 /// Step of the root summary's files, in seconds, whatever the sources' intervals are.
 const ROOT_STEP: u64 = 15;
+/// How long the points that wait may take to be written at the end; the daemon as a whole has 5 s.
+const CLOSE_WITHIN: Duration = Duration::from_millis(3500);
 /// Transactions of one subject after which a file that was not written any more loses its handle.
 const FORGET_AFTER: u64 = 40;
 
@@ -50,8 +56,10 @@ pub struct RrdSettings {
     pub unsummarized: Vec<String>,
     /// `unsummarized_sflow_vm_metrics`: no summary file for names whose first dot is followed by `v`.
     pub unsummarized_sflow_vm: bool,
-    /// Descriptors kept open by each of the two plugins.
+    /// Descriptors kept open by each writer.
     pub max_descriptors: usize,
+    /// How points wait.
+    pub cache: CacheOptions,
 }
 
 impl RrdSettings {
@@ -67,6 +75,7 @@ impl RrdSettings {
             unsummarized: Vec::new(),
             unsummarized_sflow_vm: false,
             max_descriptors: Options::default().max_descriptors,
+            cache: CacheOptions::default(),
         }
     }
 
@@ -112,7 +121,7 @@ impl RrdSettings {
     fn open_backend(&self) -> Result<Box<dyn Backend>, PluginError> {
         match self.backend {
             BackendKind::Native => {
-                Ok(Box::new(NativeStore::new(Options { max_descriptors: self.max_descriptors, sync_new: false })))
+                Ok(Box::new(NativeStore::new(Options { max_descriptors: self.max_descriptors, ..Options::default() })))
             }
             #[cfg(feature = "librrd")]
             BackendKind::Librrd => Ok(Box::new(crate::librrd::LibrrdStore::new()?)),
@@ -128,45 +137,59 @@ enum What {
     Summaries,
 }
 
-/// Writes RRD files. Two of them make the daemon's tree: [`RrdPlugin::hosts`] and [`RrdPlugin::summaries`].
+/// Writes RRD files. Two of them make the daemon's tree, over one [`RrdStore`]: [`RrdPlugin::pair`].
 pub struct RrdPlugin {
     what: What,
     settings: RrdSettings,
-    stats: Option<Arc<Stats>>,
-    backend: Option<Box<dyn Backend>>,
+    stats: Arc<Stats>,
+    shared: Arc<Shared>,
+    store: Option<Arc<RrdStore>>,
     subjects: HashMap<String, Files>,
+    row: RowWriter,
 }
 
-/// The files of one subject.
+/// The store, while one of the plugins that share it runs.
+#[derive(Default)]
+struct Shared(Mutex<Weak<RrdStore>>);
+
+/// The groups of one subject.
 #[derive(Default)]
 struct Files {
-    open: HashMap<SeriesId, Handle>,
+    /// By host; summaries have one, under the empty name.
+    groups: HashMap<Box<str>, GroupFiles>,
+    schemas: Schemas,
     round: u64,
 }
 
-struct Handle {
-    file: Box<Path>,
+/// The files of a host or summary.
+struct GroupFiles {
+    group: Arc<Group>,
+    /// Series and its slot, in the order of the metrics.
+    slots: Vec<(SeriesId, u32)>,
     /// When it was last written.
     round: u64,
-    /// Time of its last point, and the source that brought it.
-    last: (i64, Arc<str>),
-    /// Its last write failed, which was logged.
-    failing: bool,
 }
 
 impl RrdPlugin {
-    /// The plugin `rrd`.
+    /// The plugin `rrd` alone.
     pub fn hosts(settings: RrdSettings) -> Self {
-        Self::new(What::Hosts, settings)
+        Self::new(What::Hosts, settings, Arc::default())
     }
 
-    /// The plugin `rrdsummary`.
+    /// The plugin `rrdsummary` alone.
     pub fn summaries(settings: RrdSettings) -> Self {
-        Self::new(What::Summaries, settings)
+        Self::new(What::Summaries, settings, Arc::default())
     }
 
-    fn new(what: What, settings: RrdSettings) -> Self {
-        Self { what, settings, stats: None, backend: None, subjects: HashMap::new() }
+    /// The plugins `rrd` and `rrdsummary`.
+    pub fn pair(settings: RrdSettings) -> (Self, Self) {
+        let shared = Arc::default();
+        (Self::new(What::Hosts, settings.clone(), Arc::clone(&shared)), Self::new(What::Summaries, settings, shared))
+    }
+
+    fn new(what: What, settings: RrdSettings, shared: Arc<Shared>) -> Self {
+        let (stats, subjects, row) = (Arc::default(), HashMap::new(), RowWriter::default());
+        Self { what, settings, stats, shared, store: None, subjects, row }
     }
 }
 
@@ -179,7 +202,22 @@ impl Plugin for RrdPlugin {
     }
 
     fn attach(&mut self, stats: &Arc<Stats>) {
-        self.stats = Some(Arc::clone(stats));
+        self.stats = Arc::clone(stats);
+    }
+
+    fn requests(&mut self, requests: &Arc<Requests>) {
+        if self.what == What::Hosts {
+            let (shared, settings) = (Arc::clone(&self.shared), self.settings.clone());
+            requests.listen(move |asked| {
+                let store = shared.0.lock().upgrade();
+                if let Some(store) = store {
+                    store.asked(match asked.host {
+                        Some(host) => path::host_dir(Path::new(""), asked.cluster, host, settings.lower_case_hosts),
+                        None => path::source_dir(Path::new(""), asked.cluster),
+                    });
+                }
+            });
+        }
     }
 
     fn configure(&mut self, sections: &[Section]) -> Result<(), PluginError> {
@@ -191,19 +229,30 @@ impl Plugin for RrdPlugin {
     }
 
     fn start(&mut self) -> Result<(), PluginError> {
-        self.backend = Some(self.settings.open_backend()?);
+        let mut shared = self.shared.0.lock();
+        let store = match shared.upgrade() {
+            Some(store) => store,
+            None => {
+                let (settings, options) = (self.settings.clone(), self.settings.cache.clone());
+                let backend: MakeBackend = Box::new(move || settings.open_backend().map_err(|error| error.to_string()));
+                let store = Arc::new(RrdStore::open(&self.settings.root, options, &backend, Arc::clone(&self.stats))?);
+                *shared = Arc::downgrade(&store);
+                store
+            }
+        };
+        self.store = Some(store);
         Ok(())
     }
 
     fn notify(&mut self, transaction: &mut Transaction) -> Result<(), PluginError> {
-        let Some(backend) = self.backend.as_deref_mut() else { return Err("not started".into()) };
+        let Some(store) = &self.store else { return Err("not started".into()) };
         if !transaction.is_alive() {
             return Ok(());
         }
         let (name, root) = match transaction.subject() {
-            Subject::Cluster(cluster) => (cluster.name().to_owned(), false),
-            Subject::Grid(grid) => (grid.name().to_owned(), false),
-            Subject::Root(_) => (String::new(), true),
+            Subject::Cluster(cluster) => (cluster.name(), false),
+            Subject::Grid(grid) => (grid.name(), false),
+            Subject::Root(_) => ("", true),
         };
         if self.what == What::Hosts && transaction.cluster().is_none() {
             return Ok(());
@@ -213,138 +262,180 @@ impl Plugin for RrdPlugin {
         let source = if self.what == What::Hosts { transaction.source() } else { "" };
         let files = self.subjects.entry(format!("{source}/{name}")).or_default();
         files.round += 1;
+        files.schemas.at(step, || self.settings.rras(step))?;
         let mut writer = Writer {
             settings: &self.settings,
-            backend,
+            store,
             files,
-            schemas: Schemas { step, rras: self.settings.rras(step)?, made: Vec::new() },
+            row: &mut self.row,
             time: transaction.value_time(),
             source: transaction.shared_source(),
-            points: 0,
-            errors: 0,
-            began: Instant::now(),
         };
         match self.what {
-            What::Hosts => writer.hosts(&name, transaction),
-            What::Summaries => writer.summary(&name, root, transaction),
+            What::Hosts => writer.hosts(name, transaction),
+            What::Summaries => writer.summary(name, root, transaction),
         }
-        writer.finish(self.stats.as_deref());
+        writer.forget();
         Ok(())
     }
 
     fn stop(&mut self) {
-        self.backend = None;
+        let Some(store) = self.store.take() else { return };
+        // The other plugin may be at work still; the last one closes.
+        let shared = self.shared.0.lock();
+        if let Some(store) = Arc::into_inner(store) {
+            drop(shared);
+            let left = store.close(CLOSE_WITHIN);
+            if left > 0 {
+                log::warn!(
+                    "{left} RRD points stay in the journal below {}: the next start takes them, and gmetad --flush-and-exit \
+                     writes them",
+                    store.root().display()
+                );
+            }
+        }
     }
 }
 
-/// Writes what one transaction brings.
+/// Hands over what one transaction brings.
 struct Writer<'a> {
     settings: &'a RrdSettings,
-    backend: &'a mut dyn Backend,
+    store: &'a RrdStore,
     files: &'a mut Files,
-    schemas: Schemas,
+    row: &'a mut RowWriter,
     time: i64,
     source: Arc<str>,
-    points: u64,
-    errors: u64,
-    began: Instant,
 }
 
 impl Writer<'_> {
     fn hosts(&mut self, cluster_name: &str, transaction: &Transaction) {
         let Some(cluster) = transaction.cluster() else { return };
         for host in cluster.hosts().filter(|host| host.is_up() && cluster.is_fresh(host)) {
-            for metric in host.metrics().filter(|metric| metric.is_fresh() && metric.def().kind().is_numeric()) {
-                let kind = kind_of(metric.def().slope());
-                let (root, lower) = (&self.settings.root, self.settings.lower_case_hosts);
-                let path = || path::host_file(root, cluster_name, host.name(), metric.name(), lower);
-                self.write(metric.series(), path, (kind, None), &[Value::Text(metric.value())]);
+            let (settings, store) = (self.settings, self.store);
+            let dir = || path::host_dir(Path::new(""), cluster_name, host.name(), settings.lower_case_hosts);
+            let Files { groups, schemas, round } = &mut *self.files;
+            if !groups.contains_key(host.name()) {
+                groups.insert(host.name().into(), GroupFiles::new(store.group(&dir(), false)));
             }
+            let Some(files) = groups.get_mut(host.name()) else { continue };
+            files.round = *round;
+            self.row.start(self.time);
+            for (place, metric) in host.metrics().enumerate() {
+                if metric.is_fresh() && metric.def().kind().is_numeric() {
+                    let slot = files.slot(
+                        place,
+                        metric.series(),
+                        || {
+                            let schema = schemas.get((kind_of(metric.def().slope()), None), store);
+                            (path::metric_file(metric.name()), schema)
+                        },
+                        store,
+                    );
+                    self.row.put(slot, &[Value::Text(metric.value())]);
+                }
+            }
+            let group = Arc::clone(&files.group);
+            self.accept(&group);
         }
     }
 
     fn summary(&mut self, name: &str, root: bool, transaction: &Transaction) {
+        let (settings, store) = (self.settings, self.store);
+        let Files { groups, schemas, round } = &mut *self.files;
+        let files = groups.entry("".into()).or_insert_with(|| {
+            let dir = if root { path::root_summary_dir(Path::new("")) } else { path::summary_dir(Path::new(""), name) };
+            GroupFiles::new(store.group(&dir, true))
+        });
+        files.round = *round;
+        self.row.start(self.time);
         // What nobody reported in this poll gets no zeros.
-        let reported = |metric: &&SummaryMetric| metric.num() > 0 && self.settings.is_summarized(metric.name());
-        let metrics: Vec<_> = transaction.summary().metrics().iter().filter(reported).collect();
-        for metric in metrics {
+        let reported = |metric: &&SummaryMetric| metric.num() > 0 && settings.is_summarized(metric.name());
+        for (place, metric) in transaction.summary().metrics().iter().filter(reported).enumerate() {
             // The sum of the root has decimals, which COUNTER and DERIVE refuse; so did the C daemon decide.
             let kind = if root { DsKind::Gauge } else { kind_of(metric.slope()) };
             let sum = if root { format!("{:.5}", metric.sum()) } else { metric.sum_text() };
             let num = metric.num().to_string();
-            let dir: &Path = &self.settings.root;
-            let path = || {
-                if root {
-                    path::root_summary_file(dir, metric.name())
-                } else {
-                    path::summary_file(dir, name, metric.name())
-                }
-            };
             // NUM is a count, not a rate: GAUGE (C 3.7.2 takes the sum's type, which makes it useless).
-            let values = [Value::Text(&sum), Value::Text(&num)];
-            self.write(metric.series(), path, (kind, Some(DsKind::Gauge)), &values);
+            let slot = files.slot(
+                place,
+                metric.series(),
+                || (path::metric_file(metric.name()), schemas.get((kind, Some(DsKind::Gauge)), store)),
+                store,
+            );
+            self.row.put(slot, &[Value::Text(&sum), Value::Text(&num)]);
+        }
+        let group = Arc::clone(&files.group);
+        self.accept(&group);
+    }
+
+    fn accept(&mut self, group: &Arc<Group>) {
+        if let Err((last, first)) = self.store.accept(group, self.row, self.time, &self.source)
+            && first
+        {
+            // As librrd says it of each file.
+            let error = UpdateError::Past { time: self.time, last };
+            let dir = self.store.root().join(group.dir());
+            log::warn!("RRD_update ({}): {error}; said once", dir.display());
         }
     }
 
-    fn write(
-        &mut self,
-        series: SeriesId,
-        path: impl FnOnce() -> PathBuf,
-        kinds: (DsKind, Option<DsKind>),
-        values: &[Value<'_>],
-    ) {
-        let round = self.files.round;
-        let backend = &mut *self.backend;
-        let handle = self.files.open.entry(series).or_insert_with(|| Handle {
-            file: path().into_boxed_path(),
-            round,
-            last: (i64::MIN, Arc::clone(&self.source)),
-            failing: false,
-        });
-        handle.round = round;
-        let (last, by) = &handle.last;
-        if self.time <= *last && *by != self.source {
-            // Another source of the same cluster brought this second already.
-            return;
-        }
-        let schema = self.schemas.get(kinds);
-        let points = [Point { time: self.time, values }];
-        match backend.write_one(&Job { path: &handle.file, schema, points: &points, hot: true }) {
-            Ok(()) => {
-                handle.failing = false;
-                handle.last = (self.time, Arc::clone(&self.source));
-                self.points += 1;
-            }
-            Err(error) => {
-                if !std::mem::replace(&mut handle.failing, true) {
-                    log::warn!("{}", error.log_line());
-                }
-                self.errors += 1;
-            }
-        }
-    }
-
-    fn finish(self, stats: Option<&Stats>) {
-        let Files { open, round } = self.files;
+    /// Groups of hosts that are gone; their points are the store's.
+    fn forget(&mut self) {
+        let Files { groups, round, .. } = &mut *self.files;
         if *round % FORGET_AFTER == 0 {
-            open.retain(|_, handle| handle.round + FORGET_AFTER > *round);
-        }
-        if let Some(stats) = stats {
-            stats.rrd.done_many(self.points, self.began.elapsed());
-            stats.rrd_errors.add(self.errors);
+            groups.retain(|_, files| files.round + FORGET_AFTER > *round);
         }
     }
 }
 
-/// The schemas of one transaction: few, so a list.
+impl GroupFiles {
+    fn new(group: Arc<Group>) -> Self {
+        Self { group, slots: Vec::new(), round: 0 }
+    }
+
+    /// The slot of a series; `place` is where it was the last time, or is to be found from now on.
+    fn slot(
+        &mut self,
+        place: usize,
+        series: SeriesId,
+        file: impl FnOnce() -> (String, Arc<Schema>),
+        store: &RrdStore,
+    ) -> u32 {
+        match self.slots.get(place) {
+            Some(&(known, slot)) if known == series => slot,
+            _ => {
+                let (name, schema) = file();
+                let slot = store.slot(&self.group, &name, &schema);
+                if place >= self.slots.len() {
+                    self.slots.resize(place + 1, (series, slot));
+                }
+                self.slots[place] = (series, slot);
+                slot
+            }
+        }
+    }
+}
+
+/// DS types of a file: of its sum, and of its num if it has one.
+type Kinds = (DsKind, Option<DsKind>);
+
+/// The schemas of one subject: few, so a list.
+#[derive(Default)]
 struct Schemas {
     step: u64,
     rras: Vec<RraSpec>,
-    made: Vec<((DsKind, Option<DsKind>), Schema)>,
+    made: Vec<(Kinds, Arc<Schema>)>,
 }
 
 impl Schemas {
-    fn get(&mut self, kinds: (DsKind, Option<DsKind>)) -> &Schema {
+    fn at(&mut self, step: u64, rras: impl FnOnce() -> Result<Vec<RraSpec>, PluginError>) -> Result<(), PluginError> {
+        if self.step != step {
+            *self = Self { step, rras: rras()?, made: Vec::new() };
+        }
+        Ok(())
+    }
+
+    fn get(&mut self, kinds: Kinds, store: &RrdStore) -> Arc<Schema> {
         let at = match self.made.iter().position(|(made, _)| *made == kinds) {
             Some(at) => at,
             None => {
@@ -352,11 +443,11 @@ impl Schemas {
                     (sum, None) => Schema::host(self.step, sum, &self.rras),
                     (sum, Some(num)) => Schema::summary(self.step, sum, num, &self.rras),
                 };
-                self.made.push((kinds, schema));
+                self.made.push((kinds, store.schema(schema)));
                 self.made.len() - 1
             }
         };
-        &self.made[at].1
+        Arc::clone(&self.made[at].1)
     }
 }
 

@@ -17,6 +17,17 @@ pub struct Job<'a> {
     pub points: &'a [Point<'a>],
     /// Whether the file is written again soon, so that it is worth to keep it open.
     pub hot: bool,
+    /// Whether a missing file is to be made.
+    pub create: bool,
+}
+
+/// What became of a job that did not fail.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Written {
+    /// The file was made.
+    pub made: bool,
+    /// Somebody has read the file since it was last written, as far as that is known.
+    pub read: bool,
 }
 
 /// A way to write RRD files. One thread uses one of them; with several, no file may be written by two at the same time.
@@ -37,7 +48,7 @@ pub trait Backend: Send {
 
     /// Updates many files, making first those that are missing: from one second before their first point, as gmetad does.
     /// The results come in the order of the jobs and are those of [`Backend::create`] and [`Backend::update`].
-    fn write(&mut self, jobs: &[Job<'_>]) -> Vec<Result<(), RrdError>> {
+    fn write(&mut self, jobs: &[Job<'_>]) -> Vec<Result<Written, RrdError>> {
         jobs.iter().map(|job| self.write_one(job)).collect()
     }
 
@@ -45,13 +56,14 @@ pub trait Backend: Send {
     ///
     /// # Errors
     /// As [`Backend::create`] and [`Backend::update`].
-    fn write_one(&mut self, job: &Job<'_>) -> Result<(), RrdError> {
+    fn write_one(&mut self, job: &Job<'_>) -> Result<Written, RrdError> {
         match (self.update(job.path, job.points), job.points.first()) {
-            (Err(RrdError::Missing { .. }), Some(first)) => {
+            (Err(RrdError::Missing { .. }), Some(first)) if job.create => {
                 self.create(job.path, job.schema, first.time.saturating_sub(1))?;
-                self.update(job.path, job.points)
+                self.update(job.path, job.points)?;
+                Ok(Written { made: true, read: false })
             }
-            (other, _) => other,
+            (other, _) => other.map(|()| Written::default()),
         }
     }
 

@@ -89,7 +89,7 @@ fn write(store: &mut dyn Backend, path: &Path, round: i64) -> Result<(), RrdErro
     let values: Vec<[Value<'_>; 1]> = (0..7).map(|i| [Value::Number((round * 7 + i) as f64)]).collect();
     let time = |i: usize| 1_000_000_000 + round * 140 + i as i64 * 20;
     let points: Vec<_> = values.iter().enumerate().map(|(i, values)| Point { time: time(i), values }).collect();
-    store.write(&[Job { path, schema: &schema(), points: &points, hot: true }]).remove(0)
+    store.write(&[Job { path, schema: &schema(), points: &points, hot: true, create: true }]).remove(0).map(drop)
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::resolve::Args;
 use super::section::Section;
 use super::source::SourceConfig;
 use super::table::directives;
-use super::value::{Jitter, LogLevel, Protocol, RrdBackend, RrdcachedAddress, Trust};
+use super::value::{Jitter, LogLevel, Protocol, RrdBackend, RrdcachedAddress, SocketUpdates, Trust};
 
 /// Declares the struct and, for this module alone, a value with everything empty, for the table to fill.
 macro_rules! declare {
@@ -93,6 +93,24 @@ declare! {
         pub rrd_backend: RrdBackend,
         /// `rrdcached_address`, or the environment variable RRDCACHED_ADDRESS.
         pub rrdcached_address: Option<RrdcachedAddress>,
+        /// `rrd_cache_seconds`: how long points wait to be written together; none: `auto`.
+        pub rrd_cache: Option<Duration>,
+        /// `rrd_cache_jitter`: added to it by chance.
+        pub rrd_cache_jitter: u32,
+        /// `rrd_cache_hot`: seconds files are written through after somebody asked for them or read them.
+        pub rrd_cache_hot: u32,
+        /// `rrd_cache_memory`: most megabytes (2^20 bytes) of points that wait.
+        pub rrd_cache_memory: u32,
+        /// `rrd_journal_sync`: how often the journal is written and synced; 0: no journal.
+        pub rrd_journal_sync: Duration,
+        /// `rrd_journal_size`: most megabytes of the journal.
+        pub rrd_journal_size: u32,
+        /// `rrd_writers`: threads that write files.
+        pub rrd_writers: u32,
+        /// `rrd_socket`: where the protocol of rrdcached is spoken.
+        pub rrd_socket: Vec<RrdcachedAddress>,
+        /// `rrd_socket_updates`: who may update files there.
+        pub rrd_socket_updates: SocketUpdates,
         /// `case_sensitive_hostnames`: false writes host directories and Graphite host names in lower case.
         pub case_sensitive_hostnames: bool,
 

@@ -10,7 +10,7 @@ use super::error::Fault;
 use super::lexer::quote;
 use super::resolve::{Args, on_off};
 use super::source;
-use super::value::{self, Jitter, LogLevel, Protocol, RrdBackend, RrdcachedAddress, Trust};
+use super::value::{self, Jitter, LogLevel, Protocol, RrdBackend, RrdcachedAddress, SocketUpdates, Trust};
 
 /// A directive: how it is written, what it means, where it goes.
 pub struct Directive {
@@ -436,7 +436,7 @@ const TABLE: &[Directive] = &[
         default: "native",
         example: "",
         help: "Code that writes RRD files.",
-        doc: "native, or librrd, which must be installed.",
+        doc: "native; librrd, which must be installed; or rrdcached, which rrdcached_address implies.",
     },
     Directive {
         name: "rrdcached_address",
@@ -451,6 +451,111 @@ const TABLE: &[Directive] = &[
         example: "unix:/run/rrdcached.sock",
         help: "Send updates to this rrdcached.",
         doc: "Port 42217 if not given. Without the directive, the environment variable RRDCACHED_ADDRESS counts.",
+    },
+    Directive {
+        name: "rrd_cache_seconds",
+        origin: Origin::New,
+        group: Group::Rrd,
+        kind: Kind::Custom { syntax: "SECONDS | auto", set: set_rrd_cache, show: show_rrd_cache },
+        default: "auto",
+        example: "",
+        help: "How long RRD points wait to be written together.",
+        doc: "Summaries, hosts that are asked for, and files that are read do not wait. auto: 4 steps, 60 at most; 0 where \
+              the file system keeps no access times. 0: no point waits. Readers of rrd_socket see all points at once.",
+    },
+    Directive {
+        name: "rrd_cache_jitter",
+        origin: Origin::New,
+        group: Group::Rrd,
+        kind: Kind::Number { least: 0, most: 86400, at: |c| &mut c.rrd_cache_jitter },
+        default: "0",
+        example: "",
+        help: "Seconds added to rrd_cache_seconds by chance.",
+        doc: "Spreads the load of the disk; it is spread by host in any case.",
+    },
+    Directive {
+        name: "rrd_cache_hot",
+        origin: Origin::New,
+        group: Group::Rrd,
+        kind: Kind::Number { least: 0, most: 86400, at: |c| &mut c.rrd_cache_hot },
+        default: "600",
+        example: "",
+        help: "Seconds during which files that were asked for or read do not wait.",
+        doc: "A host is asked for on the interactive port; that a file was read is known by its access time.",
+    },
+    Directive {
+        name: "rrd_cache_memory",
+        origin: Origin::New,
+        group: Group::Rrd,
+        kind: Kind::Number { least: 1, most: 1048576, at: |c| &mut c.rrd_cache_memory },
+        default: "512",
+        example: "",
+        help: "Most megabytes of RRD points that wait.",
+        doc: "When the disk fails for long, the oldest points are dropped then.",
+    },
+    Directive {
+        name: "rrd_journal_sync",
+        origin: Origin::New,
+        group: Group::Rrd,
+        kind: Kind::Custom { syntax: "SECONDS", set: set_rrd_journal, show: show_rrd_journal },
+        default: "1",
+        example: "",
+        help: "How often the journal of RRD points is written to the disk.",
+        doc: "What a crash may lose. Decimals are allowed. 0: no journal. It lies in .gmetad of rrd_rootdir.",
+    },
+    Directive {
+        name: "rrd_journal_size",
+        origin: Origin::New,
+        group: Group::Rrd,
+        kind: Kind::Number { least: 1, most: 1048576, at: |c| &mut c.rrd_journal_size },
+        default: "1024",
+        example: "",
+        help: "Most megabytes of that journal.",
+        doc: "Beyond it the files its oldest part speaks of are written.",
+    },
+    Directive {
+        name: "rrd_writers",
+        origin: Origin::New,
+        group: Group::Rrd,
+        kind: Kind::Number { least: 1, most: 64, at: |c| &mut c.rrd_writers },
+        default: "2",
+        example: "",
+        help: "Threads that write RRD files.",
+        doc: "",
+    },
+    Directive {
+        name: "rrd_socket",
+        origin: Origin::New,
+        group: Group::Rrd,
+        kind: Kind::Custom {
+            syntax: "HOST[:PORT] | unix:PATH ...",
+            set: set_rrd_socket,
+            show: |c| {
+                if c.rrd_socket.is_empty() {
+                    Vec::new()
+                } else {
+                    vec![quote_all(&c.rrd_socket.iter().map(ToString::to_string).collect::<Vec<_>>())]
+                }
+            },
+        },
+        default: "",
+        example: "unix:/run/gmetad/rrd.sock",
+        help: "Speak the protocol of rrdcached here.",
+        doc: "For rrdtool --daemon and ganglia-web's rrdcached_socket. Over TCP trusted hosts may connect.",
+    },
+    Directive {
+        name: "rrd_socket_updates",
+        origin: Origin::New,
+        group: Group::Rrd,
+        kind: Kind::Choice {
+            words: SocketUpdates::WORDS,
+            set: |c, text| put(&mut c.rrd_socket_updates, SocketUpdates::parse(text)),
+            get: |c| c.rrd_socket_updates.as_str(),
+        },
+        default: "owner",
+        example: "",
+        help: "Who may update RRD files through rrd_socket.",
+        doc: "owner: root and the user of the daemon, over a Unix socket. all: whoever can connect.",
     },
     Directive {
         name: "case_sensitive_hostnames",
@@ -766,6 +871,46 @@ fn set_rrdcached(config: &mut Config, args: &mut Args<'_>) -> Result<(), Fault> 
     let word = args.single()?;
     let expected = "HOST, HOST:PORT, [IPV6]:PORT, unix:PATH or an absolute path";
     config.rrdcached_address = Some(RrdcachedAddress::parse(&word.text).ok_or_else(|| args.bad(word, expected))?);
+    Ok(())
+}
+
+fn set_rrd_cache(config: &mut Config, args: &mut Args<'_>) -> Result<(), Fault> {
+    let word = args.single()?;
+    if word.text.eq_ignore_ascii_case("auto") {
+        config.rrd_cache = None;
+        return Ok(());
+    }
+    let seconds = value::digits(&word.text).filter(|seconds| *seconds <= 86_400);
+    config.rrd_cache = Some(match seconds {
+        Some(seconds) => Duration::from_secs(seconds.into()),
+        None => return Err(args.bad(word, "auto, or 0 to 86400 seconds")),
+    });
+    Ok(())
+}
+
+fn show_rrd_cache(config: &Config) -> Vec<String> {
+    vec![config.rrd_cache.map_or_else(|| "auto".to_owned(), |time| time.as_secs().to_string())]
+}
+
+fn set_rrd_journal(config: &mut Config, args: &mut Args<'_>) -> Result<(), Fault> {
+    let word = args.single()?;
+    let seconds = word.text.parse::<f64>().ok().filter(|seconds| *seconds == 0.0 || (0.01..=3600.0).contains(seconds));
+    config.rrd_journal_sync = match seconds {
+        Some(seconds) => Duration::from_secs_f64(seconds),
+        None => return Err(args.bad(word, "0, or 0.01 to 3600 seconds")),
+    };
+    Ok(())
+}
+
+fn show_rrd_journal(config: &Config) -> Vec<String> {
+    vec![config.rrd_journal_sync.as_secs_f64().to_string()]
+}
+
+fn set_rrd_socket(config: &mut Config, args: &mut Args<'_>) -> Result<(), Fault> {
+    let expected = "HOST, HOST:PORT, [IPV6]:PORT, unix:PATH or an absolute path";
+    for word in args.list() {
+        config.rrd_socket.push(RrdcachedAddress::parse(&word.text).ok_or_else(|| args.bad(word, expected))?);
+    }
     Ok(())
 }
 

@@ -57,6 +57,19 @@ words! {
         Native = "native",
         /// librrd, loaded when the program starts.
         Librrd = "librrd",
+        /// An rrdcached, over a socket.
+        Rrdcached = "rrdcached",
+    }
+}
+
+words! {
+    /// Who may send updates to `rrd_socket`.
+    SocketUpdates {
+        /// Root and the user of the daemon, over a Unix socket.
+        #[default]
+        Owner = "owner",
+        /// Whoever can connect.
+        All = "all",
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::conf::{Address, Config, Section, Trust};
 use crate::plugin::{Chain, Plugin, PluginError, Transaction};
-use crate::serve::{InteractivePort, ListenError, Service, StatusPage, XmlPort};
+use crate::serve::{InteractivePort, ListenError, Requests, Service, StatusPage, XmlPort};
 use crate::source::{ReaderOptions, Resolver, Source};
 use crate::stats::Stats;
 use crate::store::{GridStore, Identity};
@@ -170,8 +170,10 @@ impl Builder {
         };
         let access = Arc::new(ArcSwap::from_pointee(allowed));
 
+        let requests = Arc::new(Requests::default());
         for plugin in &mut self.plugins {
             plugin.attach(&stats);
+            plugin.requests(&requests);
             let ready = plugin.configure(&self.sections).and_then(|()| plugin.start());
             ready.map_err(|error| StartError::Plugin(plugin.name().to_owned(), error))?;
         }
@@ -191,6 +193,7 @@ impl Builder {
             access: Arc::clone(&access),
             stats: Arc::clone(&stats),
             status,
+            requests,
         });
         let mut bound = Vec::new();
         for (directive, addresses, service) in

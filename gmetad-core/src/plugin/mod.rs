@@ -12,6 +12,7 @@ pub(crate) use chain::{Chain, panic_text};
 
 use crate::conf::Section;
 use crate::model::{Cluster, Grid, UnixTime};
+use crate::serve::Requests;
 use crate::stats::Stats;
 use crate::store::Item;
 use crate::summary::Summary;
@@ -53,6 +54,11 @@ pub trait Plugin: Send {
     /// Gets the counters of the daemon it runs in, before `start`.
     fn attach(&mut self, stats: &Arc<Stats>) {
         let _ = stats;
+    }
+
+    /// Gets what tells which clusters and hosts are asked for on the interactive port, before `configure`.
+    fn requests(&mut self, requests: &Arc<Requests>) {
+        let _ = requests;
     }
 
     /// Gets ready, after the change of user.

@@ -5,6 +5,7 @@
 
 mod access;
 mod event_loop;
+mod requests;
 mod xml_ports;
 
 use std::io;
@@ -18,6 +19,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 pub use access::AccessList;
 use event_loop::{EventLoop, Inbox};
+pub use requests::{Asked, Requests};
 pub use xml_ports::{InteractivePort, StatusPage, XmlPort};
 
 use crate::limits;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::{AccessList, Body, Progress, Service, Session, Step};
+use super::{AccessList, Body, Progress, Requests, Service, Session, Step};
 use crate::limits;
 use crate::query::{Query, Request};
 use crate::stats::Stats;
@@ -60,6 +60,8 @@ pub struct InteractivePort {
     pub stats: Arc<Stats>,
     /// What `/status` shows; without it such a request is closed.
     pub status: Option<StatusPage>,
+    /// Who wants to know what is asked for.
+    pub requests: Arc<Requests>,
 }
 
 impl Service for InteractivePort {
@@ -68,6 +70,7 @@ impl Service for InteractivePort {
             store: Arc::clone(&self.store),
             stats: Arc::clone(&self.stats),
             status: self.status.clone(),
+            requests: Arc::clone(&self.requests),
             peer: peer.ip().to_canonical(),
             accepted: crate::now(),
         })
@@ -82,6 +85,7 @@ struct Interactive {
     store: Arc<GridStore>,
     stats: Arc<Stats>,
     status: Option<StatusPage>,
+    requests: Arc<Requests>,
     peer: IpAddr,
     accepted: i64,
 }
@@ -106,6 +110,7 @@ impl Session for Interactive {
                 if let Some(filter) = unknown_filter {
                     log::info!("Got unknown filter filter={filter}");
                 }
+                self.requests.tell(&query, self.store.view().name());
                 let writer = XmlWriter::live(Arc::clone(&self.store), query, self.accepted);
                 let xml = Xml { writer, stats: Arc::clone(&self.stats), dump: false };
                 Step::Answer(if http { Box::new(Headed { head: HTTP_HEADER, body: xml }) } else { Box::new(xml) })

@@ -1,0 +1,963 @@
+//! The store: points wait in memory, in the journal on the disk, and are written to their files many at a time.
+//!
+//! ```text
+//! accept -> group: row in memory, row in the journal's buffer -> due -> a writer: all rows of the group, file by file
+//! ```
+//!
+//! What is written through at once: summaries; the files of a host that was asked for; and each file that somebody has read
+//! since it was last written, which its access time tells. [`CacheOptions::hot`] is how long that lasts. Everything else
+//! waits up to [`CacheOptions::cache`].
+//!
+//! Writing twice is harmless, since a file refuses what is not newer than its last update: a flush that failed is
+//! repeated, the journal is replayed, and hot files are written before the others, without keeping accounts.
+
+mod group;
+mod journal;
+mod record;
+mod row;
+mod trouble;
+mod writers;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use gmetad_core::stats::{Counter, Figure, Report, Stats};
+use nix::sys::statvfs::{FsFlags, statvfs};
+use parking_lot::{Condvar, Mutex};
+
+pub use group::Group;
+use group::{Decoded, Memory, NEVER};
+use journal::Journal;
+use record::{Record, Records};
+pub(crate) use row::RowWriter;
+use trouble::Trouble;
+
+use crate::cached::Cached;
+use crate::error::RrdError;
+use crate::files::{Disk, Files};
+use crate::format;
+use crate::path::{OWN_PREFIX, hash};
+use crate::schema::Schema;
+use crate::store::Backend;
+use crate::update::UpdateError;
+use crate::value::{Point, Value};
+use crate::view::View;
+
+/// How points wait.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CacheOptions {
+    /// How long points wait, at most, for files that nobody reads. Zero: everything is written through. `None`: 4 steps, but
+    /// not over [`AUTO`]; zero where the file system keeps no access times, so that nobody could be seen reading.
+    pub cache: Option<Duration>,
+    /// Added to `cache` by chance, anew for each flush of a directory.
+    pub jitter: Duration,
+    /// How long files are written through after somebody asked for them or read them.
+    pub hot: Duration,
+    /// Most bytes of memory for points that wait. At three quarters of it everything is written as fast as the disk takes it;
+    /// beyond it the oldest points of the directory that gets more are dropped, and counted.
+    pub memory: usize,
+    /// How often the journal is written and synced. Zero: no journal.
+    pub journal_sync: Duration,
+    /// Most bytes of the journal; beyond it the files its oldest part speaks of are written.
+    pub journal_bytes: u64,
+    /// Threads that write files.
+    pub writers: usize,
+}
+
+/// Longest time that points wait if none is set: the first graph of a file that nobody read lacks that much.
+pub const AUTO: Duration = Duration::from_secs(60);
+
+impl Default for CacheOptions {
+    fn default() -> Self {
+        Self {
+            cache: None,
+            jitter: Duration::ZERO,
+            hot: Duration::from_secs(600),
+            memory: 512 << 20,
+            journal_sync: Duration::from_secs(1),
+            journal_bytes: 1 << 30,
+            writers: 2,
+        }
+    }
+}
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another program has the tree.
+    #[error(
+        "the RRD tree {} is in use by {owner} (lock file {}): stop that one first, or set another rrd_rootdir",
+        .root.display(), .lock.display()
+    )]
+    InUse {
+        /// The tree.
+        root: PathBuf,
+        /// What the lock file says: a pid.
+        owner: String,
+        /// The lock file.
+        lock: PathBuf,
+    },
+    /// A back end could not be made.
+    #[error("{0}")]
+    Backend(String),
+    /// No thread could be started.
+    #[error("cannot start a thread for RRD files: {0}")]
+    Thread(io::Error),
+}
+
+/// What makes a back end; called once for each writer.
+pub type MakeBackend = Box<dyn Fn() -> Result<Box<dyn Backend>, String> + Send + Sync>;
+
+/// A tree of RRD files and the points that wait for them. See the [module](self).
+pub struct RrdStore {
+    inner: Arc<Inner>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+struct Inner {
+    root: PathBuf,
+    options: CacheOptions,
+    files: Arc<dyn Files + Sync>,
+    began: Instant,
+    groups: Mutex<HashMap<PathBuf, Arc<Group>>>,
+    next_group: AtomicU64,
+    names: Mutex<HashSet<Arc<str>>>,
+    schemas: Mutex<Vec<Arc<Schema>>>,
+    schedule: Mutex<Schedule>,
+    wake: Condvar,
+    memory: Memory,
+    pending: AtomicU64,
+    journal: Option<Journal>,
+    trouble: Trouble,
+    counters: Counters,
+    stats: Arc<Stats>,
+    /// Says when to stop to the thread that syncs.
+    tick: Condvar,
+    _lock: Option<File>,
+}
+
+/// When which group is to be looked at; and who is at work.
+#[derive(Default)]
+struct Schedule {
+    at: BTreeMap<(u64, u32), Arc<Group>>,
+    /// Directories asked for: their hosts are written now.
+    asked: Vec<PathBuf>,
+    stopping: bool,
+}
+
+#[derive(Default)]
+struct Counters {
+    accepted: Counter,
+    written: Counter,
+    /// Not newer than what the file had.
+    past: Counter,
+    refused: Counter,
+    /// Dropped for want of memory.
+    dropped: Counter,
+    /// Not written because the file had been removed.
+    removed: Counter,
+    failed: Counter,
+    flushes: Counter,
+    made: Counter,
+    updates: Counter,
+    replayed: Counter,
+    damaged: Counter,
+    requests: Counter,
+}
+
+impl RrdStore {
+    /// Takes the tree below `root`, replays its journal, and starts the threads. What cannot be had at first (a tree that
+    /// cannot be written to) is logged, and the points wait.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn open(
+        root: &Path,
+        options: CacheOptions,
+        backend: &MakeBackend,
+        stats: Arc<Stats>,
+    ) -> Result<Self, StoreError> {
+        Self::with_files(root, options, backend, stats, Arc::new(Disk))
+    }
+
+    /// [`RrdStore::open`] with the journal's file calls going through `files`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn with_files(
+        root: &Path,
+        options: CacheOptions,
+        backend: &MakeBackend,
+        stats: Arc<Stats>,
+        files: Arc<dyn Files + Sync>,
+    ) -> Result<Self, StoreError> {
+        let own = root.join(OWN_PREFIX);
+        let lock = take_lock(&*files, root, &own)?;
+        let mut options = options;
+        if options.cache.is_none() && keeps_no_access_times(root) {
+            options.cache = Some(Duration::ZERO);
+        }
+        let mut backends: Vec<_> =
+            (0..options.writers.max(1)).map(|_| backend()).collect::<Result<_, _>>().map_err(StoreError::Backend)?;
+        let old = if lock.is_some() { old_segments(&*files, &own) } else { Vec::new() };
+        let journal = match &lock {
+            Some(_) if !options.journal_sync.is_zero() => {
+                let age = options.cache.unwrap_or(AUTO).clamp(Duration::from_secs(60), Duration::from_secs(600));
+                Journal::open(
+                    Arc::clone(&files),
+                    own.clone(),
+                    old.clone(),
+                    options.journal_sync,
+                    age,
+                    options.journal_bytes,
+                )
+                .map_err(|error| {
+                    log::error!("{}: no journal: {error}; a crash would lose the points in memory", own.display());
+                })
+                .ok()
+            }
+            _ => None,
+        };
+        let inner = Arc::new(Inner {
+            root: root.to_owned(),
+            options,
+            files,
+            began: Instant::now(),
+            groups: Mutex::default(),
+            next_group: AtomicU64::new(0),
+            names: Mutex::default(),
+            schemas: Mutex::default(),
+            schedule: Mutex::default(),
+            wake: Condvar::new(),
+            memory: Memory::default(),
+            pending: AtomicU64::new(0),
+            journal,
+            trouble: Trouble::default(),
+            counters: Counters::default(),
+            stats,
+            tick: Condvar::new(),
+            _lock: lock,
+        });
+        for number in old.iter().map(|(number, _)| *number) {
+            inner.replay(number, &own);
+            if inner.memory.get() > inner.options.memory / 2 {
+                // Most of it is in the files already; what is not goes there before more is read.
+                inner.settle_replay();
+                let groups: Vec<_> = inner.groups.lock().values().cloned().collect();
+                inner.write_groups(&mut *backends[0], &groups);
+            }
+        }
+        inner.settle_replay();
+        let report: Arc<dyn Report> = Arc::clone(&inner) as _;
+        inner.stats.reports.add(&report);
+        let mut threads = Vec::new();
+        let mut spawn = |name: &str, run: Box<dyn FnOnce() + Send>| -> Result<(), StoreError> {
+            threads.push(thread::Builder::new().name(name.into()).spawn(run).map_err(StoreError::Thread)?);
+            Ok(())
+        };
+        for mut backend in backends {
+            let inner = Arc::clone(&inner);
+            spawn("rrd-writer", Box::new(move || inner.write_on(&mut *backend)))?;
+        }
+        if inner.journal.is_some() {
+            let (writing, syncing) = (Arc::clone(&inner), Arc::clone(&inner));
+            spawn(
+                "rrd-journal",
+                Box::new(move || {
+                    if let Some(journal) = &writing.journal {
+                        journal.write_on();
+                    }
+                }),
+            )?;
+            spawn("rrd-sync", Box::new(move || syncing.sync_on()))?;
+        }
+        Ok(Self { inner, threads: Mutex::new(threads) })
+    }
+
+    /// The root of the tree.
+    pub fn root(&self) -> &Path {
+        &self.inner.root
+    }
+
+    /// The group of a directory (relative to the root), made if there is none.
+    pub fn group(&self, dir: &Path, always_hot: bool) -> Arc<Group> {
+        self.inner.group(dir, always_hot)
+    }
+
+    /// The slot of a file (its name, with `.rrd`) in a group.
+    pub fn slot(&self, group: &Group, name: &str, schema: &Arc<Schema>) -> u32 {
+        let name = self.inner.name(name);
+        group.state.lock().slot(&name, schema)
+    }
+
+    /// One object for like schemas.
+    pub fn schema(&self, schema: Schema) -> Arc<Schema> {
+        self.inner.schema(schema)
+    }
+
+    /// Takes a row for a group; `source` is who brings it.
+    ///
+    /// # Errors
+    /// The time of the row before, if this one is of the same source and not newer: it is not taken. `true` with it: for
+    /// the first time in a row, so that it should be said.
+    pub(crate) fn accept(
+        &self,
+        group: &Arc<Group>,
+        row: &RowWriter,
+        time: i64,
+        source: &Arc<str>,
+    ) -> Result<(), (i64, bool)> {
+        self.inner.accept(group, row.bytes(), row.points(), time, source)
+    }
+
+    /// Takes values, as texts, of one moment for slots of a group; `source` is who brings them.
+    ///
+    /// # Errors
+    /// The time of the row before, if this one is of the same source and not newer: nothing is taken then. `true` with it:
+    /// for the first time in a row, so that it should be said.
+    pub fn accept_texts<'a>(
+        &self,
+        group: &Arc<Group>,
+        time: i64,
+        source: &Arc<str>,
+        entries: impl IntoIterator<Item = (u32, Vec<&'a str>)>,
+    ) -> Result<(), (i64, bool)> {
+        let mut row = RowWriter::default();
+        row.start(time);
+        for (slot, texts) in entries {
+            let values: Vec<_> = texts.into_iter().map(Value::Text).collect();
+            row.put(slot, &values);
+        }
+        self.accept(group, &row, time, source)
+    }
+
+    /// Somebody asked for a host's directory, or a cluster's (relative to the root): what waits for it is written now; a
+    /// host's files are written through for a while.
+    pub fn asked(&self, dir: PathBuf) {
+        self.inner.counters.requests.add(1);
+        let mut schedule = self.inner.schedule.lock();
+        if schedule.asked.len() < 1000 && !schedule.asked.contains(&dir) {
+            schedule.asked.push(dir);
+            drop(schedule);
+            self.inner.wake.notify_one();
+        }
+    }
+
+    /// Writes what waits and ends the threads; what could not be written within the time stays in the journal. Returns how
+    /// many points that are.
+    pub fn close(&self, within: Duration) -> u64 {
+        let until = Instant::now() + within;
+        let mut threads = std::mem::take(&mut *self.threads.lock());
+        if threads.is_empty() {
+            return 0;
+        }
+        self.flush_all();
+        let inner = &self.inner;
+        while inner.pending.load(Ordering::Relaxed) > 0 && Instant::now() < until && !inner.trouble.is_any() {
+            thread::sleep(Duration::from_millis(5));
+        }
+        inner.schedule.lock().stopping = true;
+        inner.wake.notify_all();
+        inner.tick.notify_all();
+        if let Some(journal) = &inner.journal {
+            journal.close();
+        }
+        // A thread that hangs in a system call is left behind.
+        while threads.iter().any(|thread| !thread.is_finished()) && Instant::now() < until + Duration::from_millis(500)
+        {
+            thread::sleep(Duration::from_millis(5));
+        }
+        for thread in threads.extract_if(.., |thread| thread.is_finished()) {
+            let _ = thread.join(); // a panic was reported where it happened
+        }
+        inner.pending.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for RrdStore {
+    fn drop(&mut self) {
+        self.close(Duration::from_secs(3));
+    }
+}
+
+impl Inner {
+    /// Milliseconds since the start; never goes back.
+    fn now(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64
+    }
+
+    /// Seconds since the start, from 1: 0 is "never" for hot slots.
+    fn seconds(&self) -> u32 {
+        self.began.elapsed().as_secs() as u32 + 1
+    }
+
+    fn group(&self, dir: &Path, always_hot: bool) -> Arc<Group> {
+        let mut groups = self.groups.lock();
+        if let Some(group) = groups.get(dir) {
+            return Arc::clone(group);
+        }
+        let id = self.next_group.fetch_add(1, Ordering::Relaxed) as u32;
+        let group = Arc::new(Group::new(id, dir.to_owned(), always_hot));
+        groups.insert(dir.to_owned(), Arc::clone(&group));
+        group
+    }
+
+    fn name(&self, name: &str) -> Arc<str> {
+        let mut names = self.names.lock();
+        match names.get(name) {
+            Some(known) => Arc::clone(known),
+            None => {
+                let name: Arc<str> = name.into();
+                names.insert(Arc::clone(&name));
+                name
+            }
+        }
+    }
+
+    fn schema(&self, schema: Schema) -> Arc<Schema> {
+        let mut schemas = self.schemas.lock();
+        match schemas.iter().find(|known| same(known, &schema)) {
+            Some(known) => Arc::clone(known),
+            None => {
+                schemas.push(Arc::new(schema));
+                Arc::clone(&schemas[schemas.len() - 1])
+            }
+        }
+    }
+
+    fn accept(
+        &self,
+        group: &Arc<Group>,
+        row: &[u8],
+        points: u32,
+        time: i64,
+        source: &Arc<str>,
+    ) -> Result<(), (i64, bool)> {
+        if points == 0 {
+            return Ok(());
+        }
+        let (now, seconds) = (self.now(), self.seconds());
+        let mut state = group.state.lock();
+        if let Some((last, by)) = &state.last
+            && time <= *last
+            && by == source
+        {
+            let last = *last;
+            self.counters.refused.add(points.into());
+            let said = std::mem::replace(&mut state.refused, true);
+            return Err((last, !said));
+        }
+        state.refused = false;
+        let segment = match &self.journal {
+            Some(journal) => journal.append(group, &mut state, row),
+            None => NEVER,
+        };
+        if self.memory.get() > self.options.memory {
+            let dropped = state.drop_half();
+            self.counters.dropped.add(dropped);
+            self.pending.fetch_sub(dropped, Ordering::Relaxed);
+        }
+        if state.rows.is_empty() {
+            state.rows_segment = segment;
+        }
+        self.memory.add(state.push(row, points));
+        self.pending.fetch_add(points.into(), Ordering::Relaxed);
+        self.counters.accepted.add(points.into());
+        state.last = Some((time, Arc::clone(source)));
+        state.accepted_at = now;
+        state.segment = state.segment.min(segment);
+        if state.due == NEVER {
+            let fresh = state.accepted == 1; // its files may have to be made, which is worth seeing soon
+            let cache = self.cache_of(&state);
+            let through = group.always_hot || cache.is_zero() || fresh;
+            state.due = if through { now } else { self.due(group, cache, now) };
+        } else if self.memory.get() > self.options.memory / 4 * 3 {
+            state.due = state.due.min(now);
+        }
+        let look = if state.has_hot(seconds) { now } else { state.due };
+        self.look_at(group, &mut state, look);
+        Ok(())
+    }
+
+    /// How long the points of a group wait.
+    fn cache_of(&self, state: &group::State) -> Duration {
+        self.options.cache.unwrap_or_else(|| {
+            let step = state.slots.first().map_or(1, |slot| slot.schema.step);
+            Duration::from_secs(step.saturating_mul(4)).min(AUTO)
+        })
+    }
+
+    /// When a group that gets its first point `now` is due: each has a place of its own in the period, so that the load of
+    /// the disk is flat.
+    fn due(&self, group: &Group, cache: Duration, now: u64) -> u64 {
+        let cache = cache.as_millis().max(1) as u64;
+        let seed = hash(group.dir.as_os_str().as_encoded_bytes()) as u64;
+        let phase = now.wrapping_add(seed % cache) % cache;
+        let jitter = self.options.jitter.as_millis() as u64;
+        let chance = (seed ^ now).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+        now + cache - phase + chance.checked_rem(jitter).unwrap_or(0)
+    }
+
+    /// Has a writer look at the group at that time, or earlier if so agreed before.
+    fn look_at(&self, group: &Arc<Group>, state: &mut group::State, at: u64) {
+        if at >= state.queued {
+            return;
+        }
+        state.queued = at;
+        let mut schedule = self.schedule.lock();
+        let first = schedule.at.first_key_value().is_none_or(|(&(next, _), _)| at < next);
+        schedule.at.insert((at, group.id), Arc::clone(group));
+        drop(schedule);
+        if first {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Takes what a segment of an earlier run says.
+    fn replay(&self, number: u64, own: &Path) {
+        let bytes = match self.files.read(&journal::path(own, number)) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                log::error!("{}: cannot be read: {error}; its points are lost", journal::path(own, number).display());
+                return self.counters.damaged.add(1);
+            }
+        };
+        let Some(mut records) = Records::new(&bytes) else {
+            log::warn!("journal segment {number:016x} is none: not replayed");
+            return self.counters.damaged.add(1);
+        };
+        let mut schemas: HashMap<u32, Arc<Schema>> = HashMap::new();
+        // Slots of the segment's groups by their place there: ours, and whether the file was there.
+        let mut groups: HashMap<u32, (Arc<Group>, Vec<Option<u32>>)> = HashMap::new();
+        let mut row_writer = RowWriter::default();
+        let mut texts = String::new();
+        for record in records.by_ref() {
+            match record {
+                Record::Schema { id, header } => {
+                    if let Ok(schema) = format::decode_fixed(header) {
+                        schemas.insert(id, self.schema(schema));
+                    }
+                }
+                Record::Slots { group, first, dir, slots } => {
+                    let Some(dir) = relative(dir) else { continue };
+                    let always_hot = dir.ends_with(crate::path::SUMMARY_DIR);
+                    let (ours, places) =
+                        groups.entry(group).or_insert_with(|| (self.group(&dir, always_hot), Vec::new()));
+                    let mut state = ours.state.lock();
+                    let first = first as usize;
+                    places.resize(places.len().max(first + slots.len()).min(1 << 20), None);
+                    for (place, slot) in places.iter_mut().skip(first).zip(slots) {
+                        let plain = Path::new(slot.name).components().eq([Component::Normal(slot.name.as_ref())]);
+                        let Some(schema) = schemas.get(&slot.schema).filter(|_| plain) else { continue };
+                        let at = state.slot(&self.name(slot.name), schema);
+                        state.slots[at as usize].made |= slot.made;
+                        *place = Some(at);
+                    }
+                }
+                Record::Made { group } => {
+                    if let Some((ours, places)) = groups.get(&group) {
+                        let mut state = ours.state.lock();
+                        for &at in places.iter().flatten() {
+                            state.slots[at as usize].made = true;
+                        }
+                    }
+                }
+                Record::Row { group, row } => {
+                    let Some((ours, places)) = groups.get(&group) else {
+                        self.counters.damaged.add(1);
+                        continue;
+                    };
+                    let mut state = ours.state.lock();
+                    // The slots have other numbers here.
+                    let Some(time) = translate(row, places, &state, &mut row_writer, &mut texts) else {
+                        self.counters.damaged.add(1);
+                        continue;
+                    };
+                    let points = row_writer.points();
+                    if state.rows.is_empty() {
+                        state.rows_segment = number;
+                    }
+                    self.memory.add(state.push(row_writer.bytes(), points));
+                    self.pending.fetch_add(points.into(), Ordering::Relaxed);
+                    self.counters.replayed.add(points.into());
+                    state.segment = state.segment.min(number);
+                    if state.last.as_ref().is_none_or(|(last, _)| *last < time) {
+                        state.last = Some((time, Arc::from("")));
+                    }
+                }
+            }
+        }
+        self.counters.damaged.add(records.damaged);
+        if records.damaged > 0 || records.torn > 0 {
+            log::warn!(
+                "journal segment {number:016x}: {} damaged places skipped, {} bytes at its end not whole",
+                records.damaged,
+                records.torn
+            );
+        }
+    }
+
+    /// After the replay: what waits is due; files that an admin removed since stay removed.
+    fn settle_replay(&self) {
+        let groups: Vec<_> = self.groups.lock().values().cloned().collect();
+        let mut gone = 0u64;
+        for group in &groups {
+            let dir = self.root.join(&group.dir);
+            let mut state = group.state.lock();
+            let Some((newest, _)) = state.last.clone() else { continue };
+            for at in 0..state.slots.len() {
+                let slot = &state.slots[at];
+                if slot.made
+                    && self.files.stat(&dir.join(&*slot.name)).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+                {
+                    state.removed.push((at as u32, newest));
+                    gone += 1;
+                }
+            }
+            let now = self.now();
+            state.due = now;
+            self.look_at(group, &mut state, now);
+        }
+        let points = self.pending.load(Ordering::Relaxed);
+        if points > 0 {
+            log::info!("{points} RRD points for {} directories read from the journal", groups.len());
+        }
+        if gone > 0 {
+            log::warn!("{gone} RRD files have been removed since; their points in the journal are dropped");
+        }
+    }
+
+    /// The life of the thread that waits for the disk.
+    fn sync_on(&self) {
+        let Some(journal) = &self.journal else { return };
+        let mut forgotten = Instant::now();
+        loop {
+            let closed = {
+                let mut schedule = self.schedule.lock();
+                if !schedule.stopping {
+                    self.tick.wait_for(&mut schedule, self.options.journal_sync);
+                }
+                schedule.stopping
+            };
+            journal.sync();
+            if closed {
+                break;
+            }
+            if forgotten.elapsed() > Duration::from_secs(10) {
+                forgotten = Instant::now();
+                let needed = self.oldest_segment();
+                journal.forget(needed, || self.files.sync_tree(&self.root));
+                if let Some(first) = journal.too_much() {
+                    self.hurry(|state| state.segment <= first);
+                }
+                self.sweep();
+            }
+        }
+        if self.pending.load(Ordering::Relaxed) == 0 && self.files.sync_tree(&self.root).is_ok() {
+            journal.forget_all();
+        }
+    }
+
+    /// The oldest segment with rows that are in no file yet.
+    fn oldest_segment(&self) -> u64 {
+        let groups: Vec<_> = self.groups.lock().values().cloned().collect();
+        groups.iter().map(|group| group.state.lock().segment).min().unwrap_or(NEVER)
+    }
+
+    /// Makes groups due.
+    fn hurry(&self, which: impl Fn(&group::State) -> bool) {
+        let groups: Vec<_> = self.groups.lock().values().cloned().collect();
+        let now = self.now();
+        for group in &groups {
+            let mut state = group.state.lock();
+            if state.due != NEVER && which(&state) {
+                state.due = state.due.min(now);
+                let due = state.due;
+                self.look_at(group, &mut state, due);
+            }
+        }
+    }
+
+    /// Forgets groups that nobody uses and that have nothing.
+    fn sweep(&self) {
+        self.groups.lock().retain(|_, group| {
+            // One here; a plugin's and the schedule's are more.
+            Arc::strong_count(group) > 1 || group.state.lock().segment != NEVER || !group.state.lock().rows.is_empty()
+        });
+        self.names.lock().retain(|name| Arc::strong_count(name) > 1);
+    }
+
+    /// The path below the root, as it is spelled there.
+    fn inside(&self, path: &Path) -> Result<PathBuf, RrdError> {
+        let relative = if path.is_absolute() { path.strip_prefix(&self.root).ok() } else { Some(path) };
+        relative.and_then(relative_path).ok_or_else(|| RrdError::Outside { path: path.to_owned() })
+    }
+
+    /// The group and slot of a file, if points ever came for it.
+    fn find(&self, relative: &Path) -> Option<(Arc<Group>, u32)> {
+        let (dir, name) = (relative.parent()?, relative.file_name()?.to_str()?);
+        let group = Arc::clone(self.groups.lock().get(dir)?);
+        let slot = group.state.lock().slots.iter().position(|slot| &*slot.name == name)?;
+        Some((group, slot as u32))
+    }
+}
+
+/// A row with the slots' numbers of this process. Returns its time; `None` if the row cannot be read.
+fn translate(
+    row: &[u8],
+    places: &[Option<u32>],
+    state: &group::State,
+    out: &mut RowWriter,
+    text: &mut String,
+) -> Option<i64> {
+    let mut reader = row::RowReader::new(row)?;
+    out.start(reader.time());
+    while let Some(slot) = reader.slot() {
+        let at = (*places.get(slot as usize)?)?;
+        let ds = state.slots.get(at as usize)?.schema.ds.len();
+        text.clear();
+        let mut ends = Vec::with_capacity(ds);
+        for _ in 0..ds {
+            reader.value(text)?;
+            ends.push(text.len());
+        }
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        let values: Vec<Value<'_>> = starts
+            .zip(&ends)
+            .map(|(start, &end)| match &text[start..end] {
+                "U" => Value::Unknown,
+                text => Value::Text(text),
+            })
+            .collect();
+        out.put(at, &values);
+    }
+    Some(reader.time())
+}
+
+/// A directory as the journal has it, if it is one below the root.
+fn relative(bytes: &[u8]) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    relative_path(Path::new(std::ffi::OsStr::from_bytes(bytes)))
+}
+
+fn relative_path(path: &Path) -> Option<PathBuf> {
+    let inner = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
+    let own = path.iter().next().is_some_and(|first| first.as_encoded_bytes().starts_with(OWN_PREFIX.as_bytes()));
+    (path.components().all(inner) && !own).then(|| path.components().filter(|c| *c != Component::CurDir).collect())
+}
+
+fn same(a: &Schema, b: &Schema) -> bool {
+    a == b
+}
+
+/// Whether the file system would not tell that somebody reads.
+fn keeps_no_access_times(dir: &Path) -> bool {
+    statvfs(dir).is_ok_and(|found| found.flags().contains(FsFlags::ST_NOATIME))
+}
+
+/// Takes the lock of the tree. `Ok(None)`: it cannot be had because the tree cannot be written to.
+fn take_lock(files: &dyn Files, root: &Path, own: &Path) -> Result<Option<File>, StoreError> {
+    let path = own.join("lock");
+    let taken = (|| -> io::Result<Option<File>> {
+        files.make_private_dir(own)?;
+        let file = match files.create(&path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => files.open(&path)?,
+            other => other?,
+        };
+        Ok(files.lock(&file)?.then_some(file))
+    })();
+    match taken {
+        Ok(Some(mut file)) => {
+            let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())); // for people only
+            Ok(Some(file))
+        }
+        Ok(None) => {
+            let mut owner = String::new();
+            let _ = File::open(&path).and_then(|file| file.take(20).read_to_string(&mut owner));
+            let owner = format!("process {}", owner.trim());
+            Err(StoreError::InUse { root: root.to_owned(), owner, lock: path })
+        }
+        Err(error) => {
+            log::error!("{}: {error}; no lock and no journal for RRD files", path.display());
+            Ok(None)
+        }
+    }
+}
+
+/// The segments that an earlier run left, with their sizes.
+fn old_segments(files: &dyn Files, own: &Path) -> Vec<(u64, u64)> {
+    let names = files.list(own).unwrap_or_else(|error| {
+        log::error!("{}: cannot look for a journal: {error}", own.display());
+        Vec::new()
+    });
+    let size = |number| files.stat(&journal::path(own, number)).map_or(0, |stamp| stamp.size);
+    journal::numbers(&names).into_iter().map(|number| (number, size(number))).collect()
+}
+
+impl Cached for RrdStore {
+    fn flush(&self, path: &Path) -> Result<(), RrdError> {
+        let relative = self.inner.inside(path)?;
+        match self.inner.find(&relative) {
+            Some((group, _)) => self.inner.flush_group(&group),
+            None => match self.inner.files.stat(&self.inner.root.join(&relative)) {
+                Ok(_) => Ok(()),
+                Err(e) => Err(RrdError::io("open", &self.inner.root.join(&relative), e)),
+            },
+        }
+    }
+
+    fn flush_all(&self) {
+        self.inner.hurry(|_| true);
+    }
+
+    fn pending(&self, path: &Path) -> Result<Vec<String>, RrdError> {
+        let relative = self.inner.inside(path)?;
+        let Some((group, slot)) = self.inner.find(&relative) else {
+            let path = self.inner.root.join(&relative);
+            return self.inner.files.stat(&path).map(|_| Vec::new()).map_err(|e| RrdError::io("open", &path, e));
+        };
+        let (rows, slots) = {
+            let state = group.state.lock();
+            (state.all_rows(), state.slots.clone())
+        };
+        let mut decoded = Decoded::default();
+        decoded.add(&rows, &slots, |at, _| at == slot);
+        let values = decoded.values();
+        let (_, points) = decoded.points(&values, &slots);
+        Ok(points
+            .iter()
+            .map(|point| {
+                let value = |value: &Value<'_>| match value {
+                    Value::Text(text) => (*text).to_owned(),
+                    Value::Number(number) => number.to_string(),
+                    Value::Unknown => "U".to_owned(),
+                };
+                let values: Vec<_> = point.values.iter().map(value).collect();
+                format!("{}:{}", point.time, values.join(":"))
+            })
+            .collect())
+    }
+
+    fn update(&self, path: &Path, updates: &[&str]) -> Result<usize, RrdError> {
+        let inner = &self.inner;
+        let relative = inner.inside(path)?;
+        let full = inner.root.join(&relative);
+        let view = self.view(&relative)?;
+        let (Some(dir), Some(name)) = (relative.parent(), relative.file_name().and_then(|name| name.to_str())) else {
+            return Err(RrdError::Outside { path: full });
+        };
+        let group = inner.group(dir, false);
+        let schema = inner.schema(view.layout().schema().clone());
+        let slot = self.slot(&group, name, &schema);
+        group.state.lock().slots[slot as usize].made = true;
+        let mut last = view.last();
+        let mut row = RowWriter::default();
+        let refused = |source: UpdateError| RrdError::Refused { path: full.clone(), refused: 1, source };
+        for (taken, update) in updates.iter().enumerate() {
+            let mut parts = update.split(':');
+            let time = match parts.next() {
+                Some("N" | "n") => {
+                    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()).cast_signed()
+                }
+                Some(text) => text.split('.').next().and_then(|text| text.parse().ok()).unwrap_or(-1),
+                None => -1,
+            };
+            let values: Vec<Value<'_>> =
+                parts.map(|text| if text == "U" { Value::Unknown } else { Value::Text(text) }).collect();
+            let expected = schema.ds.len();
+            let error = if values.len() != expected {
+                Some(UpdateError::Count { expected, got: values.len(), time })
+            } else if time < 0 {
+                Some(UpdateError::Time(time))
+            } else if time <= last {
+                Some(UpdateError::Past { time, last })
+            } else {
+                None
+            };
+            if let Some(error) = error {
+                return if taken == 0 { Err(refused(error)) } else { Ok(taken) };
+            }
+            last = time;
+            row.start(time);
+            row.put(slot, &values);
+            // From nobody the daemon knows, so that it does not compete with the group's own times.
+            let _ = inner.accept(&group, row.bytes(), row.points(), time, &Arc::from(""));
+        }
+        Ok(updates.len())
+    }
+
+    fn view(&self, path: &Path) -> Result<View, RrdError> {
+        let relative = self.inner.inside(path)?;
+        let full = self.inner.root.join(&relative);
+        let Some((group, slot)) = self.inner.find(&relative) else { return View::open(&full) };
+        // First what waits, then the file: a flush in between brings the points twice, not never.
+        let (rows, slots) = {
+            let state = group.state.lock();
+            (state.all_rows(), state.slots.clone())
+        };
+        let mut decoded = Decoded::default();
+        decoded.add(&rows, &slots, |at, _| at == slot);
+        let values = decoded.values();
+        let (_, points): (_, Vec<Point<'_>>) = decoded.points(&values, &slots);
+        let _ = points;
+        View::open(&full)
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.inner.figures().into_iter().map(|figure| (figure.name, figure.value)).collect()
+    }
+}
+
+impl Report for Inner {
+    fn name(&self) -> &str {
+        "rrd"
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        let count = &self.counters;
+        let (groups, files) = {
+            let groups = self.groups.lock();
+            (groups.len(), groups.values().map(|group| group.state.lock().slots.len()).sum::<usize>())
+        };
+        let counter = |name, counter: &Counter| Figure { name, gauge: false, value: counter.get() };
+        let gauge = |name, value| Figure { name, gauge: true, value };
+        let mut out = vec![
+            counter("points_accepted", &count.accepted),
+            counter("points_written", &count.written),
+            gauge("points_pending", self.pending.load(Ordering::Relaxed)),
+            gauge("pending_bytes", self.memory.get() as u64),
+            counter("points_refused", &count.refused),
+            counter("points_past", &count.past),
+            counter("points_dropped", &count.dropped),
+            counter("points_removed", &count.removed),
+            counter("points_failed", &count.failed),
+            counter("file_updates", &count.updates),
+            counter("files_made", &count.made),
+            counter("flushes", &count.flushes),
+            counter("asked", &count.requests),
+            gauge("directories", groups as u64),
+            gauge("files", files as u64),
+            gauge("troubles", self.trouble.count()),
+        ];
+        if let Some(journal) = &self.journal {
+            let (segments, bytes) = journal.size();
+            out.extend([
+                gauge("journal_segments", segments),
+                gauge("journal_bytes", bytes),
+                counter("journal_written_bytes", &journal.counters.bytes),
+                counter("journal_syncs", &journal.counters.syncs),
+                counter("journal_errors", &journal.counters.errors),
+                counter("journal_gap_bytes", &journal.counters.gaps),
+                counter("journal_replayed", &count.replayed),
+                counter("journal_damaged", &count.damaged),
+            ]);
+        }
+        out
+    }
+}

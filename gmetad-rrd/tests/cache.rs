@@ -1,0 +1,278 @@
+//! The store: points wait, are journalled, written, replayed; a killed process, removed and restored files, two stores.
+#![allow(clippy::unwrap_used, clippy::panic)] // in a test they are the report
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gmetad_core::stats::Stats;
+use gmetad_rrd::cache::{CacheOptions, MakeBackend, StoreError};
+use gmetad_rrd::native::Options;
+use gmetad_rrd::{Cached, Cf, DsKind, NativeStore, RraSpec, RrdStore, Schema, info};
+
+const START: i64 = 1_000_000_000;
+
+fn native() -> MakeBackend {
+    Box::new(|| Ok(Box::new(NativeStore::new(Options { sync_new: false, ..Options::default() }))))
+}
+
+fn patient() -> CacheOptions {
+    CacheOptions {
+        cache: Some(Duration::from_secs(3600)),
+        journal_sync: Duration::from_millis(10),
+        ..CacheOptions::default()
+    }
+}
+
+fn open(root: &Path, options: CacheOptions) -> Result<RrdStore, StoreError> {
+    RrdStore::open(root, options, &native(), Arc::new(Stats::default()))
+}
+
+fn schema(store: &RrdStore) -> Arc<Schema> {
+    let rra = |steps, rows| RraSpec { cf: Cf::Average, xff: 0.5, steps, rows };
+    store.schema(Schema::host(10, DsKind::Gauge, &[rra(1, 200), rra(3, 200)]))
+}
+
+fn wait(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn figure(store: &RrdStore, name: &str) -> u64 {
+    store.counters().into_iter().find(|(known, _)| *known == name).unwrap().1
+}
+
+fn last(path: &Path) -> Option<i64> {
+    info::header(path).ok().map(|(_, state)| state.last_update)
+}
+
+/// Rounds of values for some hosts with some metrics.
+fn accept(store: &RrdStore, hosts: usize, metrics: usize, rounds: std::ops::Range<i64>) {
+    let schema = schema(store);
+    for host in 0..hosts {
+        let group = store.group(&PathBuf::from(format!("a cluster/h{host}")), false);
+        let slots: Vec<u32> = (0..metrics).map(|m| store.slot(&group, &format!("m{m}.rrd"), &schema)).collect();
+        for round in rounds.clone() {
+            let values: Vec<String> = (0..metrics).map(|m| format!("{}.{m}", round * 3 + host as i64)).collect();
+            let entries = slots.iter().zip(&values).map(|(slot, value)| (*slot, vec![value.as_str()]));
+            store.accept_texts(&group, START + round * 10, &Arc::from("source"), entries).unwrap();
+        }
+    }
+}
+
+fn expected(root: &Path, hosts: usize, metrics: usize, rounds: i64) {
+    let store = open(root, CacheOptions { journal_sync: Duration::ZERO, ..patient() }).unwrap();
+    accept(&store, hosts, metrics, 0..rounds);
+    assert_eq!(store.close(Duration::from_secs(10)), 0);
+}
+
+/// Every RRD file below both is the same.
+fn same_trees(a: &Path, b: &Path) {
+    let files = |root: &Path| {
+        let mut found = Vec::new();
+        let mut dirs = vec![root.to_owned()];
+        while let Some(dir) = dirs.pop() {
+            for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+                if entry.file_name() == ".gmetad" {
+                } else if entry.file_type().unwrap().is_dir() {
+                    dirs.push(entry.path());
+                } else {
+                    found.push(entry.path().strip_prefix(root).unwrap().to_owned());
+                }
+            }
+        }
+        found.sort();
+        found
+    };
+    assert_eq!(files(a), files(b));
+    for file in files(a) {
+        // The start rows come from the path; all else must be the same.
+        let text = |root: &Path| {
+            let (layout, mut state) = info::header(&root.join(&file)).unwrap();
+            state.cur_row.iter_mut().for_each(|row| *row = 0);
+            info::text("x", &layout, &state)
+        };
+        assert_eq!(text(a), text(b), "{}", file.display());
+        let rows = |root: &Path| {
+            gmetad_rrd::fetch::fetch(&root.join(&file), Cf::Average, START, START + 1000, 10).unwrap().unwrap()
+        };
+        let [x, y] = [rows(a), rows(b)].map(|f| f.values.iter().map(|v| v.to_bits()).collect::<Vec<_>>());
+        assert_eq!(x, y, "{}", file.display());
+    }
+}
+
+#[test]
+fn points_wait_and_are_written_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), patient()).unwrap();
+    accept(&store, 1, 3, 0..1);
+    let file = dir.path().join("a cluster/h0/m1.rrd");
+    wait("a new file is made at once", || last(&file) == Some(START));
+    accept(&store, 1, 3, 1..20);
+    assert_eq!(last(&file), Some(START), "later points wait");
+    let pending = store.pending(Path::new("a cluster/h0/m1.rrd")).unwrap();
+    assert_eq!((pending.len(), pending[0].as_str(), pending[18].as_str()), (19, "1000000010:3.1", "1000000190:57.1"));
+    store.flush(&file).unwrap();
+    assert_eq!(last(&file), Some(START + 190));
+    assert_eq!(last(&dir.path().join("a cluster/h0/m2.rrd")), Some(START + 190), "a directory is written together");
+    accept(&store, 1, 3, 20..30);
+    assert_eq!(store.close(Duration::from_secs(10)), 0);
+    assert_eq!(last(&file), Some(START + 290));
+    assert_eq!(figure(&store, "points_pending"), 0);
+    let left: Vec<_> = fs::read_dir(dir.path().join(".gmetad")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["lock"], "nothing is left in the journal");
+}
+
+/// What a killed process leaves: the files and the journal as they are.
+fn killed(root: &Path, copy: &Path) {
+    let status = std::process::Command::new("cp").arg("-a").arg(root.join(".")).arg(copy).status().unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn a_killed_store_loses_nothing_that_was_synced() {
+    let (dir, copy, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(dir.path(), patient()).unwrap();
+    accept(&store, 5, 4, 0..1);
+    wait("files are made", || figure(&store, "files_made") == 20);
+    accept(&store, 5, 4, 1..12);
+    let before = figure(&store, "journal_syncs");
+    wait("the journal is synced", || {
+        figure(&store, "journal_syncs") > before + 1 || figure(&store, "journal_written_bytes") > 1000
+    });
+    wait("the journal has all", || {
+        fs::read_dir(dir.path().join(".gmetad")).unwrap().flatten().map(|e| e.metadata().unwrap().len()).sum::<u64>()
+            > 800
+    });
+    std::thread::sleep(Duration::from_millis(50)); // five sync intervals
+    killed(dir.path(), copy.path());
+    let again = open(copy.path(), patient()).unwrap();
+    assert_eq!(figure(&again, "journal_replayed"), 5 * 4 * 12);
+    assert_eq!(again.close(Duration::from_secs(10)), 0);
+    expected(other.path(), 5, 4, 12);
+    same_trees(copy.path(), other.path());
+    drop(store);
+    same_trees(dir.path(), other.path());
+}
+
+#[test]
+fn removed_hosts_stay_removed_and_restored_files_get_what_they_lack() {
+    let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(dir.path(), patient()).unwrap();
+    accept(&store, 3, 2, 0..1);
+    wait("files are made", || figure(&store, "files_made") == 6);
+    let backup = fs::read(dir.path().join("a cluster/h1/m0.rrd")).unwrap();
+    accept(&store, 3, 2, 1..10);
+    store.flush(Path::new("a cluster/h1/m0.rrd")).unwrap();
+    std::thread::sleep(Duration::from_millis(100)); // ten sync intervals
+    killed(dir.path(), copy.path());
+    fs::remove_dir_all(copy.path().join("a cluster/h0")).unwrap();
+    fs::write(copy.path().join("a cluster/h1/m0.rrd"), backup).unwrap();
+    let again = open(copy.path(), patient()).unwrap();
+    assert_eq!(again.close(Duration::from_secs(10)), 0);
+    assert!(!copy.path().join("a cluster/h0").exists(), "removed while the daemon was down");
+    assert_eq!(last(&copy.path().join("a cluster/h1/m0.rrd")), Some(START + 90), "restored: gets its points again");
+    assert_eq!(last(&copy.path().join("a cluster/h2/m1.rrd")), Some(START + 90));
+}
+
+#[test]
+fn two_stores_do_not_share_a_tree() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), patient()).unwrap();
+    let error = open(dir.path(), patient()).err().unwrap().to_string();
+    assert!(error.contains("is in use by process") && error.contains(&std::process::id().to_string()), "{error}");
+    drop(store);
+    open(dir.path(), patient()).unwrap();
+}
+
+#[test]
+fn a_host_that_is_asked_for_is_written_through_for_a_while() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), patient()).unwrap();
+    let file = |host| dir.path().join(format!("a cluster/h{host}/m1.rrd"));
+    accept(&store, 2, 3, 0..1);
+    wait("files are made", || figure(&store, "files_made") == 6);
+    accept(&store, 2, 3, 1..5);
+    store.asked("a cluster/h1".into());
+    wait("what waited is written", || last(&file(1)) == Some(START + 40));
+    accept(&store, 2, 3, 5..6);
+    wait("and what comes next", || last(&file(1)) == Some(START + 50));
+    assert_eq!(last(&file(0)), Some(START), "the other one waits");
+    store.asked("a cluster".into());
+    wait("a cluster is written once", || last(&file(0)) == Some(START + 50));
+    assert_eq!(store.close(Duration::from_secs(10)), 0);
+}
+
+#[test]
+fn a_file_that_is_read_is_written_through() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), patient()).unwrap();
+    let file = |m| dir.path().join(format!("a cluster/h0/m{m}.rrd"));
+    accept(&store, 1, 3, 0..1);
+    wait("files are made", || figure(&store, "files_made") == 3);
+    let accessed = || fs::metadata(file(1)).unwrap().accessed().unwrap();
+    let before = accessed();
+    std::thread::sleep(Duration::from_millis(20)); // the clock of the file system
+    fs::read(file(1)).unwrap();
+    if accessed() == before {
+        println!("left out: a_file_that_is_read_is_written_through: the file system keeps no access times");
+        return;
+    }
+    accept(&store, 1, 3, 1..2);
+    store.flush(&file(1)).unwrap(); // sees that it was read
+    accept(&store, 1, 3, 2..3);
+    wait("it is hot", || last(&file(1)) == Some(START + 20));
+    assert_eq!(last(&file(0)), Some(START + 10), "the others of its directory are not");
+    accept(&store, 1, 3, 3..4);
+    wait("and stays so", || last(&file(1)) == Some(START + 30));
+    assert_eq!(last(&file(0)), Some(START + 10));
+    assert_eq!(store.close(Duration::from_secs(10)), 0);
+    assert_eq!(last(&file(0)), Some(START + 30), "the others have got all of it, too");
+}
+
+#[test]
+fn damaged_segments_cost_what_is_damaged() {
+    let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(dir.path(), patient()).unwrap();
+    accept(&store, 1, 3, 0..1);
+    wait("files are made", || figure(&store, "files_made") == 3);
+    accept(&store, 1, 3, 1..10);
+    std::thread::sleep(Duration::from_millis(100)); // ten sync intervals
+    killed(dir.path(), copy.path());
+    let segment = fs::read_dir(copy.path().join(".gmetad"))
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .find(|p| p.to_string_lossy().contains("journal"))
+        .unwrap();
+    let mut bytes = fs::read(&segment).unwrap();
+    let at = bytes.len() - 70; // in one of the last rows
+    bytes[at] ^= 0x55;
+    bytes.truncate(bytes.len() - 5);
+    fs::write(&segment, bytes).unwrap();
+    let again = open(copy.path(), patient()).unwrap();
+    let replayed = figure(&again, "journal_replayed");
+    assert!((18..=27).contains(&replayed), "{replayed}");
+    assert_eq!(again.close(Duration::from_secs(10)), 0);
+}
+
+#[test]
+fn what_is_too_old_is_refused_and_said_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), patient()).unwrap();
+    let schema = schema(&store);
+    let group = store.group(Path::new("c/h"), false);
+    let slot = store.slot(&group, "m.rrd", &schema);
+    let accept = |time, source: &str| store.accept_texts(&group, time, &Arc::from(source), [(slot, vec!["1"])]);
+    accept(START + 10, "a").unwrap();
+    assert_eq!(accept(START + 10, "a"), Err((START + 10, true)));
+    assert_eq!(accept(START, "a"), Err((START + 10, false)));
+    accept(START + 10, "b").unwrap(); // another source of the same cluster: the file decides
+    accept(START + 20, "a").unwrap();
+    assert_eq!(store.close(Duration::from_secs(10)), 0);
+    assert_eq!(last(&dir.path().join("c/h/m.rrd")), Some(START + 20));
+    assert_eq!(figure(&store, "points_refused"), 2);
+}
