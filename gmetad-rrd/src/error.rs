@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -66,13 +67,24 @@ pub enum RrdError {
         /// Why, for the first of them; only if all were too old it is [`UpdateError::Past`].
         source: UpdateError,
     },
-    /// librrd refused, in its own words. Points before the refused one are in the file.
+    /// librrd or rrdcached refused, in its own words. Points before the refused one are in the file.
     #[error("{}: {text}", path.display())]
     Librrd {
         /// The file.
         path: PathBuf,
         /// librrd's text.
         text: String,
+    },
+    /// rrdcached cannot be reached or does not answer. Whether it took the points is not known: send them again, it refuses
+    /// what it has.
+    #[error("{}: rrdcached at {address}: {text}", path.display())]
+    Rrdcached {
+        /// The file.
+        path: PathBuf,
+        /// Where rrdcached should be.
+        address: Arc<str>,
+        /// The reason.
+        text: Arc<str>,
     },
 }
 
@@ -92,7 +104,8 @@ impl RrdError {
             | Self::Format { path, .. }
             | Self::Refused { path, .. }
             | Self::Outside { path }
-            | Self::Librrd { path, .. } => format!("RRD_update ({}): {self}", path.display()),
+            | Self::Librrd { path, .. }
+            | Self::Rrdcached { path, .. } => format!("RRD_update ({}): {self}", path.display()),
         }
     }
 

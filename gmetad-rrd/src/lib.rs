@@ -15,7 +15,8 @@
 //!
 //! Inside out: [`schema`] says what a file is made of, [`mod@format`] lays it out as bytes, [`value`] reads texts, [`update`] is
 //! the arithmetic, [`path`] makes names safe; none of these does I/O or reads a clock. [`native`] writes files, every call
-//! going through [`files`]; `librrd` does the same with librrd. [`info`] and [`mod@fetch`] read.
+//! going through [`files`]; `librrd` does the same with librrd, [`rrdcached`] lets another
+//! process do it. [`info`] and [`mod@fetch`] read.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))] // in a test they are the report
 
@@ -31,6 +32,7 @@ pub mod librrd;
 pub mod native;
 pub mod path;
 pub mod plugin;
+pub mod rrdcached;
 pub mod schema;
 pub mod store;
 pub mod update;
@@ -43,6 +45,7 @@ pub use error::RrdError;
 pub use format::{FormatError, Layout, State};
 pub use native::NativeStore;
 pub use plugin::{BackendKind, RrdPlugin, RrdSettings};
+pub use rrdcached::RrdcachedStore;
 pub use schema::{Cf, DsKind, DsSpec, RraSpec, Schema, SchemaError};
 pub use store::{Backend, Job, Written};
 pub use update::{Rows, UpdateError};
