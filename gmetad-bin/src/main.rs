@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use gmetad_core::conf::{Config, SystemLoader, help_list};
+use gmetad_core::conf::{Config, RrdBackend, SystemLoader, help_list};
 use gmetad_core::{Gmetad, Plugin};
 use gmetad_process::cli::{self, Command, Options};
 use gmetad_process::daemon::{self, Ready};
@@ -56,6 +56,10 @@ fn main() -> ExitCode {
 fn load(options: &Options, directory: &Path) -> Fallible<Config> {
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let mut config = Config::load(options.conf(), &SystemLoader::new(hostname.trim()).relative_to(directory))?;
+    if config.rrd_backend == RrdBackend::Rrdcached && config.rrdcached_address.is_none() {
+        let remedy = "add a line such as rrdcached_address unix:/run/rrdcached.sock";
+        return Err(format!("{}: rrd_backend rrdcached needs an address: {remedy}", options.conf().display()).into());
+    }
     config.xml_port = options.xml_port.unwrap_or(config.xml_port);
     config.interactive_port = options.interactive_port.unwrap_or(config.interactive_port);
     if let Some(file) = &options.logfile {

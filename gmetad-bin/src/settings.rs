@@ -13,10 +13,10 @@ const RRD_DESCRIPTORS: usize = 32_768;
 pub(crate) fn rrd(config: &Config) -> RrdSettings {
     RrdSettings {
         rras: config.rras.clone(),
-        backend: match config.rrd_backend {
-            RrdBackend::Native => BackendKind::Native,
-            RrdBackend::Librrd => BackendKind::Librrd,
-            RrdBackend::Rrdcached => BackendKind::Native,
+        backend: match (config.rrd_backend, &config.rrdcached_address) {
+            (RrdBackend::Librrd, _) => BackendKind::Librrd,
+            (_, Some(address)) => BackendKind::Rrdcached(address.into()),
+            _ => BackendKind::Native,
         },
         lower_case_hosts: !config.case_sensitive_hostnames,
         unsummarized: config.unsummarized_metrics.clone(),
@@ -41,7 +41,6 @@ pub(crate) fn without_effect(config: &Config) -> Vec<String> {
         ("carbon_server", config.carbon_server.is_some()),
         ("memcached_parameters", config.memcached_parameters.is_some()),
         ("riemann_server", config.riemann_server.is_some()),
-        ("rrdcached_address", config.rrdcached_address.is_some()),
         ("plugins_dir", config.plugins_dir.is_some()),
     ];
     let unclaimed = config.sections.iter().filter(|section| !section.id.eq_ignore_ascii_case("rrd"));

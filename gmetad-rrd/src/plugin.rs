@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use crate::cache::{CacheOptions, Group, MakeBackend, RowWriter, RrdStore};
 use crate::native::{NativeStore, Options};
 use crate::path;
+use crate::rrdcached::{self, RrdcachedStore};
 use crate::schema::{DsKind, RraSpec, Schema};
 use crate::store::Backend;
 use crate::update::UpdateError;
@@ -33,12 +34,14 @@ const CLOSE_WITHIN: Duration = Duration::from_millis(3500);
 const FORGET_AFTER: u64 = 40;
 
 /// What writes the files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BackendKind {
     /// This crate.
     Native,
     /// librrd, opened at run time; needs the feature `librrd`.
     Librrd,
+    /// An rrdcached.
+    Rrdcached(rrdcached::Address),
 }
 
 /// How files are made.
@@ -119,9 +122,13 @@ impl RrdSettings {
     }
 
     fn open_backend(&self) -> Result<Box<dyn Backend>, PluginError> {
-        match self.backend {
+        match &self.backend {
             BackendKind::Native => {
                 Ok(Box::new(NativeStore::new(Options { max_descriptors: self.max_descriptors, ..Options::default() })))
+            }
+            BackendKind::Rrdcached(address) => {
+                let options = rrdcached::Options::new(address.clone(), self.root.clone());
+                Ok(Box::new(RrdcachedStore::new(options)))
             }
             #[cfg(feature = "librrd")]
             BackendKind::Librrd => Ok(Box::new(crate::librrd::LibrrdStore::new()?)),

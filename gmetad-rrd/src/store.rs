@@ -67,6 +67,20 @@ pub trait Backend: Send {
         }
     }
 
+    /// Whether points are kept after [`Backend::write`] before they are in the file.
+    fn keeps_points(&self) -> bool {
+        false
+    }
+
+    /// Has such points written; returns when they are in the file.
+    ///
+    /// # Errors
+    /// [`RrdError`] by cause.
+    fn write_out(&mut self, path: &Path) -> Result<(), RrdError> {
+        let _ = path;
+        Ok(())
+    }
+
     /// Gives back what is kept open.
     fn rest(&mut self) {}
 }

@@ -115,8 +115,11 @@ fn write(store: &mut dyn Backend, paths: &[PathBuf], points: std::ops::Range<i64
             points.clone().zip(values).map(|(n, values)| Point { time: time(n), values }).collect()
         })
         .collect();
-    let jobs: Vec<Job<'_>> =
-        paths.iter().zip(&all).map(|(path, points)| Job { path, schema: &schema, points, hot: true }).collect();
+    let jobs: Vec<Job<'_>> = paths
+        .iter()
+        .zip(&all)
+        .map(|(path, points)| Job { path, schema: &schema, points, hot: true, create: true })
+        .collect();
     store.write(&jobs)
 }
 
@@ -291,7 +294,7 @@ fn a_refused_point_costs_only_itself() {
         point(10, &good),
     ];
     let schema = schema();
-    let job = Job { path: &path, schema: &schema, points: &points, hot: true };
+    let job = Job { path: &path, schema: &schema, points: &points, hot: true, create: true };
     let error = store.write_one(&job).unwrap_err();
     assert!(matches!(error, RrdError::Refused { refused: 6, .. }), "{error}");
     assert!(error.to_string().ends_with("Cannot convert '1 apple' to float (and 5 more points refused)"), "{error}");

@@ -135,6 +135,8 @@ struct Inner {
     pending: AtomicU64,
     journal: Option<Journal>,
     trouble: Trouble,
+    /// Has points written that the back end keeps, where it does, before a file is read.
+    reader: Mutex<Option<Box<dyn Backend>>>,
     counters: Counters,
     stats: Arc<Stats>,
     /// Says when to stop to the thread that syncs.
@@ -200,11 +202,12 @@ impl RrdStore {
         let own = root.join(OWN_PREFIX);
         let lock = take_lock(&*files, root, &own)?;
         let mut options = options;
-        if options.cache.is_none() && keeps_no_access_times(root) {
-            options.cache = Some(Duration::ZERO);
-        }
         let mut backends: Vec<_> =
             (0..options.writers.max(1)).map(|_| backend()).collect::<Result<_, _>>().map_err(StoreError::Backend)?;
+        let reader = if backends[0].keeps_points() { Some(backend().map_err(StoreError::Backend)?) } else { None };
+        if options.cache.is_none() && (reader.is_some() || keeps_no_access_times(root)) {
+            options.cache = Some(Duration::ZERO);
+        }
         let old = if lock.is_some() { old_segments(&*files, &own) } else { Vec::new() };
         let journal = match &lock {
             Some(_) if !options.journal_sync.is_zero() => {
@@ -239,6 +242,7 @@ impl RrdStore {
             pending: AtomicU64::new(0),
             journal,
             trouble: Trouble::default(),
+            reader: Mutex::new(reader),
             counters: Counters::default(),
             stats,
             tick: Condvar::new(),
@@ -699,6 +703,14 @@ impl Inner {
         relative.and_then(relative_path).ok_or_else(|| RrdError::Outside { path: path.to_owned() })
     }
 
+    /// Has a file written whose points the back end keeps.
+    fn write_out(&self, relative: &Path) -> Result<(), RrdError> {
+        match &mut *self.reader.lock() {
+            Some(reader) => reader.write_out(&self.root.join(relative)),
+            None => Ok(()),
+        }
+    }
+
     /// The group and slot of a file, if points ever came for it.
     fn find(&self, relative: &Path) -> Option<(Arc<Group>, u32)> {
         let (dir, name) = (relative.parent()?, relative.file_name()?.to_str()?);
@@ -804,7 +816,10 @@ impl Cached for RrdStore {
     fn flush(&self, path: &Path) -> Result<(), RrdError> {
         let relative = self.inner.inside(path)?;
         match self.inner.find(&relative) {
-            Some((group, _)) => self.inner.flush_group(&group),
+            Some((group, _)) => {
+                self.inner.flush_group(&group)?;
+                self.inner.write_out(&relative)
+            }
             None => match self.inner.files.stat(&self.inner.root.join(&relative)) {
                 Ok(_) => Ok(()),
                 Err(e) => Err(RrdError::io("open", &self.inner.root.join(&relative), e)),

@@ -65,6 +65,7 @@ pub(super) fn code(error: &RrdError) -> Option<i32> {
             Some(code) => Some(code),
         },
         RrdError::Locked { .. } => Some(nix::libc::EAGAIN),
+        RrdError::Rrdcached { .. } => Some(nix::libc::ENOTCONN),
         _ => None,
     }
 }

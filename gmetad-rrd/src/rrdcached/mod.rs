@@ -29,7 +29,7 @@ pub use address::Address;
 use crate::error::RrdError;
 use crate::native::{self, NativeStore};
 use crate::schema::Schema;
-use crate::store::{Backend, Job};
+use crate::store::{Backend, Job, Written};
 use crate::value::Point;
 use connection::Connection;
 use protocol::Task;
@@ -280,11 +280,11 @@ impl RrdcachedStore {
                 task.result = Some(Err(RrdError::Librrd { path: task.path.to_owned(), text }));
             } else if let Some(schema) = task.schema {
                 made.push(at);
-                jobs.push(Job { path: task.path, schema, points: task.rest(), hot: false });
+                jobs.push(Job { path: task.path, schema, points: task.rest(), hot: false, create: true });
             }
         }
         for (at, result) in made.into_iter().zip(self.native.write(&jobs)) {
-            tasks[at].result = Some(result.and_then(|()| tasks[at].verdict()));
+            tasks[at].result = Some(result.and_then(|_| tasks[at].verdict()));
         }
     }
 
@@ -391,15 +391,23 @@ impl Backend for RrdcachedStore {
         self.bring(vec![task]).pop().unwrap_or(Ok(()))
     }
 
-    fn write(&mut self, jobs: &[Job<'_>]) -> Vec<Result<(), RrdError>> {
+    fn write(&mut self, jobs: &[Job<'_>]) -> Vec<Result<Written, RrdError>> {
         let paths: Vec<_> = jobs.iter().map(|job| absolute(job.path)).collect();
         let both = jobs.iter().zip(&paths);
-        let tasks = both.map(|(job, path)| self.task(path, Some(job.schema), job.points)).collect();
-        self.bring(tasks)
+        let tasks = both.map(|(job, path)| self.task(path, job.create.then_some(job.schema), job.points)).collect();
+        self.bring(tasks).into_iter().map(|result| result.map(|()| Written::default())).collect()
     }
 
-    fn write_one(&mut self, job: &Job<'_>) -> Result<(), RrdError> {
-        self.write(&[*job]).pop().unwrap_or(Ok(()))
+    fn write_one(&mut self, job: &Job<'_>) -> Result<Written, RrdError> {
+        self.write(&[*job]).pop().unwrap_or(Ok(Written::default()))
+    }
+
+    fn keeps_points(&self) -> bool {
+        true
+    }
+
+    fn write_out(&mut self, path: &Path) -> Result<(), RrdError> {
+        self.flush(path)
     }
 
     fn rest(&mut self) {
