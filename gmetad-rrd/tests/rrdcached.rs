@@ -120,7 +120,7 @@ fn write(store: &mut dyn Backend, paths: &[PathBuf], points: std::ops::Range<i64
         .zip(&all)
         .map(|(path, points)| Job { path, schema: &schema, points, hot: true, create: true })
         .collect();
-    store.write(&jobs)
+    store.write(&jobs).into_iter().map(|result| result.map(drop)).collect()
 }
 
 fn all_good(results: Vec<Result<(), RrdError>>) {
