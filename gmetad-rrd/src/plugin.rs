@@ -17,7 +17,7 @@ use gmetad_core::summary::SummaryMetric;
 use gmetad_core::{Plugin, Transaction};
 use parking_lot::Mutex;
 
-use crate::cache::{CacheOptions, Group, MakeBackend, RowWriter, RrdStore};
+use crate::cache::{CacheOptions, Group, MakeBackend, RowWriter, RrdStore, TooOld};
 use crate::native::{NativeStore, Options};
 use crate::path;
 use crate::rrdcached::{self, RrdcachedStore};
@@ -376,7 +376,7 @@ impl Writer<'_> {
     }
 
     fn accept(&mut self, group: &Arc<Group>) {
-        if let Err((last, first)) = self.store.accept(group, self.row, self.time, &self.source)
+        if let Err(TooOld { last, first }) = self.store.accept(group, self.row, &self.source)
             && first
         {
             // As librrd says it of each file.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gmetad_core::stats::Stats;
-use gmetad_rrd::cache::{CacheOptions, MakeBackend, StoreError};
+use gmetad_rrd::cache::{CacheOptions, MakeBackend, RowWriter, StoreError, TooOld};
 use gmetad_rrd::native::Options;
-use gmetad_rrd::{Cached, Cf, DsKind, NativeStore, RraSpec, RrdStore, Schema, info};
+use gmetad_rrd::{Cached, Cf, DsKind, NativeStore, RraSpec, RrdStore, Schema, Value, info};
 
 const START: i64 = 1_000_000_000;
 
@@ -58,8 +58,10 @@ fn accept(store: &RrdStore, hosts: usize, metrics: usize, rounds: std::ops::Rang
         let slots: Vec<u32> = (0..metrics).map(|m| store.slot(&group, &format!("m{m}.rrd"), &schema)).collect();
         for round in rounds.clone() {
             let values: Vec<String> = (0..metrics).map(|m| format!("{}.{m}", round * 3 + host as i64)).collect();
-            let entries = slots.iter().zip(&values).map(|(slot, value)| (*slot, vec![value.as_str()]));
-            store.accept_texts(&group, START + round * 10, &Arc::from("source"), entries).unwrap();
+            let mut row = RowWriter::default();
+            row.start(START + round * 10);
+            slots.iter().zip(&values).for_each(|(slot, value)| row.put(*slot, &[Value::Text(value)]));
+            store.accept(&group, &row, &Arc::from("source")).unwrap();
         }
     }
 }
@@ -266,10 +268,15 @@ fn what_is_too_old_is_refused_and_said_once() {
     let schema = schema(&store);
     let group = store.group(Path::new("c/h"), false);
     let slot = store.slot(&group, "m.rrd", &schema);
-    let accept = |time, source: &str| store.accept_texts(&group, time, &Arc::from(source), [(slot, vec!["1"])]);
+    let accept = |time, source: &str| {
+        let mut row = RowWriter::default();
+        row.start(time);
+        row.put(slot, &[Value::Text("1")]);
+        store.accept(&group, &row, &Arc::from(source))
+    };
     accept(START + 10, "a").unwrap();
-    assert_eq!(accept(START + 10, "a"), Err((START + 10, true)));
-    assert_eq!(accept(START, "a"), Err((START + 10, false)));
+    assert_eq!(accept(START + 10, "a"), Err(TooOld { last: START + 10, first: true }));
+    assert_eq!(accept(START, "a"), Err(TooOld { last: START + 10, first: false }));
     accept(START + 10, "b").unwrap(); // another source of the same cluster: the file decides
     accept(START + 20, "a").unwrap();
     assert_eq!(store.close(Duration::from_secs(10)), 0);

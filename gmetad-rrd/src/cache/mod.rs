@@ -35,7 +35,7 @@ pub use group::Group;
 use group::{Decoded, Memory, NEVER};
 use journal::Journal;
 use record::{Record, Records};
-pub(crate) use row::RowWriter;
+pub use row::RowWriter;
 use trouble::Trouble;
 
 use crate::cached::Cached;
@@ -109,6 +109,15 @@ pub enum StoreError {
     /// No thread could be started.
     #[error("cannot start a thread for RRD files: {0}")]
     Thread(io::Error),
+}
+
+/// A row that was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooOld {
+    /// Time of the row before: seconds since 1970.
+    pub last: i64,
+    /// It is the first one in a row that is not taken, so that it should be said.
+    pub first: bool,
 }
 
 /// What makes a back end; called once for each writer.
@@ -305,40 +314,12 @@ impl RrdStore {
         self.inner.schema(schema)
     }
 
-    /// Takes a row for a group; `source` is who brings it.
+    /// Takes a row, whose time that is, for a group; `source` is who brings it.
     ///
     /// # Errors
-    /// The time of the row before, if this one is of the same source and not newer: it is not taken. `true` with it: for
-    /// the first time in a row, so that it should be said.
-    pub(crate) fn accept(
-        &self,
-        group: &Arc<Group>,
-        row: &RowWriter,
-        time: i64,
-        source: &Arc<str>,
-    ) -> Result<(), (i64, bool)> {
-        self.inner.accept(group, row.bytes(), row.points(), time, source)
-    }
-
-    /// Takes values, as texts, of one moment for slots of a group; `source` is who brings them.
-    ///
-    /// # Errors
-    /// The time of the row before, if this one is of the same source and not newer: nothing is taken then. `true` with it:
-    /// for the first time in a row, so that it should be said.
-    pub fn accept_texts<'a>(
-        &self,
-        group: &Arc<Group>,
-        time: i64,
-        source: &Arc<str>,
-        entries: impl IntoIterator<Item = (u32, Vec<&'a str>)>,
-    ) -> Result<(), (i64, bool)> {
-        let mut row = RowWriter::default();
-        row.start(time);
-        for (slot, texts) in entries {
-            let values: Vec<_> = texts.into_iter().map(Value::Text).collect();
-            row.put(slot, &values);
-        }
-        self.accept(group, &row, time, source)
+    /// The row is not newer than the one before of the same source: it is not taken.
+    pub fn accept(&self, group: &Arc<Group>, row: &RowWriter, source: &Arc<str>) -> Result<(), TooOld> {
+        self.inner.accept(group, row.bytes(), row.points(), row.time(), source)
     }
 
     /// Somebody asked for a host's directory, or a cluster's (relative to the root): what waits for it is written now; a
@@ -435,14 +416,7 @@ impl Inner {
         }
     }
 
-    fn accept(
-        &self,
-        group: &Arc<Group>,
-        row: &[u8],
-        points: u32,
-        time: i64,
-        source: &Arc<str>,
-    ) -> Result<(), (i64, bool)> {
+    fn accept(&self, group: &Arc<Group>, row: &[u8], points: u32, time: i64, source: &Arc<str>) -> Result<(), TooOld> {
         if points == 0 {
             return Ok(());
         }
@@ -455,7 +429,7 @@ impl Inner {
             let last = *last;
             self.counters.refused.add(points.into());
             let said = std::mem::replace(&mut state.refused, true);
-            return Err((last, !said));
+            return Err(TooOld { last, first: !said });
         }
         state.refused = false;
         let segment = match &self.journal {

@@ -24,9 +24,10 @@ const MAX_DIGITS: usize = 19;
 /// Longest text kept: an RRD file keeps 29 bytes of it, and no longer text is a number anybody sends.
 const MAX_TEXT: usize = 400;
 
-/// Writes one row after the other into the same memory.
+/// The values that a group gets at one moment; writes one row after the other into the same memory.
 #[derive(Debug, Default)]
-pub(crate) struct RowWriter {
+pub struct RowWriter {
+    time: i64,
     bytes: Vec<u8>,
     next: u32,
     points: u32,
@@ -34,7 +35,8 @@ pub(crate) struct RowWriter {
 
 impl RowWriter {
     /// Begins a row of this time (seconds since 1970).
-    pub(crate) fn start(&mut self, time: i64) {
+    pub fn start(&mut self, time: i64) {
+        self.time = time;
         self.bytes.clear();
         self.next = 0;
         self.points = 0;
@@ -42,7 +44,7 @@ impl RowWriter {
     }
 
     /// Adds the values of a slot, one a data source. Any order; ascending costs least.
-    pub(crate) fn put(&mut self, slot: u32, values: &[Value<'_>]) {
+    pub fn put(&mut self, slot: u32, values: &[Value<'_>]) {
         if slot != self.next {
             self.bytes.push(GOTO);
             put_varint(&mut self.bytes, u64::from(slot));
@@ -56,6 +58,11 @@ impl RowWriter {
         }
         self.next = slot + 1;
         self.points += 1;
+    }
+
+    /// Seconds since 1970.
+    pub(crate) fn time(&self) -> i64 {
+        self.time
     }
 
     /// The row.
