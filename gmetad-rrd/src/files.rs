@@ -88,7 +88,9 @@ pub trait Files: Send {
     /// Makes a new file with these bytes, mode 0644 less the umask as librrd's.
     fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<File> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
-        file.write_all(bytes)?;
+        // Page by page: Linux keeps what comes in one piece in one piece, up to megabytes, and each later write of a few bytes
+        // would go through all of it (measured: 17 us an update of a 630 kB file instead of 5).
+        bytes.chunks(PAGE).try_for_each(|page| file.write_all(page))?;
         Ok(file)
     }
 
@@ -201,6 +203,9 @@ impl<T: Files + Sync + ?Sized> Files for std::sync::Arc<T> {
         (**self).remove(path)
     }
 }
+
+/// Bytes of a page of the page cache, on every machine that matters; elsewhere it is only slower.
+const PAGE: usize = 4096;
 
 /// Only regular files: a FIFO or device in the tree must not hang or be written to.
 fn stamp(metadata: &Metadata) -> io::Result<Stamp> {
