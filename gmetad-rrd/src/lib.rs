@@ -15,7 +15,7 @@
 //!
 //! Inside out: [`schema`] says what a file is made of, [`mod@format`] lays it out as bytes, [`value`] reads texts, [`update`] is
 //! the arithmetic, [`path`] makes names safe; none of these does I/O or reads a clock. [`native`] writes files, every call
-//! going through [`files`]; `librrd` does the same with librrd. [`info`] and [`mod@fetch`] read.
+//! going through [`files`]; `librrd` does the same with librrd. [`view`] reads, and adds the points that still wait.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))] // in a test they are the report
 
@@ -24,7 +24,7 @@ pub mod error;
 pub mod fetch;
 pub mod files;
 pub mod format;
-pub mod info;
+mod info;
 #[cfg(feature = "librrd")]
 pub mod librrd;
 pub mod native;
