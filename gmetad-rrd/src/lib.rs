@@ -15,7 +15,8 @@
 //!
 //! Inside out: [`schema`] says what a file is made of, [`mod@format`] lays it out as bytes, [`value`] reads texts, [`update`] is
 //! the arithmetic, [`path`] makes names safe; none of these does I/O or reads a clock. [`native`] writes files, every call
-//! going through [`files`]; `librrd` does the same with librrd. [`view`] reads, and adds the points that still wait.
+//! going through [`files`]; `librrd` does the same with librrd. [`view`] reads, and adds the points that still wait;
+//! [`tree`] looks after all files of a tree.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))] // in a test they are the report
 
@@ -32,6 +33,7 @@ pub mod path;
 pub mod plugin;
 pub mod schema;
 pub mod store;
+pub mod tree;
 pub mod update;
 pub mod value;
 pub mod view;
