@@ -19,6 +19,7 @@ use gmetad_rrd::RrdPlugin;
 mod demo;
 mod reload;
 mod settings;
+mod tools;
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
@@ -40,6 +41,8 @@ fn main() -> ExitCode {
         }
         Ok(Command::Check(options)) => check(&options),
         Ok(Command::Demo(options)) => demo::run(&options),
+        Ok(Command::RrdFsck { dir, repair }) => return tools::fsck(&dir, repair),
+        Ok(Command::RrdPrune { dir, older_than, move_files }) => return tools::prune(&dir, &older_than, move_files),
         Ok(Command::Run(options)) => return run(options),
         Err(error) => Err(error.into()),
     };

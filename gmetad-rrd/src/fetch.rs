@@ -1,12 +1,6 @@
-//! Reading rows back: what `rrdtool fetch` prints (`rrdfetch(1)`).
+//! Rows read back, and what becomes of them where there are more rows than points to draw. [`crate::View`] reads them.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
-
-use crate::error::RrdError;
 use crate::format::double;
-use crate::info::header;
 use crate::schema::{Cf, RraSpec};
 
 /// Rows of one archive. Row `i` ends at `start + (i + 1) * step`.
@@ -27,52 +21,92 @@ pub struct Fetched {
 /// Most values returned at once (256 MB).
 pub const MAX_VALUES: u64 = 1 << 25;
 
-/// Reads the archive of that CF which covers `start` to `end` (seconds since 1970) best at about `resolution` seconds a
-/// row: of those that reach back to `start` the one nearest in resolution, else the one that reaches back the longest.
-/// Archives of one PDP a row serve every CF, as in rrdtool. `Ok(None)`: the file has no archive for that CF, or `end` is before `start`, or the answer is over [`MAX_VALUES`].
-///
-/// # Errors
-/// [`RrdError`] if the file cannot be read.
-pub fn fetch(path: &Path, cf: Cf, start: i64, end: i64, resolution: u64) -> Result<Option<Fetched>, RrdError> {
-    let (layout, state) = header(path)?;
-    let schema = layout.schema();
-    let span = |rra: &RraSpec| (schema.step * rra.steps).cast_signed();
-    // The time of the newest and the oldest row of an archive.
-    let newest = |rra: &RraSpec| state.last_update - state.last_update % span(rra);
-    let oldest = |rra: &RraSpec| newest(rra).saturating_sub(span(rra).saturating_mul(rra.rows.cast_signed()));
-    let (start, end) = (start.max(0), end.max(0));
-    // Where a row is one PDP, all consolidation functions are the same.
-    let candidates = || schema.rras.iter().enumerate().filter(|(_, rra)| rra.cf == cf || rra.steps == 1);
-    let away = |rra: &RraSpec| (schema.step * rra.steps).abs_diff(resolution.max(1));
-    let chosen = candidates()
-        .filter(|(_, rra)| oldest(rra) <= start)
-        .min_by_key(|(_, rra)| away(rra))
-        .or_else(|| candidates().min_by_key(|(_, rra)| (oldest(rra).max(start), away(rra))));
-    let Some((index, rra)) = chosen else { return Ok(None) };
-    if end < start || end > 253_402_300_800 {
-        return Ok(None);
+/// What times an archive covers, in seconds since 1970.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Span {
+    /// Seconds a row.
+    pub(crate) step: i64,
+    /// One step before the oldest row; may be before 1970.
+    pub(crate) oldest: i64,
+    /// The newest row.
+    pub(crate) newest: i64,
+}
+
+impl Span {
+    pub(crate) fn of(step: u64, rra: &RraSpec, last_update: i64) -> Self {
+        let step = (step * rra.steps).cast_signed();
+        let newest = last_update - last_update % step;
+        Self { step, oldest: newest.saturating_sub(step.saturating_mul(rra.rows.cast_signed())), newest }
     }
-    let step = span(rra);
-    let (first, last) = (start - start % step, end - end % step + step);
-    let count = ((last - first) / step).cast_unsigned();
-    let ds = schema.ds.len();
-    if count.saturating_mul(ds as u64) > MAX_VALUES {
-        return Ok(None);
-    }
-    let file = File::open(path).map_err(|e| RrdError::io("open", path, e))?;
-    let mut archive = vec![0; (rra.rows as usize) * ds * 8];
-    file.read_exact_at(&mut archive, layout.row_offset(index, 0)).map_err(|e| RrdError::io("read", path, e))?;
-    let mut values = Vec::with_capacity(count as usize * ds);
-    for row in 1..=count.cast_signed() {
-        // How many rows before the newest one.
-        let age = (newest(rra) - (first + row * step)) / step;
-        if (0..rra.rows.cast_signed()).contains(&age) && first + row * step <= newest(rra) {
-            let place = (state.cur_row[index] + rra.rows - age.cast_unsigned()) % rra.rows;
-            values.extend((0..ds).map(|i| double(&archive, (place as usize * ds + i) * 8)));
-        } else {
-            values.extend(std::iter::repeat_n(f64::NAN, ds));
+}
+
+impl Fetched {
+    /// At most `most` rows (fewer than 2 are taken for 2), each of the same number of the present ones, as few as will do:
+    /// see [`Fetched::reduce`].
+    #[must_use]
+    pub fn consolidate(&self, cf: Cf, most: usize) -> Self {
+        let rows = (self.values.len() / self.names.len().max(1)) as u64;
+        let most = most.max(2) as u64;
+        // Groups begin at multiples, so one more than rows / factor may be needed; `rows / (most - 1)` always does.
+        let mut factor = rows.div_ceil(most).max(1);
+        while self.groups(factor) > most {
+            factor += 1;
         }
+        self.reduce(cf, factor)
     }
-    let names = schema.ds.iter().map(|ds| ds.name.clone()).collect();
-    Ok(Some(Fetched { start: first, end: last, step: step.cast_unsigned(), names, values }))
+
+    /// Merges `factor` rows into one; the new rows end at multiples of the new step. As in `rrdtool graph` and `xport`, rows
+    /// that are unknown do not count, and a new row is unknown if all of its rows are; LAST is the last known one.
+    ///
+    /// Different on purpose: a first or last group that the range cuts is made of the rows there are; rrdtool gives it as
+    /// unknown. And `consolidate` never gives more rows than wanted; rrdtool, which compares seconds, gives up to two more.
+    #[must_use]
+    pub fn reduce(&self, cf: Cf, factor: u64) -> Self {
+        let ds = self.names.len().max(1);
+        let step = self.merged_step(factor);
+        let groups = self.groups(factor) as usize;
+        let first = self.group_end(1, step);
+        let mut values = vec![f64::NAN; groups * ds];
+        let mut counts = vec![0u64; groups * ds];
+        for (i, row) in (1..).zip(self.values.chunks_exact(ds)) {
+            let group = ((self.group_end(i, step) - first) / step) as usize;
+            for (column, &value) in row.iter().enumerate().filter(|(_, value)| !value.is_nan()) {
+                let (merged, count) = (&mut values[group * ds + column], &mut counts[group * ds + column]);
+                *count += 1;
+                *merged = match cf {
+                    _ if *count == 1 => value,
+                    Cf::Average => *merged + value,
+                    Cf::Min => merged.min(value),
+                    Cf::Max => merged.max(value),
+                    Cf::Last => value,
+                };
+            }
+        }
+        if cf == Cf::Average {
+            values.iter_mut().zip(counts).for_each(|(value, count)| *value /= count as f64);
+        }
+        let start = first.cast_signed().saturating_sub(step.cast_signed());
+        let end = start.saturating_add((groups as u64 * step).cast_signed());
+        Self { start, end, step, names: self.names.clone(), values }
+    }
+
+    /// The time of the group that row `i`, counted from 1, falls in.
+    fn group_end(&self, i: u64, step: u64) -> u64 {
+        (self.start.max(0).cast_unsigned() + i * self.step).div_ceil(step) * step
+    }
+
+    /// Far beyond all times at most, so that sums do not overflow.
+    fn merged_step(&self, factor: u64) -> u64 {
+        self.step.saturating_mul(factor).clamp(1, 1 << 60)
+    }
+
+    fn groups(&self, factor: u64) -> u64 {
+        let rows = (self.values.len() / self.names.len().max(1)) as u64;
+        let step = self.merged_step(factor);
+        if rows == 0 { 0 } else { (self.group_end(rows, step) - self.group_end(1, step)) / step + 1 }
+    }
+}
+
+pub(crate) fn push_row(row: &[u8], values: &mut Vec<f64>) {
+    values.extend((0..row.len()).step_by(8).map(|at| double(row, at)));
 }

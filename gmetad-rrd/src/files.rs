@@ -217,6 +217,13 @@ fn stamp(metadata: &Metadata) -> io::Result<Stamp> {
     Ok(Stamp { dev: metadata.dev(), ino: metadata.ino(), size: metadata.size(), read })
 }
 
+/// Whether another descriptor holds a write lock on any part of the file now. Takes none itself.
+pub(crate) fn locked_by_other(file: &File) -> bool {
+    let mut lock = whole_file(libc::F_RDLCK);
+    // Where locks are not supported nobody has one.
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock)).is_ok() && lock.l_type != libc::F_UNLCK as libc::c_short
+}
+
 fn whole_file(kind: libc::c_int) -> libc::flock {
     libc::flock {
         l_type: kind as libc::c_short,

@@ -188,6 +188,11 @@ impl Layout {
         self.rra_start[rra] + row * 8 * self.schema.ds.len() as u64
     }
 
+    /// Bytes of a row of any archive.
+    pub fn row_size(&self) -> usize {
+        self.schema.ds.len() * 8
+    }
+
     /// Whether a file that begins with these bytes has this layout.
     pub fn matches(&self, bytes: &[u8]) -> bool {
         bytes.starts_with(&self.fixed)
@@ -261,7 +266,8 @@ impl Layout {
         (out, state)
     }
 
-    fn fresh(&self, start: i64, seed: u64) -> State {
+    /// The state of [`Layout::image`] without its rows.
+    pub fn fresh(&self, start: i64, seed: u64) -> State {
         let Schema { step, ds, rras } = &self.schema;
         let start = start.max(0);
         let since_1970 = start.cast_unsigned();

@@ -1,34 +1,12 @@
-//! What `rrdtool info` prints of a file, from its header alone.
+//! What `rrdtool info` prints, from a header alone.
 
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
 
-use crate::error::RrdError;
-use crate::format::{self, HEAD, Layout, State};
+use crate::format::{Layout, State};
 use crate::value::last_text;
 
-/// Reads the header of an RRD file. Takes no lock: an update in progress may be seen half.
-///
-/// # Errors
-/// [`RrdError::Missing`], [`RrdError::Io`] or [`RrdError::Format`].
-pub fn header(path: &Path) -> Result<(Layout, State), RrdError> {
-    let mut file = File::open(path).map_err(|e| RrdError::io("open", path, e))?;
-    let size = file.metadata().map_err(|e| RrdError::io("stat", path, e))?.len();
-    let mut bytes = Vec::new();
-    let mut read = |bytes: &mut Vec<u8>, upto: usize| {
-        let more = (upto - bytes.len()) as u64;
-        file.by_ref().take(more).read_to_end(bytes).map_err(|e| RrdError::io("read", path, e))
-    };
-    read(&mut bytes, HEAD)?;
-    let needed = format::header_size(&bytes).map_err(|e| RrdError::format(path, e))?;
-    read(&mut bytes, needed)?;
-    format::parse(&bytes, size).map_err(|e| RrdError::format(path, e))
-}
-
 /// The text `rrdtool info NAME` prints for that header, byte for byte.
-pub fn text(name: &str, layout: &Layout, state: &State) -> String {
+pub(crate) fn text(name: &str, layout: &Layout, state: &State) -> String {
     let schema = layout.schema();
     let mut out = format!(
         "filename = \"{name}\"\nrrd_version = \"{}\"\nstep = {}\nlast_update = {}\nheader_size = {}\n",

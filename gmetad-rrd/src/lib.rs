@@ -15,8 +15,9 @@
 //!
 //! Inside out: [`schema`] says what a file is made of, [`mod@format`] lays it out as bytes, [`value`] reads texts, [`update`] is
 //! the arithmetic, [`path`] makes names safe; none of these does I/O or reads a clock. [`native`] writes files, every call
-//! going through [`files`]; `librrd` does the same with librrd, [`rrdcached`] lets another
-//! process do it. [`info`] and [`mod@fetch`] read.
+//! going through [`files`]; `librrd` does the same with librrd, [`rrdcached`] lets another process do it. [`cache`] is the
+//! store above them: points wait, are journalled, and written together. [`view`] reads, and adds the points that still
+//! wait; [`tree`] looks after all files of a tree.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))] // in a test they are the report
 
@@ -26,7 +27,7 @@ pub mod error;
 pub mod fetch;
 pub mod files;
 pub mod format;
-pub mod info;
+mod info;
 #[cfg(feature = "librrd")]
 pub mod librrd;
 pub mod native;
@@ -35,6 +36,7 @@ pub mod plugin;
 pub mod rrdcached;
 pub mod schema;
 pub mod store;
+pub mod tree;
 pub mod update;
 pub mod value;
 pub mod view;

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use crate::error::RrdError;
 use crate::files::{Disk, Files, Stamp};
 use crate::format::{self, FormatError, HEAD, Layout, State};
-use crate::path::hash;
+use crate::path;
 use crate::schema::Schema;
 use crate::store::{Backend, Job, Written};
 use crate::update::{self, Rows, UpdateError};
@@ -113,7 +113,7 @@ impl<F: Files> NativeStore<F> {
     /// Writes a new file with the points already in it, under another name.
     fn prepare(&mut self, path: &Path, schema: &Schema, start: i64, points: &[Point<'_>]) -> Result<Aside, RrdError> {
         let layout = Layout::new(schema.clone()).map_err(|e| RrdError::schema(path, e))?;
-        let seed = hash(path.as_os_str().as_encoded_bytes()) as u64;
+        let seed = path::seed(path);
         let (mut image, mut state) = layout.image(start, seed);
         let points = self.scratch.take(path, &layout, &mut state, points);
         self.scratch.put_into(&layout, &state, &mut image);

@@ -102,8 +102,13 @@ fn component(name: &str, max: usize, reserved: bool) -> Cow<'_, str> {
     Cow::Owned(encoded)
 }
 
+/// What stands for chance in a new file at that path, see [`crate::Layout::image`].
+pub(crate) fn seed(path: &Path) -> u64 {
+    hash(path.as_os_str().as_encoded_bytes()) as u64
+}
+
 /// FNV-1a of 128 bits: the same on every machine and in every version, as file names must be.
-pub(crate) fn hash(bytes: &[u8]) -> u128 {
+fn hash(bytes: &[u8]) -> u128 {
     const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
     bytes.iter().fold(OFFSET, |hash, &byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME))

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use gmetad_core::stats::Stats;
 use gmetad_rrd::cache::{CacheOptions, MakeBackend, RowWriter, StoreError, TooOld};
 use gmetad_rrd::native::Options;
-use gmetad_rrd::{Cached, Cf, DsKind, NativeStore, RraSpec, RrdStore, Schema, Value, info};
+use gmetad_rrd::{Cached, Cf, DsKind, NativeStore, RraSpec, RrdStore, Schema, Value, View};
 
 const START: i64 = 1_000_000_000;
 
@@ -47,7 +47,7 @@ fn figure(store: &RrdStore, name: &str) -> u64 {
 }
 
 fn last(path: &Path) -> Option<i64> {
-    info::header(path).ok().map(|(_, state)| state.last_update)
+    View::open(path).ok().map(|view| view.last())
 }
 
 /// Rounds of values for some hosts with some metrics.
@@ -94,13 +94,13 @@ fn same_trees(a: &Path, b: &Path) {
     for file in files(a) {
         // The start rows come from the path; all else must be the same.
         let text = |root: &Path| {
-            let (layout, mut state) = info::header(&root.join(&file)).unwrap();
-            state.cur_row.iter_mut().for_each(|row| *row = 0);
-            info::text("x", &layout, &state)
+            let text = View::open(&root.join(&file)).unwrap().info_text("x");
+            text.lines().filter(|line| !line.contains("cur_row")).map(str::to_owned).collect::<Vec<_>>()
         };
         assert_eq!(text(a), text(b), "{}", file.display());
         let rows = |root: &Path| {
-            gmetad_rrd::fetch::fetch(&root.join(&file), Cf::Average, START, START + 1000, 10).unwrap().unwrap()
+            let view = View::open(&root.join(&file)).unwrap();
+            view.fetch(Cf::Average, START, START + 1000, 10).unwrap().unwrap()
         };
         let [x, y] = [rows(a), rows(b)].map(|f| f.values.iter().map(|v| v.to_bits()).collect::<Vec<_>>());
         assert_eq!(x, y, "{}", file.display());
@@ -117,6 +117,8 @@ fn points_wait_and_are_written_at_the_end() {
     accept(&store, 1, 3, 1..20);
     assert_eq!(last(&file), Some(START), "later points wait");
     let pending = store.pending(Path::new("a cluster/h0/m1.rrd")).unwrap();
+    let view = store.view(&file).unwrap();
+    assert_eq!((view.last(), view.last_values().next().unwrap().1.as_ref()), (START + 190, "57.1"), "readers see all");
     assert_eq!((pending.len(), pending[0].as_str(), pending[18].as_str()), (19, "1000000010:3.1", "1000000190:57.1"));
     store.flush(&file).unwrap();
     assert_eq!(last(&file), Some(START + 190));

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use gmetad_rrd::files::{Disk, Files, Stamp};
 use gmetad_rrd::native::Options;
-use gmetad_rrd::{Backend, Cf, DsKind, Job, NativeStore, Point, RraSpec, RrdError, Schema, Value, info};
+use gmetad_rrd::{Backend, Cf, DsKind, Job, NativeStore, Point, RraSpec, RrdError, Schema, Value, View};
 
 /// The disk, but the n-th call from now fails (0: none), a failing write having written half.
 #[derive(Clone, Default)]
@@ -158,7 +158,7 @@ fn a_locked_file_is_left_alone() {
 fn files_removed_replaced_and_damaged_under_a_kept_descriptor() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a/b/m.rrd");
-    let last = |path: &Path| info::header(path).unwrap().1.last_update;
+    let last = |path: &Path| View::open(path).unwrap().last();
     let mut store = NativeStore::new(Options::default());
     let file = &path;
     write(&mut store, file, 0).unwrap();
@@ -210,7 +210,7 @@ fn a_refused_point_costs_only_itself() {
     let error = store.update(file, &points).unwrap_err();
     assert!(matches!(error, RrdError::Refused { refused: 3, .. }), "{error}");
     assert!(error.to_string().ends_with("Cannot convert '1 apple' to float (and 2 more points refused)"), "{error}");
-    assert_eq!(info::header(&dir.path().join("m.rrd")).unwrap().1.last_update, 1003);
+    assert_eq!(View::open(&dir.path().join("m.rrd")).unwrap().last(), 1003);
 }
 
 #[test]

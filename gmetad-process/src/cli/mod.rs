@@ -1,4 +1,5 @@
-//! The command line of gmetad: what the C daemon takes, what gmetad-python added, `--check` and `--demo`.
+//! The command line of gmetad: what the C daemon takes, what gmetad-python added, `--check`, `--demo` and the tools
+//! for RRD files.
 //!
 //! Long options may be abbreviated, an option given twice is an error, words that are no options are ignored: as in the
 //! C daemon, whose texts are kept. [`OPTIONS`] is the only place where an option exists.
@@ -38,6 +39,22 @@ pub enum Command {
     Check(Options),
     /// Run on synthetic data.
     Demo(Options),
+    /// Check a tree of RRD files.
+    RrdFsck {
+        /// `--rrd-fsck`.
+        dir: PathBuf,
+        /// `--repair`.
+        repair: bool,
+    },
+    /// List or move RRD files that are no longer written.
+    RrdPrune {
+        /// `--rrd-prune`.
+        dir: PathBuf,
+        /// `--older-than`, as written.
+        older_than: String,
+        /// `--move`.
+        move_files: bool,
+    },
     /// Run.
     Run(Options),
 }
@@ -93,6 +110,16 @@ pub enum Id {
     Check,
     /// `--demo`
     Demo,
+    /// `--rrd-fsck`
+    RrdFsck,
+    /// `--repair`
+    Repair,
+    /// `--rrd-prune`
+    RrdPrune,
+    /// `--older-than`
+    OlderThan,
+    /// `--move`
+    Move,
 }
 
 #[rustfmt::skip]
@@ -116,13 +143,19 @@ pub static OPTIONS: &[Opt<Id>] = &[
     opt(Id::XmlPort,    Some('x'), &["xml_port", "xml-port"],  Some("PORT"), false, "overrides xml_port"),
     opt(Id::Check,      None,      &["check"],                 None,         false, "check the configuration, report, and exit"),
     opt(Id::Demo,       None,      &["demo"],                  None,         false, "run on synthetic data; needs no configuration"),
+    opt(Id::RrdFsck,    None,      &["rrd-fsck"],              Some("DIR"),  false, "check the RRD files below DIR, report, and exit"),
+    opt(Id::Repair,     None,      &["repair"],                None,         false, "with rrd-fsck: move broken files to DIR/.gmetad/broken"),
+    opt(Id::RrdPrune,   None,      &["rrd-prune"],             Some("DIR"),  false, "list RRD files below DIR without updates, and exit"),
+    opt(Id::OlderThan,  None,      &["older-than"],            Some("AGE"),  false, "with rrd-prune: for how long, as in 90d (s m h d w y)"),
+    opt(Id::Move,       None,      &["move"],                  None,         false, "with rrd-prune: move them to DIR/.gmetad/pruned"),
 ];
 
 /// Reads the words after the program's name. `--help` and `--version` count as soon as they are met.
 pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, CliError> {
     let mut scan = Scanner::new(PROGRAM, OPTIONS, args);
     let mut options = Options::default();
-    let (mut check, mut demo) = (false, false);
+    let (mut check, mut demo, mut repair, mut move_files) = (false, false, false, false);
+    let (mut fsck, mut prune, mut older_than) = (None::<PathBuf>, None::<PathBuf>, None);
     while let Some((id, value)) = scan.next_option()? {
         let value = value.unwrap_or_default();
         let number = || {
@@ -143,13 +176,29 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, CliError> 
             Id::Foreground => options.foreground = true,
             Id::Check => check = true,
             Id::Demo => demo = true,
+            Id::RrdFsck => fsck = Some(value.into()),
+            Id::Repair => repair = true,
+            Id::RrdPrune => prune = Some(value.into()),
+            Id::OlderThan => older_than = Some(value.to_string_lossy().into_owned()),
+            Id::Move => move_files = true,
         }
     }
-    match (check, demo) {
-        (true, true) => Err(scan.error(CliCause::Exclusive("check", "demo"))),
-        (true, false) => Ok(Command::Check(options)),
-        (false, true) => Ok(Command::Demo(options)),
-        (false, false) => Ok(Command::Run(options)),
+    let asked = [(check, "check"), (demo, "demo"), (fsck.is_some(), "rrd-fsck"), (prune.is_some(), "rrd-prune")];
+    let mut asked = asked.into_iter().filter(|(given, _)| *given);
+    if let (Some((_, one)), Some((_, other))) = (asked.next(), asked.next()) {
+        return Err(scan.error(CliCause::Exclusive(one, other)));
+    }
+    let needs = |option, other| Err(scan.error(CliCause::Needs(option, other)));
+    match (fsck, prune, older_than) {
+        (None, _, _) if repair => needs("repair", "rrd-fsck"),
+        (_, None, _) if move_files => needs("move", "rrd-prune"),
+        (_, None, Some(_)) => needs("older-than", "rrd-prune"),
+        (_, Some(_), None) => needs("rrd-prune", "older-than"),
+        (_, Some(dir), Some(older_than)) => Ok(Command::RrdPrune { dir, older_than, move_files }),
+        (Some(dir), ..) => Ok(Command::RrdFsck { dir, repair }),
+        _ if check => Ok(Command::Check(options)),
+        _ if demo => Ok(Command::Demo(options)),
+        _ => Ok(Command::Run(options)),
     }
 }
 

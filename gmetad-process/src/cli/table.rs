@@ -73,6 +73,9 @@ pub enum CliCause {
     /// Two options that ask for different programs.
     #[error("`--{0}' and `--{1}' cannot be given together; choose one")]
     Exclusive(&'static str, &'static str),
+    /// An option that means nothing without another.
+    #[error("`--{0}' needs `--{1}'; --help lists the options")]
+    Needs(&'static str, &'static str),
 }
 
 /// Walks over a command line, option by option, in the order given. Words that are no options are ignored.

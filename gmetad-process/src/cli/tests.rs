@@ -59,6 +59,7 @@ fn values() {
 
 #[test]
 fn commands() {
+    let prune = |move_files| Command::RrdPrune { dir: "D".into(), older_than: "9w".into(), move_files };
     let conf = Options { conf: Some("F".into()), ..Options::default() };
     let cases = [
         ("-h", Command::Help),
@@ -69,6 +70,10 @@ fn commands() {
         ("--check -c F", Command::Check(conf.clone())),
         ("--demo -c F", Command::Demo(conf)),
         ("--dem", Command::Demo(Options::default())),
+        ("--rrd-fsck D", Command::RrdFsck { dir: "D".into(), repair: false }),
+        ("--repair --rrd-fsck=D", Command::RrdFsck { dir: "D".into(), repair: true }),
+        ("--rrd-prune D --older-than 9w", prune(false)),
+        ("--rrd-p D --older 9w --move", prune(true)),
     ];
     for (line, expected) in cases {
         assert_eq!(words(line), Ok(expected), "{line}");
@@ -93,6 +98,15 @@ fn errors() {
         ("--bogus --help", "gmetad: unrecognized option '--bogus'; --help lists the options"),
         ("-c", "gmetad: option '--conf' requires an argument; --help lists the options"),
         ("--help=me", "gmetad: option '--help' doesn't allow an argument"),
+        ("--rrd-fsck", "gmetad: option '--rrd-fsck' requires an argument; --help lists the options"),
+        ("--rrd-prune D", "gmetad: `--rrd-prune' needs `--older-than'; --help lists the options"),
+        ("--older-than 9w", "gmetad: `--older-than' needs `--rrd-prune'; --help lists the options"),
+        ("--move --rrd-fsck D", "gmetad: `--move' needs `--rrd-prune'; --help lists the options"),
+        ("--repair", "gmetad: `--repair' needs `--rrd-fsck'; --help lists the options"),
+        (
+            "--rrd-fsck D --rrd-prune D --older-than 1",
+            "gmetad: `--rrd-fsck' and `--rrd-prune' cannot be given together; choose one",
+        ),
         ("--check --demo", "gmetad: `--check' and `--demo' cannot be given together; choose one"),
     ];
     for (line, expected) in cases {

@@ -42,11 +42,11 @@ use crate::cached::Cached;
 use crate::error::RrdError;
 use crate::files::{Disk, Files};
 use crate::format;
-use crate::path::{OWN_PREFIX, hash};
+use crate::path::{OWN_PREFIX, seed};
 use crate::schema::Schema;
 use crate::store::Backend;
 use crate::update::UpdateError;
-use crate::value::{Point, Value};
+use crate::value::Value;
 use crate::view::View;
 
 /// How points wait.
@@ -475,7 +475,7 @@ impl Inner {
     /// the disk is flat.
     fn due(&self, group: &Group, cache: Duration, now: u64) -> u64 {
         let cache = cache.as_millis().max(1) as u64;
-        let seed = hash(group.dir.as_os_str().as_encoded_bytes()) as u64;
+        let seed = seed(&group.dir);
         let phase = now.wrapping_add(seed % cache) % cache;
         let jitter = self.options.jitter.as_millis() as u64;
         let chance = (seed ^ now).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
@@ -884,18 +884,21 @@ impl Cached for RrdStore {
     fn view(&self, path: &Path) -> Result<View, RrdError> {
         let relative = self.inner.inside(path)?;
         let full = self.inner.root.join(&relative);
-        let Some((group, slot)) = self.inner.find(&relative) else { return View::open(&full) };
-        // First what waits, then the file: a flush in between brings the points twice, not never.
+        let Some((group, slot)) = self.inner.find(&relative) else {
+            self.inner.write_out(&relative)?;
+            return View::open(&full);
+        };
+        // First what waits, then the file: a flush in between brings points twice, which the view skips, not never.
         let (rows, slots) = {
             let state = group.state.lock();
             (state.all_rows(), state.slots.clone())
         };
+        self.inner.write_out(&relative)?;
         let mut decoded = Decoded::default();
         decoded.add(&rows, &slots, |at, _| at == slot);
         let values = decoded.values();
-        let (_, points): (_, Vec<Point<'_>>) = decoded.points(&values, &slots);
-        let _ = points;
-        View::open(&full)
+        let (_, points) = decoded.points(&values, &slots);
+        View::with_points(&full, slots.get(slot as usize).map(|slot| &*slot.schema), &points)
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
