@@ -15,7 +15,8 @@
 //!
 //! Inside out: [`schema`] says what a file is made of, [`mod@format`] lays it out as bytes, [`value`] reads texts, [`update`] is
 //! the arithmetic, [`path`] makes names safe; none of these does I/O or reads a clock. [`native`] writes files, every call
-//! going through [`files`]; `librrd` does the same with librrd. [`info`] and [`mod@fetch`] read.
+//! going through [`files`]; `librrd` does the same with librrd. [`info`] and [`mod@fetch`] read. [`socket`] serves all of it to
+//! the clients of rrdcached.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))] // in a test they are the report
 
@@ -31,6 +32,7 @@ pub mod native;
 pub mod path;
 pub mod plugin;
 pub mod schema;
+pub mod socket;
 pub mod store;
 pub mod update;
 pub mod value;
