@@ -17,7 +17,7 @@
 //! the arithmetic, [`path`] makes names safe; none of these does I/O or reads a clock. [`native`] writes files, every call
 //! going through [`files`]; `librrd` does the same with librrd, [`rrdcached`] lets another process do it. [`cache`] is the
 //! store above them: points wait, are journalled, and written together. [`view`] reads, and adds the points that still
-//! wait; [`tree`] looks after all files of a tree.
+//! wait; [`tree`] looks after all files of a tree; [`socket`] serves them to the clients of rrdcached.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))] // in a test they are the report
 
@@ -35,6 +35,7 @@ pub mod path;
 pub mod plugin;
 pub mod rrdcached;
 pub mod schema;
+pub mod socket;
 pub mod store;
 pub mod tree;
 pub mod update;

@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 
 use gmetad_rrd::rrdcached::{Address, Options, Timeouts};
 use gmetad_rrd::{
-    Backend, Cf, DsKind, Job, NativeStore, Point, RraSpec, RrdError, RrdcachedStore, Schema, UpdateError, Value, fetch,
-    info,
+    Backend, Cf, DsKind, Job, NativeStore, Point, RraSpec, RrdError, RrdcachedStore, Schema, UpdateError, Value, View,
 };
 
 /// Whether rrdcached is not there; without it tests are left out, but not on CI.
@@ -189,13 +188,13 @@ fn over_tcp_with_names_and_files_made_by_rrdcached() {
     daemon.stop();
     for (here, there) in here.iter().zip(&there) {
         // Where the archives begin is random in files librrd makes.
-        let text = |path| {
-            let (layout, state) = info::header(path).unwrap();
-            let text = info::text("x", &layout, &state);
+        let text = |path: &Path| {
+            let text = View::open(path).unwrap().info_text("x");
             text.lines().filter(|line| !line.contains("cur_row")).map(|line| format!("{line}\n")).collect::<String>()
         };
         assert_eq!(text(here), text(there));
-        let rows = |path| fetch::fetch(path, Cf::Average, START, START + 300, 15).unwrap().unwrap().values;
+        let rows =
+            |path: &Path| View::open(path).unwrap().fetch(Cf::Average, START, START + 300, 15).unwrap().unwrap().values;
         assert_eq!(format!("{:?}", rows(here)), format!("{:?}", rows(there)));
     }
     assert_as_native(&root, &here, 0..20);
@@ -321,7 +320,7 @@ fn a_refused_point_costs_only_itself() {
     store.update(&path, &points[..1]).unwrap();
     assert_eq!(store.pending(&path).unwrap(), [format!("{}:1", START - 5)]);
     daemon.stop();
-    assert_eq!(info::header(&path).unwrap().1.last_update, START - 5);
+    assert_eq!(View::open(&path).unwrap().last(), START - 5);
 }
 
 #[test]

@@ -78,7 +78,7 @@ proptest! {
             time += gap;
             Point { time, values }
         }).collect();
-        let job = |points| Job { path: &path, schema: &schema, points, hot: true };
+        let job = |points| Job { path: &path, schema: &schema, points, hot: true, create: true };
         let mut store = store();
         let (first, rest) = if exists { points.split_at(there.index(points.len())) } else { points.split_at(0) };
         if exists {
