@@ -3,9 +3,11 @@
 use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gmetad_core::conf::{Config, RrdBackend, SystemLoader, help_list};
+use gmetad_core::stats::Stats;
 use gmetad_core::{Gmetad, Plugin};
 use gmetad_process::cli::{self, Command, Options};
 use gmetad_process::daemon::{self, Ready};
@@ -14,7 +16,8 @@ use gmetad_process::pidfile::{PidFile, PidPath};
 use gmetad_process::signals::{Event, Signals};
 use gmetad_process::user::{self, Account};
 use gmetad_process::{limits, notify};
-use gmetad_rrd::RrdPlugin;
+use gmetad_rrd::socket::RrdSocket;
+use gmetad_rrd::{Cached, RrdPlugin};
 
 mod demo;
 mod reload;
@@ -25,6 +28,8 @@ type Fallible<T> = Result<T, Box<dyn Error>>;
 
 /// Descriptors wanted: clients, sources and open RRD files. What the system does not give is done without.
 const DESCRIPTORS: u64 = 65_536;
+/// How long `--flush-and-exit` may take.
+const FLUSH_WITHIN: Duration = Duration::from_secs(3600);
 /// How long everything has to end after SIGTERM.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
@@ -43,6 +48,7 @@ fn main() -> ExitCode {
         Ok(Command::Demo(options)) => demo::run(&options),
         Ok(Command::RrdFsck { dir, repair }) => return tools::fsck(&dir, repair),
         Ok(Command::RrdPrune { dir, older_than, move_files }) => return tools::prune(&dir, &older_than, move_files),
+        Ok(Command::FlushAndExit(options)) => flush(&options),
         Ok(Command::Run(options)) => return run(options),
         Err(error) => Err(error.into()),
     };
@@ -83,6 +89,30 @@ fn check(options: &Options) -> Fallible<()> {
     Ok(())
 }
 
+/// Writes what an earlier run left in the journal, as for a return to another daemon.
+fn flush(options: &Options) -> Fallible<()> {
+    Setup::new("gmetad", log::LevelFilter::Info).stderr().install()?;
+    let config = load(options, &std::env::current_dir()?)?;
+    if config.setuid && Account::current().uid == 0 {
+        user::switch_user(&config.setuid_username)?;
+    }
+    let stats = Arc::new(Stats::default());
+    let store = settings::rrd(&config).open_store(&stats)?;
+    let left = store.close(FLUSH_WITHIN);
+    let figure = |name| store.counters().iter().find(|(known, _)| *known == name).map_or(0, |(_, value)| *value);
+    println!(
+        "{} points were in the journal; {} of them written now, the others were in their files already",
+        figure("journal_replayed"),
+        figure("points_written")
+    );
+    match left {
+        0 => Ok(()),
+        left => {
+            Err(format!("{left} points could not be written and stay in the journal; the reason is told above").into())
+        }
+    }
+}
+
 fn run(mut options: Options) -> ExitCode {
     let prepared = (|| -> Fallible<_> {
         // A reload finds the files from `/`, too.
@@ -104,9 +134,9 @@ fn run(mut options: Options) -> ExitCode {
         }
     };
     match start(&config, pid_path, log) {
-        Ok((log, gmetad, pid_file)) => {
+        Ok((log, gmetad, rrd_socket, pid_file)) => {
             ready.ok();
-            serve(&options, &directory, config, log, gmetad);
+            serve(&options, &directory, config, log, gmetad, rrd_socket);
             drop(pid_file);
             log.flush();
             ExitCode::SUCCESS
@@ -126,7 +156,7 @@ fn start(
     config: &Config,
     pid_path: Option<PidPath>,
     log: Setup,
-) -> Fallible<(&'static Logger, Gmetad, Option<PidFile>)> {
+) -> Fallible<(&'static Logger, Gmetad, Option<RrdSocket>, Option<PidFile>)> {
     let (log, pid_path) = match Account::by_name(&config.setuid_username) {
         Ok(account) if config.setuid && Account::current().uid == 0 => {
             (log.owned_by(&account)?, pid_path.map(|path| path.removable_by(&account)))
@@ -141,17 +171,32 @@ fn start(
         log::warn!("{warning}");
     }
     let mut builder = Gmetad::builder().config(config);
+    let mut tree = None;
     if config.write_rrds {
         user::check_rrd_rootdir(&config.rrd_rootdir, &account)?;
         let (hosts, summaries) = RrdPlugin::pair(settings::rrd(config));
+        tree = Some(hosts.tree());
         builder = builder.plugin(hosts).plugin(summaries);
     }
     let gmetad = gmetad_http::with_pages(builder, config).start()?;
-    Ok((log, gmetad, pid_file))
+    let rrd_socket = match tree.and_then(|tree| tree.store()) {
+        Some(store) if !config.rrd_socket.is_empty() => Some(
+            RrdSocket::start(settings::rrd_socket(config)?, store).map_err(|error| format!("rrd_socket: {error}"))?,
+        ),
+        _ => None,
+    };
+    Ok((log, gmetad, rrd_socket, pid_file))
 }
 
 /// Runs until a signal says stop.
-fn serve(options: &Options, directory: &Path, config: Config, log: &Logger, gmetad: Gmetad) {
+fn serve(
+    options: &Options,
+    directory: &Path,
+    config: Config,
+    log: &Logger,
+    gmetad: Gmetad,
+    rrd_socket: Option<RrdSocket>,
+) {
     let _ = notify::ready();
     let signals = match Signals::new() {
         Ok(signals) => signals,
@@ -169,6 +214,7 @@ fn serve(options: &Options, directory: &Path, config: Config, log: &Logger, gmet
         }
     }
     let _ = notify::stopping();
+    drop(rrd_socket); // before the store, so that no update comes too late
     if let Err(left) = gmetad.stop(STOP_WITHIN) {
         log::warn!("left behind at stop: {}", left.join(", "));
     }

@@ -1,10 +1,15 @@
 //! What the configuration file means for this program.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use gmetad_core::conf::{Config, LogLevel, RrdBackend};
+use gmetad_core::conf::{Address, Config, LogLevel, RrdBackend, RrdcachedAddress, SocketUpdates};
+use gmetad_core::limits;
+use gmetad_core::serve::AccessList;
+use gmetad_core::source::Resolver;
 use gmetad_process::cli::Options;
 use gmetad_process::logger::{self, LogError, Setup};
+use gmetad_rrd::socket::{Listen, SocketOptions, Updates};
 use gmetad_rrd::{BackendKind, CacheOptions, RrdSettings};
 
 /// Descriptors that the writers of RRD files keep open, at most.
@@ -33,6 +38,29 @@ pub(crate) fn rrd(config: &Config) -> RrdSettings {
         },
         ..RrdSettings::new(&config.rrd_rootdir)
     }
+}
+
+/// Where the protocol of rrdcached is spoken.
+pub(crate) fn rrd_socket(config: &Config) -> Result<SocketOptions, String> {
+    let resolver = Resolver::default();
+    let mut options = SocketOptions::new(config.rrd_rootdir.clone());
+    for address in &config.rrd_socket {
+        match address {
+            RrdcachedAddress::Unix(path) => options.listen.push(Listen::Unix(path.clone())),
+            RrdcachedAddress::Tcp(Address { host, port }) => {
+                let ips = resolver
+                    .resolve(host, limits::RESOLVE_TIMEOUT)
+                    .map_err(|error| format!("rrd_socket {host}: {error}"))?;
+                options.listen.extend(ips.into_iter().map(|ip| Listen::Tcp(SocketAddr::new(ip, *port))));
+            }
+        }
+    }
+    options.access = AccessList::of_config(config, &resolver);
+    options.updates = match config.rrd_socket_updates {
+        SocketUpdates::Owner => Updates::Own,
+        SocketUpdates::All => Updates::All,
+    };
+    Ok(options)
 }
 
 /// What stands in the file and has no effect in this version; better said than silently left out.

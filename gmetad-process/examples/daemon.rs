@@ -25,7 +25,9 @@ fn main() -> ExitCode {
         Ok(Command::Help) => println!("{}", cli::help("example 1.0", "  umask, setuid_username, rrd_rootdir")),
         Ok(Command::Version) => println!("example 1.0"),
         Ok(Command::Check(options) | Command::Demo(options) | Command::Run(options)) => return run(&options),
-        Ok(Command::RrdFsck { .. } | Command::RrdPrune { .. }) => println!("the example has no RRD files"),
+        Ok(Command::FlushAndExit(_) | Command::RrdFsck { .. } | Command::RrdPrune { .. }) => {
+            println!("the example has no RRD files")
+        }
         Err(error) => {
             eprintln!("{error}");
             return ExitCode::FAILURE;

@@ -47,7 +47,7 @@ pub use cached::Cached;
 pub use error::RrdError;
 pub use format::{FormatError, Layout, State};
 pub use native::NativeStore;
-pub use plugin::{BackendKind, RrdPlugin, RrdSettings};
+pub use plugin::{BackendKind, RrdPlugin, RrdSettings, RrdTree};
 pub use rrdcached::RrdcachedStore;
 pub use schema::{Cf, DsKind, DsSpec, RraSpec, Schema, SchemaError};
 pub use store::{Backend, Job, Written};

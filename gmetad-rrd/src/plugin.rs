@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use gmetad_core::conf::Section;
@@ -17,7 +17,7 @@ use gmetad_core::summary::SummaryMetric;
 use gmetad_core::{Plugin, Transaction};
 use parking_lot::Mutex;
 
-use crate::cache::{CacheOptions, Group, MakeBackend, RowWriter, RrdStore, TooOld};
+use crate::cache::{CacheOptions, Group, MakeBackend, RowWriter, RrdStore, StoreError, TooOld};
 use crate::native::{NativeStore, Options};
 use crate::path;
 use crate::rrdcached::{self, RrdcachedStore};
@@ -121,6 +121,16 @@ impl RrdSettings {
         !self.unsummarized.iter().any(|prefix| metric.starts_with(prefix.as_str())) && !sflow()
     }
 
+    /// The store of these files.
+    ///
+    /// # Errors
+    /// [`StoreError`](crate::StoreError).
+    pub fn open_store(&self, stats: &Arc<Stats>) -> Result<RrdStore, StoreError> {
+        let settings = self.clone();
+        let backend: MakeBackend = Box::new(move || settings.open_backend().map_err(|error| error.to_string()));
+        RrdStore::open(&self.root, self.cache.clone(), &backend, Arc::clone(stats))
+    }
+
     fn open_backend(&self) -> Result<Box<dyn Backend>, PluginError> {
         match &self.backend {
             BackendKind::Native => {
@@ -149,15 +159,29 @@ pub struct RrdPlugin {
     what: What,
     settings: RrdSettings,
     stats: Arc<Stats>,
-    shared: Arc<Shared>,
+    tree: RrdTree,
     store: Option<Arc<RrdStore>>,
     subjects: HashMap<String, Files>,
     row: RowWriter,
 }
 
-/// The store, while one of the plugins that share it runs.
+/// The store of plugins that run, for those who read through it.
+#[derive(Clone, Default)]
+pub struct RrdTree(Arc<Mutex<Shared>>);
+
+/// The store, and how many plugins use it.
 #[derive(Default)]
-struct Shared(Mutex<Weak<RrdStore>>);
+struct Shared {
+    store: Option<Arc<RrdStore>>,
+    users: usize,
+}
+
+impl RrdTree {
+    /// The store; `None` before the start of the plugins and after their end.
+    pub fn store(&self) -> Option<Arc<RrdStore>> {
+        self.0.lock().store.clone()
+    }
+}
 
 /// The groups of one subject.
 #[derive(Default)]
@@ -180,23 +204,28 @@ struct GroupFiles {
 impl RrdPlugin {
     /// The plugin `rrd` alone.
     pub fn hosts(settings: RrdSettings) -> Self {
-        Self::new(What::Hosts, settings, Arc::default())
+        Self::new(What::Hosts, settings, RrdTree::default())
     }
 
     /// The plugin `rrdsummary` alone.
     pub fn summaries(settings: RrdSettings) -> Self {
-        Self::new(What::Summaries, settings, Arc::default())
+        Self::new(What::Summaries, settings, RrdTree::default())
     }
 
     /// The plugins `rrd` and `rrdsummary`.
     pub fn pair(settings: RrdSettings) -> (Self, Self) {
-        let shared = Arc::default();
-        (Self::new(What::Hosts, settings.clone(), Arc::clone(&shared)), Self::new(What::Summaries, settings, shared))
+        let tree = RrdTree::default();
+        (Self::new(What::Hosts, settings.clone(), tree.clone()), Self::new(What::Summaries, settings, tree))
     }
 
-    fn new(what: What, settings: RrdSettings, shared: Arc<Shared>) -> Self {
+    /// The store that the plugin will use, and shares with its other half.
+    pub fn tree(&self) -> RrdTree {
+        self.tree.clone()
+    }
+
+    fn new(what: What, settings: RrdSettings, tree: RrdTree) -> Self {
         let (stats, subjects, row) = (Arc::default(), HashMap::new(), RowWriter::default());
-        Self { what, settings, stats, shared, store: None, subjects, row }
+        Self { what, settings, stats, tree, store: None, subjects, row }
     }
 }
 
@@ -214,10 +243,9 @@ impl Plugin for RrdPlugin {
 
     fn requests(&mut self, requests: &Arc<Requests>) {
         if self.what == What::Hosts {
-            let (shared, settings) = (Arc::clone(&self.shared), self.settings.clone());
+            let (tree, settings) = (self.tree(), self.settings.clone());
             requests.listen(move |asked| {
-                let store = shared.0.lock().upgrade();
-                if let Some(store) = store {
+                if let Some(store) = tree.store() {
                     store.asked(match asked.host {
                         Some(host) => path::host_dir(Path::new(""), asked.cluster, host, settings.lower_case_hosts),
                         None => path::source_dir(Path::new(""), asked.cluster),
@@ -236,17 +264,12 @@ impl Plugin for RrdPlugin {
     }
 
     fn start(&mut self) -> Result<(), PluginError> {
-        let mut shared = self.shared.0.lock();
-        let store = match shared.upgrade() {
-            Some(store) => store,
-            None => {
-                let (settings, options) = (self.settings.clone(), self.settings.cache.clone());
-                let backend: MakeBackend = Box::new(move || settings.open_backend().map_err(|error| error.to_string()));
-                let store = Arc::new(RrdStore::open(&self.settings.root, options, &backend, Arc::clone(&self.stats))?);
-                *shared = Arc::downgrade(&store);
-                store
-            }
+        let mut shared = self.tree.0.lock();
+        let store = match &shared.store {
+            Some(store) => Arc::clone(store),
+            None => Arc::clone(shared.store.insert(Arc::new(self.settings.open_store(&self.stats)?))),
         };
+        shared.users += 1;
         self.store = Some(store);
         Ok(())
     }
@@ -288,11 +311,15 @@ impl Plugin for RrdPlugin {
 
     fn stop(&mut self) {
         let Some(store) = self.store.take() else { return };
+        let last = {
+            let mut shared = self.tree.0.lock();
+            shared.users -= 1;
+            shared.users == 0
+        };
         // The other plugin may be at work still; the last one closes.
-        let shared = self.shared.0.lock();
-        if let Some(store) = Arc::into_inner(store) {
-            drop(shared);
+        if last {
             let left = store.close(CLOSE_WITHIN);
+            self.tree.0.lock().store = None;
             if left > 0 {
                 log::warn!(
                     "{left} RRD points stay in the journal below {}: the next start takes them, and gmetad --flush-and-exit \
@@ -300,6 +327,15 @@ impl Plugin for RrdPlugin {
                     store.root().display()
                 );
             }
+        }
+    }
+}
+
+impl Drop for RrdPlugin {
+    /// A start that failed.
+    fn drop(&mut self) {
+        if self.store.is_some() {
+            self.stop();
         }
     }
 }

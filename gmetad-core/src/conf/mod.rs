@@ -65,4 +65,6 @@ pub use raw::{MAX_FILES, MAX_INCLUDE_DEPTH, RawConfig, RawDirective};
 pub use section::{Entry, Section};
 pub use source::{Address, DEFAULT_GMOND_PORT, DEFAULT_INTERVAL, SourceConfig};
 pub use table::{Directive, Group, Origin, directives};
-pub use value::{DEFAULT_RRDCACHED_PORT, Jitter, LogLevel, Protocol, RrdBackend, RrdcachedAddress, Trust};
+pub use value::{
+    DEFAULT_RRDCACHED_PORT, Jitter, LogLevel, Protocol, RrdBackend, RrdcachedAddress, SocketUpdates, Trust,
+};

@@ -10,12 +10,10 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
 use super::poller::Poller;
-use super::{
-    Gmetad, Observer, Port, Ports, Shared, Spec, access, access_list, identity, reader_options, root, rules, serve,
-};
+use super::{Gmetad, Observer, Port, Ports, Shared, Spec, identity, reader_options, root, rules, serve};
 use crate::conf::{Address, Config, Section, Trust};
 use crate::plugin::{Chain, Plugin, PluginError, Transaction};
-use crate::serve::{InteractivePort, ListenError, Requests, Service, StatusPage, XmlPort};
+use crate::serve::{AccessList, InteractivePort, ListenError, Requests, Service, StatusPage, XmlPort};
 use crate::source::{ReaderOptions, Resolver, Source};
 use crate::stats::Stats;
 use crate::store::{GridStore, Identity};
@@ -165,8 +163,8 @@ impl Builder {
         let store = Arc::new(GridStore::new(self.identity, self.rules));
         let resolver = Resolver::default();
         let allowed = match &self.from_config {
-            Some(config) if self.trusted.is_empty() => access(config, &resolver),
-            _ => access_list(&self.trusted, &resolver),
+            Some(config) if self.trusted.is_empty() => AccessList::of_config(config, &resolver),
+            _ => AccessList::resolved(&self.trusted, &resolver),
         };
         let access = Arc::new(ArcSwap::from_pointee(allowed));
 

@@ -20,8 +20,7 @@ pub use observer::Observer;
 use poller::Poller;
 pub use poller::{SourceState, SourceStatus};
 
-use crate::conf::{Address, Config, Jitter, SourceConfig, Trust};
-use crate::limits;
+use crate::conf::{Address, Config, Jitter, SourceConfig};
 use crate::plugin::{Chain, Transaction};
 use crate::serve::{AccessList, ListenError, Listener, Server, Service};
 use crate::source::{GmondReader, ReaderOptions, Resolver, Source, Stop};
@@ -142,7 +141,7 @@ impl Gmetad {
         // Held to the end: one reload at a time. Nobody but a reload wants it while the daemon runs.
         let mut pollers = self.pollers.lock();
         self.shared.store.set_identity(identity(config), rules(config));
-        self.shared.access.store(Arc::new(access(config, &self.shared.resolver)));
+        self.shared.access.store(Arc::new(AccessList::of_config(config, &self.shared.resolver)));
         let reader = reader_options(config, &self.shared.resolver);
 
         let (kept, gone): (Vec<_>, Vec<_>) =
@@ -277,18 +276,6 @@ fn identity(config: &Config) -> Identity {
 
 fn rules(config: &Config) -> RootRules {
     RootRules { only: config.summarized_metrics.clone() }
-}
-
-fn access(config: &Config, resolver: &Resolver) -> AccessList {
-    if config.all_trusted { AccessList::everybody() } else { access_list(&config.trusted_hosts, resolver) }
-}
-
-fn access_list(trusted: &[Trust], resolver: &Resolver) -> AccessList {
-    let (list, unresolved) = AccessList::new(trusted, resolver, limits::RESOLVE_TIMEOUT);
-    for name in unresolved {
-        log::warn!("Warning: we failed to resolve trusted host name {name}");
-    }
-    list
 }
 
 fn reader_options(config: &Config, resolver: &Resolver) -> ReaderOptions {

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::conf::Trust;
+use crate::conf::{Config, Trust};
+use crate::limits;
 use crate::source::Resolver;
 
 /// The addresses that may connect. `127.0.0.1` and `::1` always may.
@@ -17,6 +18,19 @@ impl AccessList {
     /// Everybody.
     pub fn everybody() -> Self {
         Self { all: true, nets: Vec::new() }
+    }
+
+    /// Whom a configuration trusts. Names that cannot be resolved are logged and trust nobody.
+    pub fn of_config(config: &Config, resolver: &Resolver) -> Self {
+        if config.all_trusted { Self::everybody() } else { Self::resolved(&config.trusted_hosts, resolver) }
+    }
+
+    pub(crate) fn resolved(trusted: &[Trust], resolver: &Resolver) -> Self {
+        let (list, unresolved) = Self::new(trusted, resolver, limits::RESOLVE_TIMEOUT);
+        for name in unresolved {
+            log::warn!("Warning: we failed to resolve trusted host name {name}");
+        }
+        list
     }
 
     /// These, with their names resolved as they are now. Returns the names that could not be.

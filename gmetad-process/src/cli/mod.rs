@@ -39,6 +39,8 @@ pub enum Command {
     Check(Options),
     /// Run on synthetic data.
     Demo(Options),
+    /// Write what the journal of RRD points has into the files, run nothing.
+    FlushAndExit(Options),
     /// Check a tree of RRD files.
     RrdFsck {
         /// `--rrd-fsck`.
@@ -110,6 +112,8 @@ pub enum Id {
     Check,
     /// `--demo`
     Demo,
+    /// `--flush-and-exit`
+    FlushAndExit,
     /// `--rrd-fsck`
     RrdFsck,
     /// `--repair`
@@ -143,6 +147,7 @@ pub static OPTIONS: &[Opt<Id>] = &[
     opt(Id::XmlPort,    Some('x'), &["xml_port", "xml-port"],  Some("PORT"), false, "overrides xml_port"),
     opt(Id::Check,      None,      &["check"],                 None,         false, "check the configuration, report, and exit"),
     opt(Id::Demo,       None,      &["demo"],                  None,         false, "run on synthetic data; needs no configuration"),
+    opt(Id::FlushAndExit, None,    &["flush-and-exit"],        None,         false, "write the points of the journal into the RRD files, and exit"),
     opt(Id::RrdFsck,    None,      &["rrd-fsck"],              Some("DIR"),  false, "check the RRD files below DIR, report, and exit"),
     opt(Id::Repair,     None,      &["repair"],                None,         false, "with rrd-fsck: move broken files to DIR/.gmetad/broken"),
     opt(Id::RrdPrune,   None,      &["rrd-prune"],             Some("DIR"),  false, "list RRD files below DIR without updates, and exit"),
@@ -154,7 +159,7 @@ pub static OPTIONS: &[Opt<Id>] = &[
 pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, CliError> {
     let mut scan = Scanner::new(PROGRAM, OPTIONS, args);
     let mut options = Options::default();
-    let (mut check, mut demo, mut repair, mut move_files) = (false, false, false, false);
+    let (mut check, mut demo, mut flush, mut repair, mut move_files) = (false, false, false, false, false);
     let (mut fsck, mut prune, mut older_than) = (None::<PathBuf>, None::<PathBuf>, None);
     while let Some((id, value)) = scan.next_option()? {
         let value = value.unwrap_or_default();
@@ -176,6 +181,7 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, CliError> 
             Id::Foreground => options.foreground = true,
             Id::Check => check = true,
             Id::Demo => demo = true,
+            Id::FlushAndExit => flush = true,
             Id::RrdFsck => fsck = Some(value.into()),
             Id::Repair => repair = true,
             Id::RrdPrune => prune = Some(value.into()),
@@ -183,7 +189,13 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, CliError> 
             Id::Move => move_files = true,
         }
     }
-    let asked = [(check, "check"), (demo, "demo"), (fsck.is_some(), "rrd-fsck"), (prune.is_some(), "rrd-prune")];
+    let asked = [
+        (check, "check"),
+        (demo, "demo"),
+        (flush, "flush-and-exit"),
+        (fsck.is_some(), "rrd-fsck"),
+        (prune.is_some(), "rrd-prune"),
+    ];
     let mut asked = asked.into_iter().filter(|(given, _)| *given);
     if let (Some((_, one)), Some((_, other))) = (asked.next(), asked.next()) {
         return Err(scan.error(CliCause::Exclusive(one, other)));
@@ -197,6 +209,7 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Command, CliError> 
         (_, Some(dir), Some(older_than)) => Ok(Command::RrdPrune { dir, older_than, move_files }),
         (Some(dir), ..) => Ok(Command::RrdFsck { dir, repair }),
         _ if check => Ok(Command::Check(options)),
+        _ if flush => Ok(Command::FlushAndExit(options)),
         _ if demo => Ok(Command::Demo(options)),
         _ => Ok(Command::Run(options)),
     }

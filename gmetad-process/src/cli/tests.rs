@@ -68,6 +68,7 @@ fn commands() {
         ("-V", Command::Version),
         ("--vers", Command::Version),
         ("--check -c F", Command::Check(conf.clone())),
+        ("--flush-and-exit -c F", Command::FlushAndExit(conf.clone())),
         ("--demo -c F", Command::Demo(conf)),
         ("--dem", Command::Demo(Options::default())),
         ("--rrd-fsck D", Command::RrdFsck { dir: "D".into(), repair: false }),
