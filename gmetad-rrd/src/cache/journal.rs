@@ -47,6 +47,7 @@ pub(super) struct Counters {
     pub(super) bytes: Counter,
     pub(super) syncs: Counter,
     pub(super) errors: Counter,
+    pub(super) rotations: Counter,
     /// Bytes of rows that no segment has because the disk did not take them.
     pub(super) gaps: Counter,
 }
@@ -215,6 +216,7 @@ impl Journal {
             last.file = None;
         }
         segments.push(segment);
+        self.counters.rotations.add(1);
     }
 
     /// Waits until what was written is on the disk.

@@ -180,6 +180,7 @@ struct Counters {
     replayed: Counter,
     damaged: Counter,
     requests: Counter,
+    flush_requests: Counter,
 }
 
 impl RrdStore {
@@ -789,6 +790,7 @@ fn old_segments(files: &dyn Files, own: &Path) -> Vec<(u64, u64)> {
 impl Cached for RrdStore {
     fn flush(&self, path: &Path) -> Result<(), RrdError> {
         let relative = self.inner.inside(path)?;
+        self.inner.counters.flush_requests.add(1);
         match self.inner.find(&relative) {
             Some((group, _)) => {
                 self.inner.flush_group(&group)?;
@@ -902,7 +904,29 @@ impl Cached for RrdStore {
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
-        self.inner.figures().into_iter().map(|figure| (figure.name, figure.value)).collect()
+        let count = &self.inner.counters;
+        let waiting = {
+            let groups = self.inner.groups.lock();
+            let waits = |group: &Arc<Group>| group.state.lock().due != NEVER;
+            groups.values().filter(|group| waits(group)).map(|group| group.state.lock().slots.len() as u64).sum()
+        };
+        let journal = self.inner.journal.as_ref();
+        // What rrdcached calls them.
+        let mut all = vec![
+            ("QueueLength", waiting),
+            ("UpdatesReceived", count.accepted.get()),
+            ("FlushesReceived", count.flush_requests.get()),
+            ("UpdatesWritten", count.updates.get()),
+            ("DataSetsWritten", count.written.get()),
+            (
+                "TreeNodesNumber",
+                self.inner.groups.lock().values().map(|group| group.state.lock().slots.len() as u64).sum(),
+            ),
+            ("JournalBytes", journal.map_or(0, |journal| journal.counters.bytes.get())),
+            ("JournalRotate", journal.map_or(0, |journal| journal.counters.rotations.get())),
+        ];
+        all.extend(self.inner.figures().into_iter().map(|figure| (figure.name, figure.value)));
+        all
     }
 }
 
