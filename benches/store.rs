@@ -1,7 +1,7 @@
 //! The store as a whole: CPU of a point, bytes to the disk, memory of a point that waits, writers side by side, the start
 //! after a crash. Not a criterion bench: what counts is the CPU of all threads, which the kernel counts.
 //!
-//! `cargo bench --bench store [-- HOSTS [small]]`: HOSTS × 33 files (default 60), of 630 kB each, or with small archives of 7 kB.
+//! `cargo bench --bench store [-- HOSTS [small]]`, and in the environment ROUNDS and ONLY (part of a line): HOSTS × 33 files (default 60), of 630 kB each, or with small archives of 7 kB.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -124,7 +124,7 @@ fn rounds(tree: &mut Tree, polls: usize, writers: usize, journal: bool) -> (f64,
     tree.poll(&store, &groups, &source); // makes the files
     settle(&store);
     let (mut micros, mut bytes, mut walls) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..6 {
+    for _ in 0..std::env::var("ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(6) {
         let (written_before, cpu_before) = (written(), cpu());
         let mut own = Duration::ZERO;
         for _ in 0..polls {

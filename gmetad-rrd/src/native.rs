@@ -51,7 +51,8 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct NativeStore<F: Files = Disk> {
     files: F,
-    kept: HashMap<Box<Path>, File>,
+    /// Descriptors, with device and inode.
+    kept: HashMap<Box<Path>, (File, (u64, u64))>,
     options: Options,
     scratch: Scratch,
 }
@@ -92,20 +93,29 @@ impl<F: Files> NativeStore<F> {
 
     fn update_kept(&mut self, path: &Path, points: &[Point<'_>], hot: bool) -> Result<Written, RrdError> {
         let Self { files, kept, options, scratch } = self;
-        if let Some(descriptor) = kept.get(path).filter(|_| hot)
-            && is_at(files, path, descriptor)?
-        {
-            let result = update_locked(files, path, descriptor, scratch, points);
-            if !is_good(&result) {
-                kept.remove(path);
+        let stat = |e| RrdError::io("stat", path, e);
+        if let Some((descriptor, known)) = kept.get(path).filter(|_| hot) {
+            // It may have been removed or replaced since.
+            let stamp = files.stat(path).map_err(|e| RrdError::io("open", path, e))?;
+            if (stamp.dev, stamp.ino) == *known {
+                let result = update_locked(files, path, descriptor, stamp, scratch, points);
+                let result = unlocked(files, path, descriptor, result);
+                if !is_good(&result) {
+                    kept.remove(path);
+                }
+                return result;
             }
-            return result;
         }
         kept.remove(path);
         let descriptor = files.open(path).map_err(|e| RrdError::io("open", path, e))?;
-        let result = update_locked(files, path, &descriptor, scratch, points);
-        if hot && is_good(&result) && kept.len() < options.max_descriptors {
-            kept.insert(path.into(), descriptor);
+        let stamp = files.fstat(&descriptor).map_err(stat)?;
+        let result = update_locked(files, path, &descriptor, stamp, scratch, points);
+        if !hot || !is_good(&result) || kept.len() >= options.max_descriptors {
+            return result; // closing it ends the lock
+        }
+        let result = unlocked(files, path, &descriptor, result);
+        if is_good(&result) {
+            kept.insert(path.into(), (descriptor, (stamp.dev, stamp.ino)));
         }
         result
     }
@@ -215,24 +225,31 @@ fn again<F: Files>(files: &F, error: io::Error, path: &Path, aside: &Path, image
     files.write_new(aside, image).map_err(create)
 }
 
-/// Whether a kept descriptor stands for the file at the path still: it may have been removed or replaced since.
-fn is_at<F: Files>(files: &F, path: &Path, kept: &File) -> Result<bool, RrdError> {
-    let at_path = files.stat(path).map_err(|e| RrdError::io("open", path, e))?;
-    let open = files.fstat(kept).map_err(|e| RrdError::io("stat", path, e))?;
-    Ok((at_path.dev, at_path.ino) == (open.dev, open.ino))
-}
-
+/// Updates the file; it stays locked.
 fn update_locked<F: Files>(
     files: &F,
     path: &Path,
     file: &File,
+    stamp: Stamp,
     scratch: &mut Scratch,
     points: &[Point<'_>],
 ) -> Result<Written, RrdError> {
     if !files.lock(file).map_err(|e| RrdError::io("lock", path, e))? {
         return Err(RrdError::Locked { path: path.to_owned() });
     }
-    let result = update_file(files, path, file, scratch, points);
+    update_file(files, path, file, stamp, scratch, points)
+}
+
+/// Gives the lock back after that.
+fn unlocked<F: Files>(
+    files: &F,
+    path: &Path,
+    file: &File,
+    result: Result<Written, RrdError>,
+) -> Result<Written, RrdError> {
+    if matches!(result, Err(RrdError::Locked { .. })) {
+        return result;
+    }
     match files.unlock(file) {
         // A lock that stays would keep rrdtool out; closing the descriptor, which an error leads to, ends it.
         Err(e) if matches!(result, Ok(_) | Err(RrdError::Refused { .. })) => Err(RrdError::io("unlock", path, e)),
@@ -244,10 +261,11 @@ fn update_file<F: Files>(
     files: &F,
     path: &Path,
     file: &File,
+    stamp: Stamp,
     scratch: &mut Scratch,
     points: &[Point<'_>],
 ) -> Result<Written, RrdError> {
-    let (layout, mut state, read) = read_header(files, path, file, &mut scratch.layouts, &mut scratch.buffer)?;
+    let (layout, mut state) = read_header(files, path, file, stamp.size, &mut scratch.layouts, &mut scratch.buffer)?;
     let before = state.last_update;
     let result = scratch.take(path, &layout, &mut state, points);
     if state.last_update != before {
@@ -261,7 +279,7 @@ fn update_file<F: Files>(
             .write_at(file, buffer, layout.state_start() as u64)
             .map_err(|e| RrdError::io("write the header of", path, e))?;
     }
-    result.map(|()| Written { made: false, read })
+    result.map(|()| Written { made: false, read: stamp.read })
 }
 
 impl Scratch {
@@ -301,9 +319,10 @@ fn read_header<F: Files>(
     files: &F,
     path: &Path,
     file: &File,
+    size: u64,
     layouts: &mut Vec<Arc<Layout>>,
     buffer: &mut Vec<u8>,
-) -> Result<(Arc<Layout>, State, bool), RrdError> {
+) -> Result<(Arc<Layout>, State), RrdError> {
     let wrong = |e| RrdError::format(path, e);
     let read = |buffer: &mut Vec<u8>, size: usize| {
         buffer.resize(size, 0);
@@ -316,7 +335,6 @@ fn read_header<F: Files>(
         // What a crash of the machine may leave of a file just created; there is nothing in it to lose.
         return Err(RrdError::Missing { path: path.to_owned() });
     }
-    let Stamp { size, read: was_read, .. } = files.fstat(file).map_err(|e| RrdError::io("stat", path, e))?;
     if let Some(place) = layouts.iter().position(|layout| layout.matches(buffer)) {
         layouts.swap(0, place); // the next file is likely of this layout too
         let layout = Arc::clone(&layouts[0]);
@@ -327,7 +345,7 @@ fn read_header<F: Files>(
             read(buffer, layout.header_size())?;
         }
         let state = layout.decode_state(buffer).map_err(wrong)?;
-        return Ok((layout, state, was_read));
+        return Ok((layout, state));
     }
     if buffer.len() < HEAD {
         read(buffer, HEAD)?;
@@ -340,5 +358,5 @@ fn read_header<F: Files>(
     let layout = Arc::new(layout);
     layouts.truncate(MAX_LAYOUTS - 1);
     layouts.insert(0, Arc::clone(&layout));
-    Ok((layout, state, was_read))
+    Ok((layout, state))
 }
