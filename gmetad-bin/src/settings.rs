@@ -29,7 +29,7 @@ pub(crate) fn rrd(config: &Config) -> RrdSettings {
         max_descriptors: RRD_DESCRIPTORS / config.rrd_writers as usize,
         cache: CacheOptions {
             cache: config.rrd_cache,
-            jitter: Duration::from_secs(config.rrd_cache_jitter.into()),
+            jitter: config.rrd_cache_jitter,
             hot: Duration::from_secs(config.rrd_cache_hot.into()),
             memory: (config.rrd_cache_memory as usize) << 20,
             journal_sync: config.rrd_journal_sync,

@@ -95,8 +95,8 @@ declare! {
         pub rrdcached_address: Option<RrdcachedAddress>,
         /// `rrd_cache_seconds`: how long points wait to be written together; none: `auto`.
         pub rrd_cache: Option<Duration>,
-        /// `rrd_cache_jitter`: added to it by chance.
-        pub rrd_cache_jitter: u32,
+        /// `rrd_cache_jitter`: added to it by chance, at most; none: `auto`.
+        pub rrd_cache_jitter: Option<Duration>,
         /// `rrd_cache_hot`: seconds files are written through after somebody asked for them or read them.
         pub rrd_cache_hot: u32,
         /// `rrd_cache_memory`: most megabytes (2^20 bytes) of points that wait.

@@ -456,7 +456,11 @@ const TABLE: &[Directive] = &[
         name: "rrd_cache_seconds",
         origin: Origin::New,
         group: Group::Rrd,
-        kind: Kind::Custom { syntax: "SECONDS | auto", set: set_rrd_cache, show: show_rrd_cache },
+        kind: Kind::Custom {
+            syntax: "SECONDS | auto",
+            set: |c, args| set_auto(&mut c.rrd_cache, args),
+            show: |c| show_auto(c.rrd_cache),
+        },
         default: "auto",
         example: "",
         help: "How long RRD points wait to be written together.",
@@ -467,11 +471,15 @@ const TABLE: &[Directive] = &[
         name: "rrd_cache_jitter",
         origin: Origin::New,
         group: Group::Rrd,
-        kind: Kind::Number { least: 0, most: 86400, at: |c| &mut c.rrd_cache_jitter },
-        default: "0",
+        kind: Kind::Custom {
+            syntax: "SECONDS | auto",
+            set: |c, args| set_auto(&mut c.rrd_cache_jitter, args),
+            show: |c| show_auto(c.rrd_cache_jitter),
+        },
+        default: "auto",
         example: "",
-        help: "Seconds added to rrd_cache_seconds by chance.",
-        doc: "Spreads the load of the disk; it is spread by host in any case.",
+        help: "Seconds added to rrd_cache_seconds by chance, at most.",
+        doc: "auto: as many as rrd_cache_seconds, so that a directory waits once to twice that long; none if that is auto.",
     },
     Directive {
         name: "rrd_cache_hot",
@@ -874,22 +882,22 @@ fn set_rrdcached(config: &mut Config, args: &mut Args<'_>) -> Result<(), Fault> 
     Ok(())
 }
 
-fn set_rrd_cache(config: &mut Config, args: &mut Args<'_>) -> Result<(), Fault> {
+fn set_auto(field: &mut Option<Duration>, args: &mut Args<'_>) -> Result<(), Fault> {
     let word = args.single()?;
     if word.text.eq_ignore_ascii_case("auto") {
-        config.rrd_cache = None;
+        *field = None;
         return Ok(());
     }
     let seconds = value::digits(&word.text).filter(|seconds| *seconds <= 86_400);
-    config.rrd_cache = Some(match seconds {
+    *field = Some(match seconds {
         Some(seconds) => Duration::from_secs(seconds.into()),
         None => return Err(args.bad(word, "auto, or 0 to 86400 seconds")),
     });
     Ok(())
 }
 
-fn show_rrd_cache(config: &Config) -> Vec<String> {
-    vec![config.rrd_cache.map_or_else(|| "auto".to_owned(), |time| time.as_secs().to_string())]
+fn show_auto(time: Option<Duration>) -> Vec<String> {
+    vec![time.map_or_else(|| "auto".to_owned(), |time| time.as_secs().to_string())]
 }
 
 fn set_rrd_journal(config: &mut Config, args: &mut Args<'_>) -> Result<(), Fault> {

@@ -55,8 +55,10 @@ pub struct CacheOptions {
     /// How long points wait, at most, for files that nobody reads. Zero: everything is written through. `None`: 4 steps, but
     /// not over [`AUTO`]; zero where the file system keeps no access times, so that nobody could be seen reading.
     pub cache: Option<Duration>,
-    /// Added to `cache` by chance, anew for each flush of a directory.
-    pub jitter: Duration,
+    /// Added to `cache` by chance, anew for each flush of a directory. `None`: as much as `cache`, if that is set. The longer
+    /// points wait on the average, the fewer bytes go to the disk; the time of day does not matter to that load, since
+    /// each directory has a place of its own in the period.
+    pub jitter: Option<Duration>,
     /// How long files are written through after somebody asked for them or read them.
     pub hot: Duration,
     /// Most bytes of memory for points that wait. At three quarters of it everything is written as fast as the disk takes it;
@@ -77,7 +79,7 @@ impl Default for CacheOptions {
     fn default() -> Self {
         Self {
             cache: None,
-            jitter: Duration::ZERO,
+            jitter: None,
             hot: Duration::from_secs(600),
             memory: 512 << 20,
             journal_sync: Duration::from_secs(1),
@@ -478,7 +480,7 @@ impl Inner {
         let cache = cache.as_millis().max(1) as u64;
         let seed = seed(&group.dir);
         let phase = now.wrapping_add(seed % cache) % cache;
-        let jitter = self.options.jitter.as_millis() as u64;
+        let jitter = self.options.jitter.or(self.options.cache).unwrap_or_default().as_millis() as u64;
         let chance = (seed ^ now).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
         now + cache - phase + chance.checked_rem(jitter).unwrap_or(0)
     }
