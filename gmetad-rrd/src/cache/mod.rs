@@ -347,8 +347,15 @@ impl RrdStore {
         }
         self.flush_all();
         let inner = &self.inner;
-        while inner.pending.load(Ordering::Relaxed) > 0 && Instant::now() < until && !inner.trouble.is_any() {
+        let mut progress = (inner.pending.load(Ordering::Relaxed), Instant::now());
+        while progress.0 > 0 && Instant::now() < until {
             thread::sleep(Duration::from_millis(5));
+            let pending = inner.pending.load(Ordering::Relaxed);
+            if pending != progress.0 {
+                progress = (pending, Instant::now());
+            } else if inner.trouble.is_any() && progress.1.elapsed() > Duration::from_millis(300) {
+                break; // what can be written is
+            }
         }
         inner.schedule.lock().stopping = true;
         inner.wake.notify_all();
