@@ -35,6 +35,7 @@ pub(crate) fn rrd(config: &Config) -> RrdSettings {
             journal_sync: config.rrd_journal_sync,
             journal_bytes: u64::from(config.rrd_journal_size) << 20,
             writers: config.rrd_writers as usize,
+            ..CacheOptions::default()
         },
         ..RrdSettings::new(&config.rrd_rootdir)
     }

@@ -133,6 +133,11 @@ pub trait Files: Send {
         syncfs(&File::open(dir)?).map_err(Into::into)
     }
 
+    /// Waits until the names in this directory are on the disk.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
     /// Renames within a directory.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         std::fs::rename(from, to)
@@ -195,6 +200,9 @@ impl<T: Files + Sync + ?Sized> Files for std::sync::Arc<T> {
     }
     fn sync_tree(&self, dir: &Path) -> io::Result<()> {
         (**self).sync_tree(dir)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        (**self).sync_dir(dir)
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         (**self).rename(from, to)

@@ -32,6 +32,9 @@ pub const MAX_LAYOUTS: usize = 32;
 /// Read first, in bytes: the header of any usual file (two DS and ten RRAs need 3.4 kB) in one call.
 const FIRST_READ: usize = 4096;
 
+/// New files that wait for one sync, at most: each has a descriptor until then.
+const MAX_ASIDES: usize = 256;
+
 /// How a [`NativeStore`] works.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
@@ -153,6 +156,26 @@ impl<F: Files> NativeStore<F> {
     fn sync(&self, asides: &[&File]) -> io::Result<()> {
         if self.options.sync_new && !asides.is_empty() { self.files.sync(asides) } else { Ok(()) }
     }
+
+    /// Gives new files their names; each comes with the place of its job.
+    fn put_all_in_place(
+        &self,
+        jobs: &[Job<'_>],
+        made: &mut Vec<(usize, Aside)>,
+        results: &mut [Result<Written, RrdError>],
+    ) {
+        let synced = self.sync(&made.iter().map(|(_, aside)| &aside.file).collect::<Vec<_>>());
+        for (at, aside) in made.drain(..) {
+            let path = jobs[at].path;
+            results[at] = match &synced {
+                Ok(()) => self.put_in_place(path, aside).map(|()| Written { made: true, read: false }),
+                Err(e) => {
+                    let _ = self.files.remove(&aside.name);
+                    Err(RrdError::io("create", path, copy_of(e)))
+                }
+            };
+        }
+    }
 }
 
 impl<F: Files> Backend for NativeStore<F> {
@@ -171,28 +194,25 @@ impl<F: Files> Backend for NativeStore<F> {
 
     fn write(&mut self, jobs: &[Job<'_>]) -> Vec<Result<Written, RrdError>> {
         let mut made: Vec<(usize, Aside)> = Vec::new();
-        let mut results: Vec<_> = jobs
-            .iter()
-            .enumerate()
-            .map(|(at, job)| match (self.update_kept(job.path, job.points, job.hot), job.points.first()) {
+        let mut results = Vec::with_capacity(jobs.len());
+        for (at, job) in jobs.iter().enumerate() {
+            results.push(match (self.update_kept(job.path, job.points, job.hot), job.points.first()) {
                 (Err(RrdError::Missing { .. }), Some(first)) if job.create => {
                     let start = first.time.saturating_sub(1);
-                    made.push((at, self.prepare(job.path, job.schema, start, job.points)?));
-                    Ok(Written { made: true, read: false })
+                    self.prepare(job.path, job.schema, start, job.points).map(|aside| {
+                        made.push((at, aside));
+                        Written { made: true, read: false }
+                    })
                 }
                 (other, _) => other,
-            })
-            .collect();
-        let synced = self.sync(&made.iter().map(|(_, aside)| &aside.file).collect::<Vec<_>>());
-        for (at, aside) in made {
-            let path = jobs[at].path;
-            results[at] = match &synced {
-                Ok(()) => self.put_in_place(path, aside).map(|()| Written { made: true, read: false }),
-                Err(e) => {
-                    let _ = self.files.remove(&aside.name);
-                    Err(RrdError::io("create", path, copy_of(e)))
-                }
-            };
+            });
+            if made.len() >= MAX_ASIDES {
+                self.put_all_in_place(jobs, &mut made, &mut results);
+            }
+        }
+        self.put_all_in_place(jobs, &mut made, &mut results);
+        if results.iter().any(lacks_descriptors) {
+            self.kept.clear(); // sockets need them more
         }
         results
     }
@@ -205,6 +225,12 @@ impl<F: Files> Backend for NativeStore<F> {
 /// The same error once more.
 fn copy_of(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
+
+/// Whether there were no descriptors left.
+fn lacks_descriptors(result: &Result<Written, RrdError>) -> bool {
+    use nix::libc::{EMFILE, ENFILE};
+    matches!(result, Err(RrdError::Io { source, .. }) if matches!(source.raw_os_error(), Some(EMFILE | ENFILE)))
 }
 
 /// Whether the descriptor may be used again.

@@ -166,9 +166,11 @@ fn a_killed_store_loses_nothing_that_was_synced() {
 #[test]
 fn removed_hosts_stay_removed_and_restored_files_get_what_they_lack() {
     let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let store = open(dir.path(), patient()).unwrap();
+    let store = open(dir.path(), CacheOptions { haste: 20_000, ..patient() }).unwrap();
+    let _held: Vec<_> = (0..3).map(|h| store.group(&PathBuf::from(format!("a cluster/h{h}")), false)).collect();
     accept(&store, 3, 2, 0..1);
     wait("files are made", || figure(&store, "files_made") == 6);
+    wait("and are on the disk for sure", || !dir.path().join(".gmetad/journal-0000000000000001").exists());
     let backup = fs::read(dir.path().join("a cluster/h1/m0.rrd")).unwrap();
     accept(&store, 3, 2, 1..10);
     store.flush(Path::new("a cluster/h1/m0.rrd")).unwrap();

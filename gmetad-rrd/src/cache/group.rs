@@ -55,6 +55,8 @@ pub(super) struct State {
     /// The journal segment that knows the first `told` slots.
     pub(super) told_in: u64,
     pub(super) told: usize,
+    /// Some slots may be made but not lasting.
+    pub(super) young: bool,
     /// Rows accepted, and rows whose flush has ended, well or not.
     pub(super) accepted: u64,
     pub(super) settled: u64,
@@ -80,6 +82,8 @@ pub(super) struct Slot {
     pub(super) hot_until: u32,
     /// We have written it: it exists unless somebody removed it.
     pub(super) made: bool,
+    /// And its name is on the disk: it exists after a power cut, too.
+    pub(super) lasting: bool,
     /// Its last write failed for a reason of its own, which was logged.
     pub(super) failing: bool,
 }
@@ -100,6 +104,7 @@ impl Group {
             rows_segment: NEVER,
             told_in: NEVER,
             told: 0,
+            young: false,
             accepted: 0,
             settled: 0,
             failure: None,
@@ -127,6 +132,7 @@ impl State {
                 schema: Arc::clone(schema),
                 hot_until: 0,
                 made: false,
+                lasting: false,
                 failing: false,
             });
             self.slots.len() - 1

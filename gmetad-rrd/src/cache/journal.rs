@@ -9,11 +9,12 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::group::{Group, NEVER, State};
+use super::group::{Group, NEVER, Slot, State};
 use super::record::{MAGIC, Record, SlotRecord};
 use crate::files::Files;
 use crate::format::encode_fixed;
@@ -39,6 +40,8 @@ pub(super) struct Journal {
     buffer: Mutex<Buffer>,
     wake: Condvar,
     segments: Mutex<Vec<Segment>>,
+    /// Nothing is needed any more.
+    ended: AtomicBool,
     pub(super) counters: Counters,
 }
 
@@ -59,20 +62,31 @@ struct Buffer {
     /// Schemas that the segment knows, by id.
     schemas: Vec<Arc<Schema>>,
     closing: bool,
-    failing: bool,
+    /// What does not work now, as bits; the first was logged.
+    failing: u8,
+}
+
+/// What may fail.
+#[derive(Debug, Clone, Copy)]
+enum What {
+    Write = 1,
+    Begin = 2,
+    Sync = 4,
+    SyncFiles = 8,
+    Remove = 16,
 }
 
 struct Segment {
     number: u64,
     size: u64,
     born: Instant,
-    /// Open while it is the newest one.
+    /// Open while it is the newest one, or not synced.
     file: Option<Arc<File>>,
     dirty: bool,
 }
 
 impl Journal {
-    /// Begins a new segment behind `last` ones that stay until their rows are written.
+    /// Begins a new segment behind `old` ones that stay until their rows are written. What cannot be begun now is begun later.
     pub(super) fn open(
         files: Arc<dyn Files + Sync>,
         dir: PathBuf,
@@ -80,14 +94,13 @@ impl Journal {
         interval: Duration,
         age: Duration,
         most: u64,
-    ) -> io::Result<Self> {
+    ) -> Self {
         let number = old.last().map_or(1, |(number, _)| number + 1);
         let closed =
             |&(number, size): &(u64, u64)| Segment { number, size, born: Instant::now(), file: None, dirty: false };
-        let mut segments: Vec<Segment> = old.iter().map(closed).collect();
-        segments.push(begin(&*files, &dir, number)?);
-        let buffer = Buffer { bytes: Vec::new(), segment: number, schemas: Vec::new(), closing: false, failing: false };
-        Ok(Self {
+        let segments: Vec<Segment> = old.iter().map(closed).collect();
+        let buffer = Buffer { bytes: Vec::new(), segment: number, schemas: Vec::new(), closing: false, failing: 0 };
+        let journal = Self {
             files,
             dir,
             interval,
@@ -96,8 +109,39 @@ impl Journal {
             buffer: Mutex::new(buffer),
             wake: Condvar::new(),
             segments: Mutex::new(segments),
+            ended: AtomicBool::new(false),
             counters: Counters::default(),
-        })
+        };
+        journal.begin_first();
+        journal
+    }
+
+    fn begin_first(&self) {
+        let number = self.buffer.lock().segment;
+        // The directory may be as new as the segment.
+        let listed = self.dir.parent().map_or(Ok(()), |root| self.files.sync_dir(root));
+        match listed.and_then(|()| begin(&*self.files, &self.dir, number)) {
+            Ok(segment) => {
+                self.push(segment);
+                self.recovered(What::Begin);
+            }
+            Err(error) => self.failed(What::Begin, &error),
+        }
+    }
+
+    fn push(&self, segment: Segment) {
+        let mut segments = self.segments.lock();
+        if self.ended.load(Ordering::Relaxed) {
+            drop(segments);
+            let _ = self.files.remove(&path(&self.dir, segment.number)); // it is empty
+        } else {
+            segments.push(segment);
+        }
+    }
+
+    /// Leaves an old segment for a later start.
+    pub(super) fn leave(&self, number: u64) {
+        self.segments.lock().retain(|segment| segment.number != number);
     }
 
     /// Takes a row; returns the segment it goes to.
@@ -110,16 +154,7 @@ impl Journal {
         }
         if state.told_in != *segment || state.told < state.slots.len() {
             let first = if state.told_in == *segment { state.told } else { 0 };
-            let slots = state.slots[first..]
-                .iter()
-                .map(|slot| SlotRecord {
-                    schema: schema_id(bytes, schemas, &slot.schema),
-                    made: slot.made,
-                    name: &slot.name,
-                })
-                .collect();
-            let dir = group.dir.as_os_str().as_encoded_bytes();
-            Record::Slots { group: group.id, first: first as u32, dir, slots }.put(bytes);
+            put_slots(bytes, schemas, group, &state.slots, first);
             (state.told_in, state.told) = (*segment, state.slots.len());
         }
         Record::Row { group: group.id, row }.put(bytes);
@@ -131,11 +166,17 @@ impl Journal {
         segment
     }
 
-    /// Notes that the files of the group's slots exist.
+    /// Notes which files of the group's slots will exist whatever happens to the machine.
     pub(super) fn made(&self, group: &Group, state: &State) {
         let mut buffer = self.buffer.lock();
-        if state.told_in == buffer.segment && buffer.bytes.len() < BUFFER_MAX {
-            Record::Made { group: group.id }.put(&mut buffer.bytes);
+        let Buffer { bytes, segment, schemas, .. } = &mut *buffer;
+        if state.told_in == *segment && bytes.len() < BUFFER_MAX {
+            let told = &state.slots[..state.told];
+            if told.iter().all(|slot| slot.lasting) {
+                Record::Made { group: group.id }.put(bytes);
+            } else {
+                put_slots(bytes, schemas, group, told, 0);
+            }
         }
     }
 
@@ -157,35 +198,48 @@ impl Journal {
                 buffer.closing
             };
             match self.write(&kept) {
-                Ok(()) => {
-                    self.counters.bytes.add(kept.len() as u64);
-                    kept.clear();
-                    self.recovered();
+                Ok(true) => {
+                    if !kept.is_empty() {
+                        self.counters.bytes.add(kept.len() as u64);
+                        kept.clear();
+                        self.recovered(What::Write);
+                    }
                     self.rotate_if_due(&mut kept);
                 }
-                Err(error) => self.failed("write", &error),
+                Ok(false) => {}
+                Err(error) => self.failed(What::Write, &error),
             }
-            if closing && (kept.is_empty() && self.buffer.lock().bytes.is_empty() || self.buffer.lock().failing) {
+            let buffer = self.buffer.lock();
+            let stuck = buffer.failing & (What::Write as u8 | What::Begin as u8) != 0;
+            if closing && (kept.is_empty() && buffer.bytes.is_empty() || stuck) {
                 break;
             }
         }
         self.sync();
     }
 
-    fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        let (file, at) = {
+    /// `false`: there is no segment, which was logged.
+    fn write(&self, bytes: &[u8]) -> io::Result<bool> {
+        if self.ended.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        let open = || {
             let segments = self.segments.lock();
-            match segments.last().and_then(|last| Some((Arc::clone(last.file.as_ref()?), last.size))) {
-                Some(open) if !bytes.is_empty() => open,
-                _ => return Ok(()),
-            }
+            segments.last().and_then(|last| Some((Arc::clone(last.file.as_ref()?), last.size)))
         };
+        if open().is_none() {
+            self.begin_first();
+        }
+        let Some((file, at)) = open() else { return Ok(false) };
+        if bytes.is_empty() {
+            return Ok(true);
+        }
         self.files.write_at(&file, bytes, at)?;
         if let Some(last) = self.segments.lock().last_mut() {
             last.size += bytes.len() as u64;
             last.dirty = true;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Closes the segment if it is old or large enough.
@@ -197,48 +251,59 @@ impl Journal {
         };
         let segment = match begin(&*self.files, &self.dir, next) {
             Ok(segment) => segment,
-            Err(error) => return self.failed("begin a segment", &error),
+            Err(error) => return self.failed(What::Begin, &error),
         };
+        self.recovered(What::Begin);
         let mut buffer = self.buffer.lock();
         std::mem::swap(kept, &mut buffer.bytes); // these still speak of the old segment's ids
-        buffer.segment = next;
+        buffer.segment = segment.number;
         buffer.schemas.clear();
         drop(buffer);
         if let Err(error) = self.write(kept) {
             // The rows are in memory all the same; only a crash would miss them.
             self.counters.gaps.add(kept.len() as u64);
-            self.failed("write", &error);
+            self.failed(What::Write, &error);
         }
         kept.clear();
         self.sync();
-        let mut segments = self.segments.lock();
-        if let Some(last) = segments.last_mut() {
+        if let Some(last) = self.segments.lock().last_mut().filter(|last| !last.dirty) {
             last.file = None;
         }
-        segments.push(segment);
+        self.push(segment);
         self.counters.rotations.add(1);
     }
 
     /// Waits until what was written is on the disk.
     pub(super) fn sync(&self) {
-        let (number, file) = {
+        let dirty: Vec<_> = {
             let mut segments = self.segments.lock();
-            match segments.last_mut().filter(|last| last.dirty) {
-                Some(last) => {
-                    last.dirty = false;
-                    (last.number, last.file.clone())
-                }
-                None => return,
-            }
+            let take = |segment: &mut Segment| {
+                let dirty = std::mem::take(&mut segment.dirty);
+                Some((segment.number, segment.file.clone().filter(|_| dirty)?))
+            };
+            segments.iter_mut().filter_map(take).collect()
         };
-        let Some(file) = file else { return };
-        match self.files.sync(&[&file]) {
-            Ok(()) => self.counters.syncs.add(1),
-            Err(error) => {
-                if let Some(segment) = self.segments.lock().iter_mut().find(|segment| segment.number == number) {
-                    segment.dirty = true;
+        for (number, file) in dirty {
+            let synced = self.files.sync(&[&file]);
+            let mut segments = self.segments.lock();
+            let newest = segments.last().is_some_and(|last| last.number == number);
+            let segment = segments.iter_mut().find(|segment| segment.number == number);
+            match synced {
+                Ok(()) => {
+                    if let Some(segment) = segment.filter(|segment| !newest && !segment.dirty) {
+                        segment.file = None;
+                    }
+                    drop(segments);
+                    self.counters.syncs.add(1);
+                    self.recovered(What::Sync);
                 }
-                self.failed("sync", &error);
+                Err(error) => {
+                    if let Some(segment) = segment {
+                        (segment.dirty, segment.file) = (true, Some(file));
+                    }
+                    drop(segments);
+                    self.failed(What::Sync, &error);
+                }
             }
         }
     }
@@ -251,25 +316,29 @@ impl Journal {
             return;
         }
         if let Err(error) = sync_files() {
-            return self.failed("sync the files of", &error);
+            return self.failed(What::SyncFiles, &error);
         }
+        self.recovered(What::SyncFiles);
         let gone: Vec<u64> = self.segments.lock().iter().filter(|s| old(s)).map(|s| s.number).collect();
         for number in gone {
-            match self.files.remove(&self.dir.join(name(number))) {
-                Ok(()) => self.segments.lock().retain(|segment| segment.number != number),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    self.segments.lock().retain(|segment| segment.number != number);
-                }
-                Err(error) => return self.failed("remove a segment of", &error),
+            match self.files.remove(&path(&self.dir, number)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return self.failed(What::Remove, &error),
+                _ => self.segments.lock().retain(|segment| segment.number != number),
             }
         }
+        self.recovered(What::Remove);
     }
 
     /// Everything is in the files, and they are on the disk: nothing is needed any more.
     pub(super) fn forget_all(&self) {
-        for segment in self.segments.lock().drain(..) {
-            if let Err(error) = self.files.remove(&self.dir.join(name(segment.number))) {
-                self.failed("remove a segment of", &error);
+        let segments = {
+            let mut segments = self.segments.lock();
+            self.ended.store(true, Ordering::Relaxed);
+            std::mem::take(&mut *segments)
+        };
+        for segment in segments {
+            if let Err(error) = self.files.remove(&path(&self.dir, segment.number)) {
+                self.failed(What::Remove, &error);
             }
         }
     }
@@ -292,29 +361,70 @@ impl Journal {
         (segments.len() as u64, segments.iter().map(|segment| segment.size).sum())
     }
 
-    fn failed(&self, what: &str, error: &io::Error) {
+    fn failed(&self, what: What, error: &io::Error) {
         self.counters.errors.add(1);
-        if !std::mem::replace(&mut self.buffer.lock().failing, true) {
+        let before = {
+            let mut buffer = self.buffer.lock();
+            let failing = buffer.failing | what as u8;
+            std::mem::replace(&mut buffer.failing, failing)
+        };
+        if before == 0 {
+            let tried = match what {
+                What::Write => "write",
+                What::Begin => "begin a segment of",
+                What::Sync => "sync",
+                What::SyncFiles => "sync the files of",
+                What::Remove => "remove a segment of",
+            };
             log::error!(
-                "{}: cannot {what} the journal: {error}; RRD points go on, but a crash would lose those not in files yet",
+                "{}: cannot {tried} the journal: {error}; RRD points go on, but a crash would lose those not in files yet",
                 self.dir.display()
             );
         }
     }
 
-    fn recovered(&self) {
-        if std::mem::replace(&mut self.buffer.lock().failing, false) {
+    fn recovered(&self, what: What) {
+        let (before, after) = {
+            let mut buffer = self.buffer.lock();
+            let before = buffer.failing;
+            buffer.failing &= !(what as u8);
+            (before, buffer.failing)
+        };
+        if before != 0 && after == 0 {
             log::info!("{}: the journal is written again", self.dir.display());
         }
     }
 }
 
 fn begin(files: &dyn Files, dir: &Path, number: u64) -> io::Result<Segment> {
-    let path = dir.join(name(number));
-    let file = files.create(&path)?;
-    files.write_at(&file, MAGIC, 0)?;
+    let (number, file) = match files.create(&path(dir, number)) {
+        // Left by a start that could not look, or a begin that failed.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let number = numbers(&files.list(dir)?).last().map_or(number, |last| last + 1);
+            (number, files.create(&path(dir, number))?)
+        }
+        other => (number, other?),
+    };
+    if let Err(error) = files.write_at(&file, MAGIC, 0).and_then(|()| files.sync_dir(dir)) {
+        let _ = files.remove(&path(dir, number));
+        return Err(error);
+    }
     let size = MAGIC.len() as u64;
     Ok(Segment { number, size, born: Instant::now(), file: Some(Arc::new(file)), dirty: true })
+}
+
+/// What the journal has to know of slots from `first` on.
+fn put_slots(bytes: &mut Vec<u8>, schemas: &mut Vec<Arc<Schema>>, group: &Group, slots: &[Slot], first: usize) {
+    let slots = slots[first..]
+        .iter()
+        .map(|slot| SlotRecord {
+            schema: schema_id(bytes, schemas, &slot.schema),
+            made: slot.lasting,
+            name: &slot.name,
+        })
+        .collect();
+    let dir = group.dir.as_os_str().as_encoded_bytes();
+    Record::Slots { group: group.id, first: first as u32, dir, slots }.put(bytes);
 }
 
 fn schema_id(bytes: &mut Vec<u8>, schemas: &mut Vec<Arc<Schema>>, schema: &Arc<Schema>) -> u32 {

@@ -23,7 +23,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -70,6 +70,10 @@ pub struct CacheOptions {
     pub journal_bytes: u64,
     /// Threads that write files.
     pub writers: usize,
+    /// By how much the store's own times are shorter than they are: the age of a segment, the pause between two tidyings and
+    /// after failures. For tests.
+    #[doc(hidden)]
+    pub haste: u32,
 }
 
 /// Longest time that points wait if none is set: the first graph of a file that nobody read lacks that much.
@@ -85,6 +89,7 @@ impl Default for CacheOptions {
             journal_sync: Duration::from_secs(1),
             journal_bytes: 1 << 30,
             writers: 2,
+            haste: 1,
         }
     }
 }
@@ -144,6 +149,8 @@ struct Inner {
     wake: Condvar,
     memory: Memory,
     pending: AtomicU64,
+    /// Points are being dropped for want of memory, which was said.
+    dropping: AtomicBool,
     journal: Option<Journal>,
     trouble: Trouble,
     /// Has points written that the back end keeps, where it does, before a file is read.
@@ -224,18 +231,9 @@ impl RrdStore {
         let journal = match &lock {
             Some(_) if !options.journal_sync.is_zero() => {
                 let age = options.cache.unwrap_or(AUTO).clamp(Duration::from_secs(60), Duration::from_secs(600));
-                Journal::open(
-                    Arc::clone(&files),
-                    own.clone(),
-                    old.clone(),
-                    options.journal_sync,
-                    age,
-                    options.journal_bytes,
-                )
-                .map_err(|error| {
-                    log::error!("{}: no journal: {error}; a crash would lose the points in memory", own.display());
-                })
-                .ok()
+                let age = age / options.haste.max(1);
+                let (files, own, most) = (Arc::clone(&files), own.clone(), options.journal_bytes);
+                Some(Journal::open(files, own, old.clone(), options.journal_sync, age, most))
             }
             _ => None,
         };
@@ -252,6 +250,7 @@ impl RrdStore {
             wake: Condvar::new(),
             memory: Memory::default(),
             pending: AtomicU64::new(0),
+            dropping: AtomicBool::new(false),
             journal,
             trouble: Trouble::default(),
             reader: Mutex::new(reader),
@@ -345,17 +344,18 @@ impl RrdStore {
         if threads.is_empty() {
             return 0;
         }
-        self.flush_all();
         let inner = &self.inner;
-        let mut progress = (inner.pending.load(Ordering::Relaxed), Instant::now());
-        while progress.0 > 0 && Instant::now() < until {
+        let groups: Vec<_> = inner.groups.lock().values().cloned().collect();
+        let failures = |group: &Group| group.state.lock().failures;
+        let before: Vec<_> = groups.into_iter().map(|group| (failures(&group), group)).collect();
+        self.flush_all();
+        // What fails once more is left to the journal.
+        let may_be_written = |(failures, group): &(u32, Arc<Group>)| {
+            let state = group.state.lock();
+            state.failures <= *failures && !(state.rows.is_empty() && state.in_flight.is_none())
+        };
+        while inner.pending.load(Ordering::Relaxed) > 0 && Instant::now() < until && before.iter().any(may_be_written) {
             thread::sleep(Duration::from_millis(5));
-            let pending = inner.pending.load(Ordering::Relaxed);
-            if pending != progress.0 {
-                progress = (pending, Instant::now());
-            } else if inner.trouble.is_any() && progress.1.elapsed() > Duration::from_millis(300) {
-                break; // what can be written is
-            }
         }
         inner.schedule.lock().stopping = true;
         inner.wake.notify_all();
@@ -447,9 +447,18 @@ impl Inner {
             None => NEVER,
         };
         if self.memory.get() > self.options.memory {
+            let before = state.rows.capacity();
             let dropped = state.drop_half();
+            self.memory.sub(before - state.rows.capacity());
             self.counters.dropped.add(dropped);
             self.pending.fetch_sub(dropped, Ordering::Relaxed);
+            if dropped > 0 && !self.dropping.swap(true, Ordering::Relaxed) {
+                log::error!(
+                    "{}: RRD points waiting to be written take {} bytes, which is the bound: the oldest are dropped",
+                    self.root.display(),
+                    self.options.memory
+                );
+            }
         }
         if state.rows.is_empty() {
             state.rows_segment = segment;
@@ -512,10 +521,15 @@ impl Inner {
         let bytes = match self.files.read(&journal::path(own, number)) {
             Ok(bytes) => bytes,
             Err(error) => {
-                log::error!("{}: cannot be read: {error}; its points are lost", journal::path(own, number).display());
+                let path = journal::path(own, number);
+                log::error!("{}: cannot be read: {error}; its points wait for the next start", path.display());
+                self.journal.iter().for_each(|journal| journal.leave(number));
                 return self.counters.damaged.add(1);
             }
         };
+        if bytes.iter().all(|byte| *byte == 0) {
+            return; // the machine stopped before it was written
+        }
         let Some(mut records) = Records::new(&bytes) else {
             log::warn!("journal segment {number:016x} is none: not replayed");
             return self.counters.damaged.add(1);
@@ -545,6 +559,7 @@ impl Inner {
                         let Some(schema) = schemas.get(&slot.schema).filter(|_| plain) else { continue };
                         let at = state.slot(&self.name(slot.name), schema);
                         state.slots[at as usize].made |= slot.made;
+                        state.slots[at as usize].lasting |= slot.made;
                         *place = Some(at);
                     }
                 }
@@ -553,6 +568,7 @@ impl Inner {
                         let mut state = ours.state.lock();
                         for &at in places.iter().flatten() {
                             state.slots[at as usize].made = true;
+                            state.slots[at as usize].lasting = true;
                         }
                     }
                 }
@@ -637,10 +653,10 @@ impl Inner {
             if closed {
                 break;
             }
-            if forgotten.elapsed() > Duration::from_secs(10) {
+            if forgotten.elapsed() > Duration::from_secs(10) / self.options.haste.max(1) {
                 forgotten = Instant::now();
                 let needed = self.oldest_segment();
-                journal.forget(needed, || self.files.sync_tree(&self.root));
+                journal.forget(needed, || self.sync_files(journal));
                 if let Some(first) = journal.too_much() {
                     self.hurry(|state| state.segment <= first);
                 }
@@ -650,6 +666,27 @@ impl Inner {
         if self.pending.load(Ordering::Relaxed) == 0 && self.files.sync_tree(&self.root).is_ok() {
             journal.forget_all();
         }
+    }
+
+    /// Waits until the disk has all files; those made before have their names there then, which the journal may say.
+    fn sync_files(&self, journal: &Journal) -> io::Result<()> {
+        let groups: Vec<_> = self.groups.lock().values().cloned().collect();
+        let young = |group: Arc<Group>| {
+            let state = group.state.lock();
+            let slots = || state.slots.iter().enumerate().filter(|(_, slot)| slot.made && !slot.lasting);
+            let slots: Option<Vec<usize>> = state.young.then(|| slots().map(|(at, _)| at).collect());
+            drop(state);
+            Some((group, slots?))
+        };
+        let young: Vec<_> = groups.into_iter().filter_map(young).collect();
+        self.files.sync_tree(&self.root)?;
+        for (group, slots) in young {
+            let mut state = group.state.lock();
+            slots.into_iter().for_each(|at| state.slots[at].lasting = true);
+            state.young = state.slots.iter().any(|slot| slot.made && !slot.lasting);
+            journal.made(&group, &mut state);
+        }
+        Ok(())
     }
 
     /// The oldest segment with rows that are in no file yet.
@@ -855,7 +892,11 @@ impl Cached for RrdStore {
         let group = inner.group(dir, false);
         let schema = inner.schema(view.layout().schema().clone());
         let slot = self.slot(&group, name, &schema);
-        group.state.lock().slots[slot as usize].made = true;
+        {
+            let mut state = group.state.lock();
+            state.slots[slot as usize].made = true;
+            state.young = true;
+        }
         let mut last = view.last();
         let mut row = RowWriter::default();
         let refused = |source: UpdateError| RrdError::Refused { path: full.clone(), refused: 1, source };

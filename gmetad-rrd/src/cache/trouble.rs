@@ -31,23 +31,21 @@ impl Trouble {
         }
     }
 
-    /// A group got out of it. The last one is told.
-    pub(super) fn leave(&self, code: i32, dropped: u64) {
+    /// A group got out of it, and nothing else is wrong with it if there is a count of points dropped so far. The last one is
+    /// told.
+    pub(super) fn leave(&self, code: i32, dropped: Option<u64>) {
         let mut kinds = self.0.lock();
         let Some(at) = kinds.iter().position(|kind| kind.code == code) else { return };
         kinds[at].groups -= 1;
         if kinds[at].groups == 0 {
             let since = kinds.swap_remove(at).since;
             drop(kinds);
+            let Some(dropped) = dropped else { return };
             let what = std::io::Error::from_raw_os_error(code);
             let lost =
                 if dropped == 0 { "no point was lost".to_owned() } else { format!("{dropped} points dropped so far") };
             log::info!("RRD files are written again after {} s of \"{what}\"; {lost}", since.elapsed().as_secs());
         }
-    }
-
-    pub(super) fn is_any(&self) -> bool {
-        !self.0.lock().is_empty()
     }
 
     /// Kinds of it.

@@ -244,17 +244,17 @@ impl Inner {
         let count = &self.counters;
         let mut kept: Option<(i32, RrdError)> = None;
         let mut first_error: Option<String> = None;
-        let mut made_some = false;
         let seconds = self.seconds();
         let hot_until = seconds.saturating_add(self.options.hot.as_secs().min(u64::from(u32::MAX / 2)) as u32);
         let mut state = one.group.state.lock();
+        let mut young = state.young;
         for ((slot, points), result) in results {
             let Some(slot) = state.slots.get_mut(slot as usize) else { continue };
             let error = match result {
                 Ok(Written { made, read }) => {
                     count.written.add(points as u64);
                     count.made.add(made.into());
-                    made_some |= !slot.made;
+                    young |= !slot.lasting;
                     slot.made = true;
                     slot.failing = false;
                     if read {
@@ -266,6 +266,7 @@ impl Inner {
                 Err(RrdError::Refused { refused, source: UpdateError::Past { .. }, .. }) => {
                     count.past.add(refused as u64);
                     count.written.add((points - refused.min(points)) as u64);
+                    young |= !slot.lasting;
                     slot.made = true;
                     slot.failing = false;
                     continue;
@@ -290,9 +291,7 @@ impl Inner {
                 }
             }
         }
-        if made_some && let Some(journal) = &self.journal {
-            journal.made(one.group, &state);
-        }
+        state.young = young;
         if !one.full {
             return;
         }
@@ -309,9 +308,12 @@ impl Inner {
                 self.memory.sub(one.rows.capacity());
                 self.pending.fetch_sub(one.points, Ordering::Relaxed);
                 state.segment = if state.rows.is_empty() { NEVER } else { state.rows_segment };
+                if self.memory.get() < self.options.memory / 2 {
+                    self.dropping.store(false, Ordering::Relaxed);
+                }
                 if let Some(code) = before {
                     drop(state);
-                    self.trouble.leave(code, count.dropped.get());
+                    self.trouble.leave(code, Some(count.dropped.get()));
                 }
             }
             Some((code, error)) => {
@@ -328,14 +330,15 @@ impl Inner {
                 state.rows_segment = state.segment;
                 state.failures = state.failures.saturating_add(1);
                 state.trouble = Some(code);
-                let pause = (500u64 << state.failures.min(8)).min(LONGEST_BACK_OFF);
+                let pause =
+                    (500u64 << state.failures.min(8)).min(LONGEST_BACK_OFF) / u64::from(self.options.haste.max(1));
                 state.due = now + pause;
                 self.look_at(one.group, &mut state, now + pause);
                 drop(state);
                 if before != Some(code) {
                     self.trouble.enter(code, &error);
                     if let Some(before) = before {
-                        self.trouble.leave(before, count.dropped.get());
+                        self.trouble.leave(before, None);
                     }
                 }
             }
