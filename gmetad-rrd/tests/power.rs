@@ -31,10 +31,9 @@ use std::time::{Duration, Instant};
 
 use gmetad_core::stats::Stats;
 use gmetad_rrd::cache::{CacheOptions, Group, MakeBackend};
-use gmetad_rrd::fetch::fetch;
 use gmetad_rrd::files::{Disk, Files};
 use gmetad_rrd::native::Options;
-use gmetad_rrd::{Cached, Cf, DsKind, NativeStore, RraSpec, RrdStore, Schema, format, info};
+use gmetad_rrd::{Cached, Cf, DsKind, NativeStore, RraSpec, RrdStore, Schema, Value, View, format};
 
 const START: i64 = 1_000_000_020; // begins a step and a row
 const PAGE: u64 = 4096;
@@ -387,13 +386,18 @@ impl Scene {
             entries.push((store.slot(group, &format!("m{m}.rrd"), &schemas[m]), value));
         }
         for (group, entries) in groups.values() {
-            let entries = entries.iter().map(|(slot, value)| (*slot, vec![value.as_str()]));
-            store.accept_texts(group, time, &source, entries).unwrap();
+            let mut row = RowWriter::default();
+            row.start(time);
+            entries.iter().for_each(|(slot, value)| row.put(*slot, &[Value::Text(value)]));
+            store.accept(group, &row, &source).unwrap();
         }
         // A new directory, so that the journal has its name.
         let end = store.group(&PathBuf::from(format!("end/r{round:03}")), false);
         let slot = store.slot(&end, "m.rrd", &schemas[0]);
-        store.accept_texts(&end, time, &source, [(slot, vec!["1"])]).unwrap();
+        let mut row = RowWriter::default();
+        row.start(time);
+        row.put(slot, &[Value::Text("1")]);
+        store.accept(&end, &row, &source).unwrap();
     }
 
     fn options(self) -> CacheOptions {
@@ -496,24 +500,20 @@ impl Scene {
         let time = START + safe as i64 * 10;
         for (file, _) in self.files(safe) {
             let path = dir.path().join(&file);
-            let (layout, state) = match info::header(&path) {
-                Ok(read) => read,
+            let view = match View::open(&path) {
+                Ok(view) => view,
                 Err(error) => panic!("{context}: round {safe} was safe, but {file}: {error}"),
             };
-            assert!(
-                state.last_update >= time,
-                "{context}: {file} was updated at {}, {time} was safe",
-                state.last_update
-            );
+            assert!(view.last() >= time, "{context}: {file} was updated at {}, {time} was safe", view.last());
             let size = fs::metadata(&path).unwrap().len();
-            assert_eq!(size, layout.file_size(), "{context}: {file}");
+            assert_eq!(size, view.layout().file_size(), "{context}: {file}");
             let lost = sure.as_ref().map(|sure| {
                 let before = sure.files.get(Path::new(&file)).and_then(|b| format::parse(b, b.len() as u64).ok());
                 let found = image.files.get(Path::new(&file)).and_then(|b| format::parse(b, b.len() as u64).ok());
                 (before.map_or(START - 1, |(_, s)| s.last_update), found.map_or(START - 1, |(_, s)| s.last_update))
             });
             for (steps, wanted) in [1, 3].into_iter().zip(&expected[&file]) {
-                let got = fetch(&path, Cf::Average, START - 30, time, steps * 10).unwrap().unwrap();
+                let got = view.fetch(Cf::Average, START - 30, time, steps * 10).unwrap().unwrap();
                 for (at, (a, b)) in got.values.iter().zip(wanted).enumerate() {
                     let row = got.start + (at as i64 + 1) * got.step as i64;
                     let unsure = lost.is_some_and(|(from, to)| row > from && row <= to);
@@ -532,7 +532,10 @@ type Expected = BTreeMap<String, [Vec<f64>; 2]>;
 
 fn rows(scene: Scene, root: &Path) -> Expected {
     let end = START + scene.rounds as i64 * 10;
-    let rows = |file: &str, step| fetch(&root.join(file), Cf::Average, START - 30, end, step).unwrap().unwrap().values;
+    let rows = |file: &str, step| {
+        let view = View::open(&root.join(file)).unwrap();
+        view.fetch(Cf::Average, START - 30, end, step).unwrap().unwrap().values
+    };
     scene.files(scene.rounds - 1).map(|(file, _)| (file.clone(), [rows(&file, 10), rows(&file, 30)])).collect()
 }
 
