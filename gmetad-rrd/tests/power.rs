@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use gmetad_core::stats::Stats;
-use gmetad_rrd::cache::{CacheOptions, Group, MakeBackend};
+use gmetad_rrd::cache::{CacheOptions, Group, MakeBackend, RowWriter};
 use gmetad_rrd::files::{Disk, Files};
 use gmetad_rrd::native::Options;
 use gmetad_rrd::{Cached, Cf, DsKind, NativeStore, RraSpec, RrdStore, Schema, Value, View, format};
