@@ -17,7 +17,7 @@
 //! A file larger than a page may therefore have its header on the disk but not the rows of its last updates. Nobody can mend
 //! that afterwards, since the header says that they were written; C gmetad and rrdcached have it no better. For these files
 //! the rows since the last sync are not compared.
-#![allow(clippy::unwrap_used, clippy::panic)] // in a test they are the report
+#![allow(clippy::type_complexity, clippy::unwrap_used, clippy::panic)] // in a test they are the report
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
