@@ -87,7 +87,7 @@ impl Launch {
     }
 
     /// Write RRDs below `root`, which is the test's own and outlives the daemon.
-    pub fn with_rrds_in(mut self, root: &Path) -> Self {
+    pub fn with_rrds_at(mut self, root: &Path) -> Self {
         self.root = Some(root.to_owned());
         self.with_rrds()
     }
