@@ -100,8 +100,9 @@ fn flush(options: &Options) -> Fallible<()> {
     let store = settings::rrd(&config).open_store(&stats)?;
     let left = store.close(FLUSH_WITHIN);
     let figure = |name| store.counters().iter().find(|(known, _)| *known == name).map_or(0, |(_, value)| *value);
+    let others = if left == 0 { ", the others were in their files already" } else { "" };
     println!(
-        "{} points were in the journal; {} of them written now, the others were in their files already",
+        "{} points were in the journal; {} of them written now{others}",
         figure("journal_replayed"),
         figure("points_written")
     );

@@ -55,12 +55,13 @@ pub struct Launch {
     kind: Kind,
     lines: Vec<String>,
     rrds: bool,
+    root: Option<PathBuf>,
     environment: Vec<(String, String)>,
 }
 
 impl Launch {
     pub fn new(kind: Kind) -> Self {
-        Self { kind, lines: Vec::new(), rrds: false, environment: Vec::new() }
+        Self { kind, lines: Vec::new(), rrds: false, root: None, environment: Vec::new() }
     }
 
     /// The program under test.
@@ -85,6 +86,12 @@ impl Launch {
         self
     }
 
+    /// Write RRDs below `root`, which is the test's own and outlives the daemon.
+    pub fn with_rrds_at(mut self, root: &Path) -> Self {
+        self.root = Some(root.to_owned());
+        self.with_rrds()
+    }
+
     /// An environment variable of the daemon.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -104,6 +111,14 @@ impl Launch {
         panic!("three times in a row the chosen ports were taken");
     }
 
+    /// Starts what must refuse to start, and returns how it ended and what it said.
+    pub fn refused(self) -> (ExitStatus, String) {
+        match self.start_once() {
+            Ok(_) => panic!("{:?} gmetad started", self.kind),
+            Err(Failure { status, log }) => (status, log),
+        }
+    }
+
     fn start_once(&self) -> Result<Gmetad, Failure> {
         let dir = tempfile::Builder::new().prefix("gmetad-test-").tempdir().unwrap();
         let place = Place { xml_port: super::free_port(), interactive_port: super::free_port() };
@@ -117,8 +132,8 @@ impl Launch {
         let mut command = self.command(&conf);
         command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let lines = self.lines.clone();
-        let mut daemon = Gmetad { child, dir, place, kind: self.kind, lines, rrds: self.rrds };
+        let (lines, root) = (self.lines.clone(), self.root.clone());
+        let mut daemon = Gmetad { child, dir, place, kind: self.kind, lines, rrds: self.rrds, root };
         let end = Instant::now() + super::SOON;
         loop {
             if let Some(status) = daemon.child.try_wait().unwrap() {
@@ -138,13 +153,13 @@ impl Launch {
         if !c {
             command.arg("-f");
         }
-        command.args(["-d", "1", "-c"]).arg(conf).envs(self.environment.iter().cloned());
-        command.env_remove("RRDCACHED_ADDRESS");
+        command.args(["-d", "1", "-c"]).arg(conf).env_remove("RRDCACHED_ADDRESS");
+        command.envs(self.environment.iter().cloned());
         command
     }
 
     fn conf(&self, dir: &Path, place: Place) -> String {
-        conf(self.kind, dir, place, self.rrds, &self.lines)
+        conf(self.kind, dir, place, self.rrds, self.root.as_deref(), &self.lines)
     }
 }
 
@@ -153,13 +168,14 @@ pub fn source_line(name: impl Display, interval: u32, address: SocketAddr) -> St
     format!("data_source \"{name}\" {interval} {address}")
 }
 
-fn conf(kind: Kind, dir: &Path, place: Place, rrds: bool, lines: &[String]) -> String {
+fn conf(kind: Kind, dir: &Path, place: Place, rrds: bool, root: Option<&Path>, lines: &[String]) -> String {
+    let root = root.map_or_else(|| dir.join(RRDS), Path::to_owned);
     let mut text = format!(
         "gridname \"Test Grid\"\nauthority \"http://grid.example.org/ganglia/\"\nsetuid off\n\
          xml_port {}\ninteractive_port {}\nrrd_rootdir \"{}\"\n",
         place.xml_port,
         place.interactive_port,
-        dir.join(RRDS).display()
+        root.display()
     );
     if !rrds {
         text.push_str("write_rrds off\n");
@@ -195,6 +211,7 @@ pub struct Gmetad {
     kind: Kind,
     lines: Vec<String>,
     rrds: bool,
+    root: Option<PathBuf>,
 }
 
 impl Gmetad {
@@ -221,7 +238,7 @@ impl Gmetad {
     }
 
     pub fn rrd_root(&self) -> PathBuf {
-        self.dir.path().join(RRDS)
+        self.root.clone().unwrap_or_else(|| self.dir.path().join(RRDS))
     }
 
     pub fn conf_path(&self) -> PathBuf {
@@ -279,7 +296,8 @@ impl Gmetad {
 
     /// Replaces the lines given at the launch and asks it to read its configuration again.
     pub fn reload_with(&self, lines: &[String]) {
-        fs::write(self.conf_path(), conf(self.kind, self.dir(), self.place, self.rrds, lines)).unwrap();
+        let text = conf(self.kind, self.dir(), self.place, self.rrds, self.root.as_deref(), lines);
+        fs::write(self.conf_path(), text).unwrap();
         super::signal(self.pid(), "HUP");
     }
 

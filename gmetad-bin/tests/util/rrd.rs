@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// Every directory (with a slash at its end) and file below `root`, relative to it.
 pub fn tree(root: &Path) -> BTreeSet<String> {
@@ -36,7 +37,36 @@ pub fn info(file: &Path) -> BTreeMap<String, String> {
 /// `rrdtool fetch AVERAGE` at the finest resolution: time to one value a data source.
 pub fn fetch(file: &Path, start: u64, end: u64) -> BTreeMap<u64, Vec<f64>> {
     let (start, end) = (start.to_string(), end.to_string());
-    let text = rrdtool(&["fetch", file.to_str().unwrap(), "AVERAGE", "-s", &start, "-e", &end]);
+    rows(&rrdtool(&["fetch", file.to_str().unwrap(), "AVERAGE", "-s", &start, "-e", &end]))
+}
+
+/// [`fetch`] from many files by one rrdtool.
+pub fn fetch_all(files: &[PathBuf], start: u64, end: u64) -> Vec<BTreeMap<u64, Vec<f64>>> {
+    let mut child = Command::new("rrdtool")
+        .arg("-")
+        .env("LC_ALL", "C")
+        .env_remove("RRDCACHED_ADDRESS")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("rrdtool runs (Debian package rrdtool)");
+    let lines: String =
+        files.iter().map(|file| format!("fetch \"{}\" AVERAGE -s {start} -e {end}\n", file.display())).collect();
+    let mut input = child.stdin.take().unwrap();
+    let writer = std::thread::spawn(move || input.write_all(lines.as_bytes()));
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(!text.contains("ERROR:"), "{}", text.lines().find(|line| line.contains("ERROR:")).unwrap());
+    // Each answer ends with such a line.
+    let mut answers: Vec<_> =
+        text.split("OK u:").map(|answer| answer.split_once('\n').map_or("", |(_, rest)| rest)).collect();
+    answers.pop();
+    assert_eq!(answers.len(), files.len(), "{text}");
+    answers.into_iter().map(rows).collect()
+}
+
+fn rows(text: &str) -> BTreeMap<u64, Vec<f64>> {
     let rows = text.lines().filter_map(|line| line.split_once(':'));
     rows.map(|(time, values)| {
         let values = values.split_whitespace().map(|value| value.parse().unwrap_or(f64::NAN)).collect();
