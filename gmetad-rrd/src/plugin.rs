@@ -300,11 +300,13 @@ impl Plugin for RrdPlugin {
             row: &mut self.row,
             time: transaction.value_time(),
             source: transaction.shared_source(),
+            too_old: None,
         };
         match self.what {
             What::Hosts => writer.hosts(name, transaction),
             What::Summaries => writer.summary(name, root, transaction),
         }
+        writer.tell();
         writer.forget();
         Ok(())
     }
@@ -348,6 +350,8 @@ struct Writer<'a> {
     row: &'a mut RowWriter,
     time: i64,
     source: Arc<str>,
+    /// The first directory whose points are not taken from now on, its last time, and how many there are.
+    too_old: Option<(Arc<Group>, i64, usize)>,
 }
 
 impl Writer<'_> {
@@ -412,13 +416,19 @@ impl Writer<'_> {
     }
 
     fn accept(&mut self, group: &Arc<Group>) {
-        if let Err(TooOld { last, first }) = self.store.accept(group, self.row, &self.source)
-            && first
-        {
+        if let Err(TooOld { last, first: true }) = self.store.accept(group, self.row, &self.source) {
+            self.too_old.get_or_insert_with(|| (Arc::clone(group), last, 0)).2 += 1;
+        }
+    }
+
+    /// Says, once for all hosts, that points were not taken because their time was not newer.
+    fn tell(&self) {
+        if let Some((group, last, hosts)) = &self.too_old {
             // As librrd says it of each file.
-            let error = UpdateError::Past { time: self.time, last };
+            let error = UpdateError::Past { time: self.time, last: *last };
             let dir = self.store.root().join(group.dir());
-            log::warn!("RRD_update ({}): {error}; said once", dir.display());
+            let others = if *hosts > 1 { format!(", and {} more directories", hosts - 1) } else { String::new() };
+            log::warn!("RRD_update ({}{others}): {error}; told once until it is over", dir.display());
         }
     }
 
