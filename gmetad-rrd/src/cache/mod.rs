@@ -707,7 +707,7 @@ impl Inner {
             let mut state = group.state.lock();
             slots.into_iter().for_each(|at| state.slots[at].lasting = true);
             state.young = state.slots.iter().any(|slot| slot.made && !slot.lasting);
-            journal.made(&group, &mut state);
+            journal.made(&group, &state);
         }
         Ok(())
     }
