@@ -114,7 +114,7 @@ impl Files for Faulty {
         match self.at(None) {
             Ok(()) => Disk.write_at(file, bytes, offset),
             // Not half a header: the disk writes pages.
-            Err(e) if bytes.len() % 8 == 0 && bytes.len() < 304 => {
+            Err(e) if bytes.len().is_multiple_of(8) && bytes.len() < 304 => {
                 Disk.write_at(file, &bytes[..bytes.len() / 2], offset).and(Err(e))
             }
             Err(e) => Err(e),
@@ -558,6 +558,41 @@ fn a_disk_that_fails_is_said_once_and_its_end_too() {
         let over = lines("RRD files are written again");
         assert!(over.len() == 1 && over[0].contains("no point was lost"), "{over:#?}");
         assert_eq!(figure(&store, "troubles"), 0);
+        assert_eq!(store.close(Duration::from_secs(10)), 0);
+    }
+}
+
+/// A file that is written through gets its points in their order, though one could not be written: a file refuses what is
+/// older than what it has.
+#[test]
+fn later_points_do_not_overtake_those_that_failed() {
+    let _alone = alone();
+    for full in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, native) = (Arc::new(Faulty::default()), Arc::new(Faulty::default()));
+        let store = open(dir.path(), options(Duration::from_secs(3600)), &journal, &native);
+        let file = dir.path().join("c/h0/m0.rrd");
+        let mut groups = Vec::new();
+        accept(&store, &mut groups, 0);
+        wait("files are made", || figure(&store, "files_made") == 2);
+        accept(&store, &mut groups, 1);
+        store.asked("c/h0".into());
+        wait("the file is hot", || last(&file) == Some(START + 10));
+        for round in [2, 4, 6] {
+            native.fail_all(EIO);
+            accept(&store, &mut groups, round);
+            if full {
+                store.flush_all();
+            }
+            let failed = native.failed.load(Ordering::Relaxed);
+            wait("it fails", || native.failed.load(Ordering::Relaxed) > failed || figure(&store, "troubles") > 0);
+            native.heal();
+            accept(&store, &mut groups, round + 1);
+            wait("the next is written", || last(&file) == Some(START + (round as i64 + 1) * 10));
+        }
+        let fetched = gmetad_rrd::fetch::fetch(&file, Cf::Average, START - 10, START + 60, 10).unwrap().unwrap();
+        let values: Vec<_> = fetched.values.iter().skip(1).take(7).copied().collect();
+        assert_eq!(values, [7.0, 14.0, 21.0, 28.0, 35.0, 42.0, 49.0], "full flush: {full}");
         assert_eq!(store.close(Duration::from_secs(10)), 0);
     }
 }
