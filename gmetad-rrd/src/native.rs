@@ -55,6 +55,8 @@ impl Default for Options {
 pub struct NativeStore<F: Files = Disk> {
     files: F,
     kept: HashMap<Box<Path>, File>,
+    /// New files that may wait for one sync; while descriptors are few it is less than [`MAX_ASIDES`], and none is kept.
+    asides: usize,
     options: Options,
     scratch: Scratch,
 }
@@ -85,7 +87,7 @@ impl NativeStore {
 impl<F: Files> NativeStore<F> {
     /// A store whose file calls go through `files`.
     pub fn with_files(options: Options, files: F) -> Self {
-        Self { files, kept: HashMap::new(), options, scratch: Scratch::default() }
+        Self { files, kept: HashMap::new(), asides: MAX_ASIDES, options, scratch: Scratch::default() }
     }
 
     /// Descriptors kept open now.
@@ -94,7 +96,7 @@ impl<F: Files> NativeStore<F> {
     }
 
     fn update_kept(&mut self, path: &Path, points: &[Point<'_>], hot: bool) -> Result<Written, RrdError> {
-        let Self { files, kept, options, scratch } = self;
+        let Self { files, kept, asides, options, scratch } = self;
         if let Some(descriptor) = kept.get(path).filter(|_| hot)
             && is_at(files, path, descriptor)?
         {
@@ -107,7 +109,7 @@ impl<F: Files> NativeStore<F> {
         kept.remove(path);
         let descriptor = files.open(path).map_err(|e| RrdError::io("open", path, e))?;
         let result = update_locked(files, path, &descriptor, scratch, points);
-        if hot && is_good(&result) && kept.len() < options.max_descriptors {
+        if hot && is_good(&result) && kept.len() < options.max_descriptors && *asides == MAX_ASIDES {
             kept.insert(path.into(), descriptor);
         }
         result
@@ -145,6 +147,18 @@ impl<F: Files> NativeStore<F> {
 
     fn sync(&self, asides: &[&File]) -> io::Result<()> {
         if self.options.sync_new && !asides.is_empty() { self.files.sync(asides) } else { Ok(()) }
+    }
+
+    /// Updates the file of a job, or writes a new one aside.
+    fn attempt(&mut self, at: usize, job: &Job<'_>, made: &mut Vec<(usize, Aside)>) -> Result<Written, RrdError> {
+        match (self.update_kept(job.path, job.points, job.hot), job.points.first()) {
+            (Err(RrdError::Missing { .. }), Some(first)) if job.create => {
+                let start = first.time.saturating_sub(1);
+                made.push((at, self.prepare(job.path, job.schema, start, job.points)?));
+                Ok(Written { made: true, read: false })
+            }
+            (other, _) => other,
+        }
     }
 
     /// Gives new files their names; each comes with the place of its job.
@@ -185,24 +199,25 @@ impl<F: Files> Backend for NativeStore<F> {
     fn write(&mut self, jobs: &[Job<'_>]) -> Vec<Result<Written, RrdError>> {
         let mut made: Vec<(usize, Aside)> = Vec::new();
         let mut results = Vec::with_capacity(jobs.len());
+        let mut few = false;
         for (at, job) in jobs.iter().enumerate() {
-            results.push(match (self.update_kept(job.path, job.points, job.hot), job.points.first()) {
-                (Err(RrdError::Missing { .. }), Some(first)) if job.create => {
-                    let start = first.time.saturating_sub(1);
-                    self.prepare(job.path, job.schema, start, job.points).map(|aside| {
-                        made.push((at, aside));
-                        Written { made: true, read: false }
-                    })
-                }
-                (other, _) => other,
-            });
-            if made.len() >= MAX_ASIDES {
+            let mut result = self.attempt(at, job, &mut made);
+            if lacks_descriptors(&result) {
+                // Sockets need them more; what this file needs is there then, too.
+                self.kept.clear();
+                self.asides = (made.len() / 4).clamp(1, MAX_ASIDES / 2);
+                few = true;
+                self.put_all_in_place(jobs, &mut made, &mut results);
+                result = self.attempt(at, job, &mut made);
+            }
+            results.push(result);
+            if made.len() >= self.asides {
                 self.put_all_in_place(jobs, &mut made, &mut results);
             }
         }
         self.put_all_in_place(jobs, &mut made, &mut results);
-        if results.iter().any(lacks_descriptors) {
-            self.kept.clear(); // sockets need them more
+        if !few {
+            self.asides = (self.asides * 2).min(MAX_ASIDES);
         }
         results
     }
