@@ -16,6 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::error::RrdError;
 use crate::files::{Disk, Files, Stamp};
@@ -34,6 +35,9 @@ const FIRST_READ: usize = 4096;
 
 /// New files that wait for one sync, at most: each has a descriptor until then.
 const MAX_ASIDES: usize = 256;
+
+/// How long fewer descriptors are used after they ran out.
+const FEW: Duration = Duration::from_secs(600);
 
 /// How a [`NativeStore`] works.
 #[derive(Debug, Clone, Copy)]
@@ -55,8 +59,10 @@ impl Default for Options {
 pub struct NativeStore<F: Files = Disk> {
     files: F,
     kept: HashMap<Box<Path>, File>,
-    /// New files that may wait for one sync; while descriptors are few it is less than [`MAX_ASIDES`], and none is kept.
+    /// New files that may wait for one sync.
     asides: usize,
+    /// When descriptors last ran out: none is kept for [`FEW`] then.
+    few: Option<Instant>,
     options: Options,
     scratch: Scratch,
 }
@@ -87,7 +93,7 @@ impl NativeStore {
 impl<F: Files> NativeStore<F> {
     /// A store whose file calls go through `files`.
     pub fn with_files(options: Options, files: F) -> Self {
-        Self { files, kept: HashMap::new(), asides: MAX_ASIDES, options, scratch: Scratch::default() }
+        Self { files, kept: HashMap::new(), asides: MAX_ASIDES, few: None, options, scratch: Scratch::default() }
     }
 
     /// Descriptors kept open now.
@@ -96,7 +102,7 @@ impl<F: Files> NativeStore<F> {
     }
 
     fn update_kept(&mut self, path: &Path, points: &[Point<'_>], hot: bool) -> Result<Written, RrdError> {
-        let Self { files, kept, asides, options, scratch } = self;
+        let Self { files, kept, few, options, scratch, .. } = self;
         if let Some(descriptor) = kept.get(path).filter(|_| hot)
             && is_at(files, path, descriptor)?
         {
@@ -109,7 +115,7 @@ impl<F: Files> NativeStore<F> {
         kept.remove(path);
         let descriptor = files.open(path).map_err(|e| RrdError::io("open", path, e))?;
         let result = update_locked(files, path, &descriptor, scratch, points);
-        if hot && is_good(&result) && kept.len() < options.max_descriptors && *asides == MAX_ASIDES {
+        if hot && is_good(&result) && kept.len() < options.max_descriptors && few.is_none() {
             kept.insert(path.into(), descriptor);
         }
         result
@@ -199,14 +205,16 @@ impl<F: Files> Backend for NativeStore<F> {
     fn write(&mut self, jobs: &[Job<'_>]) -> Vec<Result<Written, RrdError>> {
         let mut made: Vec<(usize, Aside)> = Vec::new();
         let mut results = Vec::with_capacity(jobs.len());
-        let mut few = false;
+        if self.few.is_some_and(|since| since.elapsed() > FEW) {
+            (self.few, self.asides) = (None, MAX_ASIDES);
+        }
         for (at, job) in jobs.iter().enumerate() {
             let mut result = self.attempt(at, job, &mut made);
             if lacks_descriptors(&result) {
                 // Sockets need them more; what this file needs is there then, too.
                 self.kept.clear();
                 self.asides = (made.len() / 4).clamp(1, MAX_ASIDES / 2);
-                few = true;
+                self.few = Some(Instant::now());
                 self.put_all_in_place(jobs, &mut made, &mut results);
                 result = self.attempt(at, job, &mut made);
             }
@@ -216,9 +224,6 @@ impl<F: Files> Backend for NativeStore<F> {
             }
         }
         self.put_all_in_place(jobs, &mut made, &mut results);
-        if !few {
-            self.asides = (self.asides * 2).min(MAX_ASIDES);
-        }
         results
     }
 
