@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::fs::{self, File};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -56,11 +57,13 @@ pub struct Launch {
     lines: Vec<String>,
     rrds: bool,
     environment: Vec<(String, String)>,
+    root: Option<PathBuf>,
+    nobody: bool,
 }
 
 impl Launch {
     pub fn new(kind: Kind) -> Self {
-        Self { kind, lines: Vec::new(), rrds: false, environment: Vec::new() }
+        Self { kind, lines: Vec::new(), rrds: false, environment: Vec::new(), root: None, nobody: false }
     }
 
     /// The program under test.
@@ -82,6 +85,18 @@ impl Launch {
     /// Write RRDs below [`Gmetad::rrd_root`].
     pub fn with_rrds(mut self) -> Self {
         self.rrds = true;
+        self
+    }
+
+    /// Write RRDs below this directory.
+    pub fn with_rrds_at(mut self, root: &Path) -> Self {
+        self.root = Some(root.to_owned());
+        self.with_rrds()
+    }
+
+    /// Run as the user nobody; only root can.
+    pub fn by_nobody(mut self) -> Self {
+        self.nobody = true;
         self
     }
 
@@ -111,14 +126,17 @@ impl Launch {
         // Two levels below, so that a path that climbs out of the root is still caught in our own directory.
         fs::create_dir_all(dir.path().join("deep/er/rrds")).unwrap();
         fs::create_dir(dir.path().join("state")).unwrap();
+        if self.nobody {
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        }
         fs::write(&conf, self.conf(dir.path(), place)).unwrap();
         let log = dir.path().join("log");
         let output = File::create(&log).unwrap();
         let mut command = self.command(&conf);
         command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let lines = self.lines.clone();
-        let mut daemon = Gmetad { child, dir, place, kind: self.kind, lines, rrds: self.rrds };
+        let (lines, root) = (self.lines.clone(), self.root.clone());
+        let mut daemon = Gmetad { child, dir, place, kind: self.kind, lines, rrds: self.rrds, root };
         let end = Instant::now() + super::SOON;
         loop {
             if let Some(status) = daemon.child.try_wait().unwrap() {
@@ -134,7 +152,11 @@ impl Launch {
 
     fn command(&self, conf: &Path) -> Command {
         let c = self.kind == Kind::C || under_test_is_c();
-        let mut command = Command::new(if self.kind == Kind::C { c_gmetad().unwrap() } else { under_test() });
+        let program = if self.kind == Kind::C { c_gmetad().unwrap() } else { under_test() };
+        let mut command = Command::new(if self.nobody { Path::new("setpriv") } else { &program });
+        if self.nobody {
+            command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]).arg(&program);
+        }
         if !c {
             command.arg("-f");
         }
@@ -144,7 +166,11 @@ impl Launch {
     }
 
     fn conf(&self, dir: &Path, place: Place) -> String {
-        conf(self.kind, dir, place, self.rrds, &self.lines)
+        conf(self.kind, place, self.rrds, &self.root(dir), dir, &self.lines)
+    }
+
+    fn root(&self, dir: &Path) -> PathBuf {
+        self.root.clone().unwrap_or_else(|| dir.join(RRDS))
     }
 }
 
@@ -153,13 +179,13 @@ pub fn source_line(name: impl Display, interval: u32, address: SocketAddr) -> St
     format!("data_source \"{name}\" {interval} {address}")
 }
 
-fn conf(kind: Kind, dir: &Path, place: Place, rrds: bool, lines: &[String]) -> String {
+fn conf(kind: Kind, place: Place, rrds: bool, root: &Path, dir: &Path, lines: &[String]) -> String {
     let mut text = format!(
         "gridname \"Test Grid\"\nauthority \"http://grid.example.org/ganglia/\"\nsetuid off\n\
          xml_port {}\ninteractive_port {}\nrrd_rootdir \"{}\"\n",
         place.xml_port,
         place.interactive_port,
-        dir.join(RRDS).display()
+        root.display()
     );
     if !rrds {
         text.push_str("write_rrds off\n");
@@ -195,6 +221,7 @@ pub struct Gmetad {
     kind: Kind,
     lines: Vec<String>,
     rrds: bool,
+    root: Option<PathBuf>,
 }
 
 impl Gmetad {
@@ -221,7 +248,7 @@ impl Gmetad {
     }
 
     pub fn rrd_root(&self) -> PathBuf {
-        self.dir.path().join(RRDS)
+        self.root.clone().unwrap_or_else(|| self.dir.path().join(RRDS))
     }
 
     pub fn conf_path(&self) -> PathBuf {
@@ -279,8 +306,24 @@ impl Gmetad {
 
     /// Replaces the lines given at the launch and asks it to read its configuration again.
     pub fn reload_with(&self, lines: &[String]) {
-        fs::write(self.conf_path(), conf(self.kind, self.dir(), self.place, self.rrds, lines)).unwrap();
+        fs::write(self.conf_path(), conf(self.kind, self.place, self.rrds, &self.rrd_root(), self.dir(), lines))
+            .unwrap();
         super::signal(self.pid(), "HUP");
+    }
+
+    /// Ends it with this signal, if it has not ended, and starts it again in the same place. Returns how long the end took.
+    pub fn restart_after(&mut self, signal: &str) -> Duration {
+        let began = Instant::now();
+        super::signal(self.pid(), signal);
+        self.wait_exit(super::SOON);
+        let took = began.elapsed();
+        let output = fs::OpenOptions::new().append(true).open(self.dir.path().join("log")).unwrap();
+        let mut command = Command::new(under_test());
+        command.args(["-f", "-d", "1", "-c"]).arg(self.conf_path()).env_remove("RRDCACHED_ADDRESS");
+        command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
+        self.child = command.spawn().unwrap();
+        super::wait_until("it is there again", super::SOON, || net::connect(self.place.interactive_port).is_ok());
+        took
     }
 
     /// The lines given at the launch.
