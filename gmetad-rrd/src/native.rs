@@ -16,6 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::error::RrdError;
 use crate::files::{Disk, Files, Stamp};
@@ -34,6 +35,9 @@ const FIRST_READ: usize = 4096;
 
 /// New files that wait for one sync, at most: each has a descriptor until then.
 const MAX_ASIDES: usize = 256;
+
+/// How long fewer descriptors are used after they ran out.
+const FEW: Duration = Duration::from_secs(600);
 
 /// How a [`NativeStore`] works.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +60,10 @@ pub struct NativeStore<F: Files = Disk> {
     files: F,
     /// Descriptors, with device and inode.
     kept: HashMap<Box<Path>, (File, (u64, u64))>,
+    /// New files that may wait for one sync.
+    asides: usize,
+    /// When descriptors last ran out: none is kept for [`FEW`] then.
+    few: Option<Instant>,
     options: Options,
     scratch: Scratch,
 }
@@ -86,7 +94,7 @@ impl NativeStore {
 impl<F: Files> NativeStore<F> {
     /// A store whose file calls go through `files`.
     pub fn with_files(options: Options, files: F) -> Self {
-        Self { files, kept: HashMap::new(), options, scratch: Scratch::default() }
+        Self { files, kept: HashMap::new(), asides: MAX_ASIDES, few: None, options, scratch: Scratch::default() }
     }
 
     /// Descriptors kept open now.
@@ -95,7 +103,7 @@ impl<F: Files> NativeStore<F> {
     }
 
     fn update_kept(&mut self, path: &Path, points: &[Point<'_>], hot: bool) -> Result<Written, RrdError> {
-        let Self { files, kept, options, scratch } = self;
+        let Self { files, kept, few, options, scratch, .. } = self;
         let stat = |e| RrdError::io("stat", path, e);
         if let Some((descriptor, known)) = kept.get(path).filter(|_| hot) {
             // It may have been removed or replaced since.
@@ -113,7 +121,7 @@ impl<F: Files> NativeStore<F> {
         let descriptor = files.open(path).map_err(|e| RrdError::io("open", path, e))?;
         let stamp = files.fstat(&descriptor).map_err(stat)?;
         let result = update_locked(files, path, &descriptor, stamp, scratch, points);
-        if !hot || !is_good(&result) || kept.len() >= options.max_descriptors {
+        if !hot || !is_good(&result) || kept.len() >= options.max_descriptors || few.is_some() {
             return result; // closing it ends the lock
         }
         let result = unlocked(files, path, &descriptor, result);
@@ -157,6 +165,18 @@ impl<F: Files> NativeStore<F> {
         if self.options.sync_new && !asides.is_empty() { self.files.sync(asides) } else { Ok(()) }
     }
 
+    /// Updates the file of a job, or writes a new one aside.
+    fn attempt(&mut self, at: usize, job: &Job<'_>, made: &mut Vec<(usize, Aside)>) -> Result<Written, RrdError> {
+        match (self.update_kept(job.path, job.points, job.hot), job.points.first()) {
+            (Err(RrdError::Missing { .. }), Some(first)) if job.create => {
+                let start = first.time.saturating_sub(1);
+                made.push((at, self.prepare(job.path, job.schema, start, job.points)?));
+                Ok(Written { made: true, read: false })
+            }
+            (other, _) => other,
+        }
+    }
+
     /// Gives new files their names; each comes with the place of its job.
     fn put_all_in_place(
         &self,
@@ -195,25 +215,25 @@ impl<F: Files> Backend for NativeStore<F> {
     fn write(&mut self, jobs: &[Job<'_>]) -> Vec<Result<Written, RrdError>> {
         let mut made: Vec<(usize, Aside)> = Vec::new();
         let mut results = Vec::with_capacity(jobs.len());
+        if self.few.is_some_and(|since| since.elapsed() > FEW) {
+            (self.few, self.asides) = (None, MAX_ASIDES);
+        }
         for (at, job) in jobs.iter().enumerate() {
-            results.push(match (self.update_kept(job.path, job.points, job.hot), job.points.first()) {
-                (Err(RrdError::Missing { .. }), Some(first)) if job.create => {
-                    let start = first.time.saturating_sub(1);
-                    self.prepare(job.path, job.schema, start, job.points).map(|aside| {
-                        made.push((at, aside));
-                        Written { made: true, read: false }
-                    })
-                }
-                (other, _) => other,
-            });
-            if made.len() >= MAX_ASIDES {
+            let mut result = self.attempt(at, job, &mut made);
+            if lacks_descriptors(&result) {
+                // Sockets need them more; what this file needs is there then, too.
+                self.kept.clear();
+                self.asides = (made.len() / 4).clamp(1, MAX_ASIDES / 2);
+                self.few = Some(Instant::now());
+                self.put_all_in_place(jobs, &mut made, &mut results);
+                result = self.attempt(at, job, &mut made);
+            }
+            results.push(result);
+            if made.len() >= self.asides {
                 self.put_all_in_place(jobs, &mut made, &mut results);
             }
         }
         self.put_all_in_place(jobs, &mut made, &mut results);
-        if results.iter().any(lacks_descriptors) {
-            self.kept.clear(); // sockets need them more
-        }
         results
     }
 

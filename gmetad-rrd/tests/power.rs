@@ -41,6 +41,12 @@ const PAGE: u64 = 4096;
 /// Bytes of a file, whatever names it has or had.
 type Ino = usize;
 
+/// A write: whether it is on the disk for sure, its offset, its bytes.
+type Part<'a> = (bool, u64, &'a [u8]);
+
+/// A group and what it gets: slots with values.
+type Entries = (Arc<Group>, Vec<(u32, String)>);
+
 #[derive(Debug)]
 enum Op {
     Mkdir(PathBuf),
@@ -275,7 +281,7 @@ impl Recording {
                 synced.extend(inos.iter().map(|&ino| (ino, at)));
             }
         }
-        let mut writes: HashMap<Ino, Vec<(bool, u64, &[u8])>> = HashMap::new();
+        let mut writes: HashMap<Ino, Vec<Part<'_>>> = HashMap::new();
         for (at, op) in ops.iter().enumerate() {
             if let Op::Write(ino, offset, bytes) = op {
                 let sure = at < tree || synced.get(ino).is_some_and(|&synced| at < synced);
@@ -289,7 +295,7 @@ impl Recording {
             sure.into_iter().for_each(|(_, offset, with)| put(&mut bytes, offset, with));
             if let Some(luck) = luck.as_deref_mut() {
                 let grown = luck.upto(loose.len());
-                let end = |(_, offset, with): &(bool, u64, &[u8])| *offset as usize + with.len();
+                let end = |(_, offset, with): &Part<'_>| *offset as usize + with.len();
                 let size = loose[..grown].iter().map(end).max().unwrap_or(0).max(bytes.len());
                 let mut pages: BTreeMap<u64, Vec<(u64, &[u8])>> = BTreeMap::new();
                 for (_, offset, with) in loose {
@@ -377,7 +383,7 @@ impl Scene {
         let schemas = self.schemas(store);
         let time = START + round as i64 * 10;
         let source: Arc<str> = Arc::from("source");
-        let mut groups: BTreeMap<PathBuf, (Arc<Group>, Vec<(u32, String)>)> = BTreeMap::new();
+        let mut groups: BTreeMap<PathBuf, Entries> = BTreeMap::new();
         for (file, m) in self.files(round) {
             let dir = Path::new(&file).parent().unwrap();
             let new = || (store.group(dir, false), Vec::new());

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::fs::{self, File};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -55,13 +56,14 @@ pub struct Launch {
     kind: Kind,
     lines: Vec<String>,
     rrds: bool,
-    root: Option<PathBuf>,
     environment: Vec<(String, String)>,
+    root: Option<PathBuf>,
+    nobody: bool,
 }
 
 impl Launch {
     pub fn new(kind: Kind) -> Self {
-        Self { kind, lines: Vec::new(), rrds: false, root: None, environment: Vec::new() }
+        Self { kind, lines: Vec::new(), rrds: false, environment: Vec::new(), root: None, nobody: false }
     }
 
     /// The program under test.
@@ -90,6 +92,12 @@ impl Launch {
     pub fn with_rrds_at(mut self, root: &Path) -> Self {
         self.root = Some(root.to_owned());
         self.with_rrds()
+    }
+
+    /// Run as the user nobody; only root can.
+    pub fn by_nobody(mut self) -> Self {
+        self.nobody = true;
+        self
     }
 
     /// An environment variable of the daemon.
@@ -126,6 +134,9 @@ impl Launch {
         // Two levels below, so that a path that climbs out of the root is still caught in our own directory.
         fs::create_dir_all(dir.path().join("deep/er/rrds")).unwrap();
         fs::create_dir(dir.path().join("state")).unwrap();
+        if self.nobody {
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        }
         fs::write(&conf, self.conf(dir.path(), place)).unwrap();
         let log = dir.path().join("log");
         let output = File::create(&log).unwrap();
@@ -149,7 +160,11 @@ impl Launch {
 
     fn command(&self, conf: &Path) -> Command {
         let c = self.kind == Kind::C || under_test_is_c();
-        let mut command = Command::new(if self.kind == Kind::C { c_gmetad().unwrap() } else { under_test() });
+        let program = if self.kind == Kind::C { c_gmetad().unwrap() } else { under_test() };
+        let mut command = Command::new(if self.nobody { Path::new("setpriv") } else { &program });
+        if self.nobody {
+            command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]).arg(&program);
+        }
         if !c {
             command.arg("-f");
         }
@@ -159,7 +174,11 @@ impl Launch {
     }
 
     fn conf(&self, dir: &Path, place: Place) -> String {
-        conf(self.kind, dir, place, self.rrds, self.root.as_deref(), &self.lines)
+        conf(self.kind, place, self.rrds, &self.root(dir), dir, &self.lines)
+    }
+
+    fn root(&self, dir: &Path) -> PathBuf {
+        self.root.clone().unwrap_or_else(|| dir.join(RRDS))
     }
 }
 
@@ -168,8 +187,7 @@ pub fn source_line(name: impl Display, interval: u32, address: SocketAddr) -> St
     format!("data_source \"{name}\" {interval} {address}")
 }
 
-fn conf(kind: Kind, dir: &Path, place: Place, rrds: bool, root: Option<&Path>, lines: &[String]) -> String {
-    let root = root.map_or_else(|| dir.join(RRDS), Path::to_owned);
+fn conf(kind: Kind, place: Place, rrds: bool, root: &Path, dir: &Path, lines: &[String]) -> String {
     let mut text = format!(
         "gridname \"Test Grid\"\nauthority \"http://grid.example.org/ganglia/\"\nsetuid off\n\
          xml_port {}\ninteractive_port {}\nrrd_rootdir \"{}\"\n",
@@ -296,9 +314,24 @@ impl Gmetad {
 
     /// Replaces the lines given at the launch and asks it to read its configuration again.
     pub fn reload_with(&self, lines: &[String]) {
-        let text = conf(self.kind, self.dir(), self.place, self.rrds, self.root.as_deref(), lines);
-        fs::write(self.conf_path(), text).unwrap();
+        fs::write(self.conf_path(), conf(self.kind, self.place, self.rrds, &self.rrd_root(), self.dir(), lines))
+            .unwrap();
         super::signal(self.pid(), "HUP");
+    }
+
+    /// Ends it with this signal, if it has not ended, and starts it again in the same place. Returns how long the end took.
+    pub fn restart_after(&mut self, signal: &str) -> Duration {
+        let began = Instant::now();
+        super::signal(self.pid(), signal);
+        self.wait_exit(super::SOON);
+        let took = began.elapsed();
+        let output = fs::OpenOptions::new().append(true).open(self.dir.path().join("log")).unwrap();
+        let mut command = Command::new(under_test());
+        command.args(["-f", "-d", "1", "-c"]).arg(self.conf_path()).env_remove("RRDCACHED_ADDRESS");
+        command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
+        self.child = command.spawn().unwrap();
+        super::wait_until("it is there again", super::SOON, || net::connect(self.place.interactive_port).is_ok());
+        took
     }
 
     /// The lines given at the launch.

@@ -101,7 +101,10 @@ impl Inner {
         let host = self.groups.lock().get(dir).cloned();
         let groups = match host {
             Some(group) => {
-                group.state.lock().slots.iter_mut().for_each(|slot| slot.hot_until = until);
+                let mut state = group.state.lock();
+                state.slots.iter_mut().for_each(|slot| slot.hot_until = until);
+                state.hot_from = 0; // what waits must not come after what comes next
+                drop(state);
                 vec![group]
             }
             None => {
@@ -247,7 +250,7 @@ impl Inner {
         let seconds = self.seconds();
         let hot_until = seconds.saturating_add(self.options.hot.as_secs().min(u64::from(u32::MAX / 2)) as u32);
         let mut state = one.group.state.lock();
-        let mut young = state.young;
+        let (mut young, mut hot_failed) = (state.young, false);
         for ((slot, points), result) in results {
             let Some(slot) = state.slots.get_mut(slot as usize) else { continue };
             let error = match result {
@@ -282,7 +285,8 @@ impl Inner {
                 Some(code) if one.full => {
                     kept.get_or_insert((code, error));
                 }
-                Some(_) => {} // the full flush will tell
+                // The full flush will tell. Until then no later point may go into the file alone: it would refuse these.
+                Some(_) => hot_failed = true,
                 None => {
                     count.failed.add(points as u64);
                     if !std::mem::replace(&mut slot.failing, true) {
@@ -292,6 +296,9 @@ impl Inner {
             }
         }
         state.young = young;
+        if hot_failed {
+            state.hot_from = 0;
+        }
         if !one.full {
             return;
         }
@@ -323,7 +330,7 @@ impl Inner {
                 rows.extend_from_slice(&newer);
                 self.memory.add(rows.capacity());
                 self.memory.sub(one.rows.capacity() + newer.capacity());
-                state.hot_from = rows.len();
+                state.hot_from = 0;
                 state.rows = rows;
                 state.points += one.points;
                 state.segment = state.segment.min(one.segment);
