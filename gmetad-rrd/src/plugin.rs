@@ -197,6 +197,8 @@ struct GroupFiles {
     group: Arc<Group>,
     /// Series and its slot, in the order of the metrics.
     slots: Vec<(SeriesId, u32)>,
+    /// The highest slot, and one.
+    most: usize,
     /// When it was last written.
     round: u64,
 }
@@ -365,7 +367,7 @@ impl Writer<'_> {
                 groups.insert(host.name().into(), GroupFiles::new(store.group(&dir(), false)));
             }
             let Some(files) = groups.get_mut(host.name()) else { continue };
-            files.round = *round;
+            files.begin(*round, store);
             self.row.start(self.time);
             for (place, metric) in host.metrics().enumerate() {
                 if metric.is_fresh() && metric.def().kind().is_numeric() {
@@ -393,7 +395,7 @@ impl Writer<'_> {
             let dir = if root { path::root_summary_dir(Path::new("")) } else { path::summary_dir(Path::new(""), name) };
             GroupFiles::new(store.group(&dir, true))
         });
-        files.round = *round;
+        files.begin(*round, store);
         self.row.start(self.time);
         // What nobody reported in this poll gets no zeros.
         let reported = |metric: &&SummaryMetric| metric.num() > 0 && settings.is_summarized(metric.name());
@@ -443,7 +445,16 @@ impl Writer<'_> {
 
 impl GroupFiles {
     fn new(group: Arc<Group>) -> Self {
-        Self { group, slots: Vec::new(), round: 0 }
+        Self { group, slots: Vec::new(), most: 0, round: 0 }
+    }
+
+    /// A new poll. Metrics that come and go leave slots behind; when those are more than the others, all are given anew.
+    fn begin(&mut self, round: u64, store: &RrdStore) {
+        self.round = round;
+        if self.most > self.slots.len() * 2 + 100 && store.renew(&self.group) {
+            self.slots.clear();
+            self.most = 0;
+        }
     }
 
     /// The slot of a series; `place` is where it was the last time, or is to be found from now on.
@@ -463,6 +474,7 @@ impl GroupFiles {
                     self.slots.resize(place + 1, (series, slot));
                 }
                 self.slots[place] = (series, slot);
+                self.most = self.most.max(slot as usize + 1);
                 slot
             }
         }

@@ -287,3 +287,36 @@ fn what_is_too_old_is_refused_and_said_once() {
     assert_eq!(last(&dir.path().join("c/h/m.rrd")), Some(START + 20));
     assert_eq!(figure(&store, "points_refused"), 2);
 }
+
+#[test]
+fn names_that_are_no_longer_used_are_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), patient()).unwrap();
+    let schema = schema(&store);
+    let group = store.group(Path::new("c/h"), false);
+    let put = |time: i64, name: &str| {
+        let slot = store.slot(&group, name, &schema);
+        let mut row = RowWriter::default();
+        row.start(time);
+        row.put(slot, &[Value::Text("1")]);
+        store.accept(&group, &row, &Arc::from("a")).unwrap();
+        slot
+    };
+    for at in 0..50 {
+        assert_eq!(put(START + at, &format!("m{at}.rrd")), at as u32);
+    }
+    assert!(!store.renew(&group), "points wait");
+    store.flush(Path::new("c/h/m0.rrd")).unwrap();
+    wait("it is idle", || store.renew(&group));
+    assert_eq!(figure(&store, "files"), 0);
+    assert_eq!(put(START + 100, "m7.rrd"), 0);
+    assert_eq!(store.pending(Path::new("c/h/m7.rrd")).unwrap(), [format!("{}:1", START + 100)]);
+    std::thread::sleep(Duration::from_millis(100)); // ten sync intervals
+    let copy = tempfile::tempdir().unwrap();
+    killed(dir.path(), copy.path());
+    let again = open(copy.path(), patient()).unwrap();
+    assert_eq!(again.close(Duration::from_secs(10)), 0);
+    for (name, time) in [("m7", START + 100), ("m0", START), ("m49", START + 49)] {
+        assert_eq!(last(&copy.path().join(format!("c/h/{name}.rrd"))), Some(time), "{name}");
+    }
+}

@@ -78,7 +78,7 @@ declare! {
         pub setuid_username: String,
         /// `umask`: mask for the daemon's files; bits 07077 only.
         pub umask: u32,
-        /// `state_dir`: journal, saved tree, queues.
+        /// `state_dir`: saved tree, queues.
         pub state_dir: PathBuf,
         /// `plugins_dir`: executable plugins.
         pub plugins_dir: Option<PathBuf>,

@@ -381,7 +381,7 @@ const TABLE: &[Directive] = &[
         kind: Kind::Path(|c| &mut c.state_dir),
         default: "/var/lib/gmetad",
         example: "",
-        help: "Directory of journal, saved tree and queues.",
+        help: "Directory of the saved tree and of queues.",
         doc: "If it cannot be written, those features are off.",
     },
     Directive {

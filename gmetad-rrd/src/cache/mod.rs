@@ -76,6 +76,11 @@ pub struct CacheOptions {
     pub haste: u32,
 }
 
+/// Most points that wait for one directory: the memory that writing them takes is several times their own.
+const GROUP_POINTS: u64 = 2_000_000;
+/// How often what nobody needs any more is looked for.
+const TIDY: Duration = Duration::from_secs(10);
+
 /// Longest time that points wait if none is set: the first graph of a file that nobody read lacks that much.
 pub const AUTO: Duration = Duration::from_secs(60);
 
@@ -280,8 +285,10 @@ impl RrdStore {
             let inner = Arc::clone(&inner);
             spawn("rrd-writer", Box::new(move || inner.write_on(&mut *backend)))?;
         }
+        let syncing = Arc::clone(&inner);
+        spawn("rrd-sync", Box::new(move || syncing.sync_on()))?;
         if inner.journal.is_some() {
-            let (writing, syncing) = (Arc::clone(&inner), Arc::clone(&inner));
+            let writing = Arc::clone(&inner);
             spawn(
                 "rrd-journal",
                 Box::new(move || {
@@ -290,7 +297,6 @@ impl RrdStore {
                     }
                 }),
             )?;
-            spawn("rrd-sync", Box::new(move || syncing.sync_on()))?;
         }
         Ok(Self { inner, threads: Mutex::new(threads) })
     }
@@ -309,6 +315,20 @@ impl RrdStore {
     pub fn slot(&self, group: &Group, name: &str, schema: &Arc<Schema>) -> u32 {
         let name = self.inner.name(name);
         group.state.lock().slot(&name, schema)
+    }
+
+    /// Forgets the slots of a group for which nothing waits, so that names which are no longer used take no memory; the slots'
+    /// numbers mean nothing then. `false`: something waits or is at work; try again later.
+    pub fn renew(&self, group: &Group) -> bool {
+        let Some(_writing) = group.writing.try_lock() else { return false };
+        let mut state = group.state.lock();
+        let idle = state.rows.is_empty() && state.in_flight.is_none();
+        if idle {
+            state.slots = Vec::new();
+            state.removed.clear();
+            (state.told_in, state.told) = (NEVER, 0);
+        }
+        idle
     }
 
     /// One object for like schemas.
@@ -446,7 +466,7 @@ impl Inner {
             Some(journal) => journal.append(group, &mut state, row),
             None => NEVER,
         };
-        if self.memory.get() > self.options.memory {
+        if self.memory.get() > self.options.memory || state.points > GROUP_POINTS {
             let before = state.rows.capacity();
             let dropped = state.drop_half();
             self.memory.sub(before - state.rows.capacity());
@@ -454,9 +474,11 @@ impl Inner {
             self.pending.fetch_sub(dropped, Ordering::Relaxed);
             if dropped > 0 && !self.dropping.swap(true, Ordering::Relaxed) {
                 log::error!(
-                    "{}: RRD points waiting to be written take {} bytes, which is the bound: the oldest are dropped",
+                    "{}: the RRD points that wait to be written take {} bytes, {} of them below {}: the oldest are dropped",
                     self.root.display(),
-                    self.options.memory
+                    self.memory.get(),
+                    state.points,
+                    group.dir.display()
                 );
             }
         }
@@ -637,32 +659,38 @@ impl Inner {
         }
     }
 
-    /// The life of the thread that waits for the disk.
+    /// The life of the thread that waits for the disk, and tidies up.
     fn sync_on(&self) {
-        let Some(journal) = &self.journal else { return };
-        let mut forgotten = Instant::now();
+        let tidy = TIDY / self.options.haste.max(1);
+        let interval = if self.journal.is_some() { self.options.journal_sync } else { tidy };
+        let mut tidied = Instant::now();
         loop {
             let closed = {
                 let mut schedule = self.schedule.lock();
                 if !schedule.stopping {
-                    self.tick.wait_for(&mut schedule, self.options.journal_sync);
+                    self.tick.wait_for(&mut schedule, interval);
                 }
                 schedule.stopping
             };
-            journal.sync();
+            if let Some(journal) = &self.journal {
+                journal.sync();
+            }
             if closed {
                 break;
             }
-            if forgotten.elapsed() > Duration::from_secs(10) / self.options.haste.max(1) {
-                forgotten = Instant::now();
-                let needed = self.oldest_segment();
-                journal.forget(needed, || self.sync_files(journal));
-                if let Some(first) = journal.too_much() {
-                    self.hurry(|state| state.segment <= first);
+            if tidied.elapsed() >= tidy {
+                tidied = Instant::now();
+                if let Some(journal) = &self.journal {
+                    let needed = self.oldest_segment();
+                    journal.forget(needed, || self.sync_files(journal));
+                    if let Some(first) = journal.too_much() {
+                        self.hurry(|state| state.segment <= first);
+                    }
                 }
                 self.sweep();
             }
         }
+        let Some(journal) = &self.journal else { return };
         if self.pending.load(Ordering::Relaxed) == 0 && self.files.sync_tree(&self.root).is_ok() {
             journal.forget_all();
         }
@@ -733,11 +761,32 @@ impl Inner {
     }
 
     /// The group and slot of a file, if points ever came for it.
-    fn find(&self, relative: &Path) -> Option<(Arc<Group>, u32)> {
+    fn find(&self, relative: &Path) -> Option<Found> {
         let (dir, name) = (relative.parent()?, relative.file_name()?.to_str()?);
         let group = Arc::clone(self.groups.lock().get(dir)?);
-        let slot = group.state.lock().slots.iter().position(|slot| &*slot.name == name)?;
-        Some((group, slot as u32))
+        // Under one lock: slots may be given anew.
+        let (slot, rows, slots) = {
+            let state = group.state.lock();
+            let slot = state.slots.iter().position(|slot| &*slot.name == name)?;
+            (slot as u32, state.all_rows(), state.slots.clone())
+        };
+        Some(Found { group, slot, rows, slots })
+    }
+}
+
+/// A file that points came for, and what waits.
+struct Found {
+    group: Arc<Group>,
+    slot: u32,
+    rows: Vec<u8>,
+    slots: Vec<group::Slot>,
+}
+
+impl Found {
+    fn decoded(&self) -> Decoded {
+        let mut decoded = Decoded::default();
+        decoded.add(&self.rows, &self.slots, |at, _| at == self.slot);
+        decoded
     }
 }
 
@@ -838,7 +887,7 @@ impl Cached for RrdStore {
         let relative = self.inner.inside(path)?;
         self.inner.counters.flush_requests.add(1);
         match self.inner.find(&relative) {
-            Some((group, _)) => {
+            Some(Found { group, .. }) => {
                 self.inner.flush_group(&group)?;
                 self.inner.write_out(&relative)
             }
@@ -855,18 +904,13 @@ impl Cached for RrdStore {
 
     fn pending(&self, path: &Path) -> Result<Vec<String>, RrdError> {
         let relative = self.inner.inside(path)?;
-        let Some((group, slot)) = self.inner.find(&relative) else {
+        let Some(found) = self.inner.find(&relative) else {
             let path = self.inner.root.join(&relative);
             return self.inner.files.stat(&path).map(|_| Vec::new()).map_err(|e| RrdError::io("open", &path, e));
         };
-        let (rows, slots) = {
-            let state = group.state.lock();
-            (state.all_rows(), state.slots.clone())
-        };
-        let mut decoded = Decoded::default();
-        decoded.add(&rows, &slots, |at, _| at == slot);
+        let decoded = found.decoded();
         let values = decoded.values();
-        let (_, points) = decoded.points(&values, &slots);
+        let (_, points) = decoded.points(&values, &found.slots);
         Ok(points
             .iter()
             .map(|point| {
@@ -936,21 +980,14 @@ impl Cached for RrdStore {
     fn view(&self, path: &Path) -> Result<View, RrdError> {
         let relative = self.inner.inside(path)?;
         let full = self.inner.root.join(&relative);
-        let Some((group, slot)) = self.inner.find(&relative) else {
-            self.inner.write_out(&relative)?;
-            return View::open(&full);
-        };
         // First what waits, then the file: a flush in between brings points twice, which the view skips, not never.
-        let (rows, slots) = {
-            let state = group.state.lock();
-            (state.all_rows(), state.slots.clone())
-        };
+        let found = self.inner.find(&relative);
         self.inner.write_out(&relative)?;
-        let mut decoded = Decoded::default();
-        decoded.add(&rows, &slots, |at, _| at == slot);
+        let Some(found) = found else { return View::open(&full) };
+        let decoded = found.decoded();
         let values = decoded.values();
-        let (_, points) = decoded.points(&values, &slots);
-        View::with_points(&full, slots.get(slot as usize).map(|slot| &*slot.schema), &points)
+        let (_, points) = decoded.points(&values, &found.slots);
+        View::with_points(&full, found.slots.get(found.slot as usize).map(|slot| &*slot.schema), &points)
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
