@@ -2,11 +2,12 @@
 //! same synthetic clusters. `scripts/compare --storage` calls it.
 //!
 //! ```text
-//! compare_storage C=PROGRAM ours=PROGRAM [rrdcached=PROGRAM] [--hosts N] [--seconds S]
+//! compare_storage C=PROGRAM ours=PROGRAM [rrdcached=PROGRAM] [--hosts N] [--seconds S] [--only PART-OF-A-NAME]
 //! ```
 //!
 //! Time runs 7.5 times as fast as in a usual set-up: polls every 2 s instead of 15. Linux writes a changed page about
-//! 30 s later, every second poll; so here everything is synced every second poll, and the bytes are those the disks got.
+//! 30 s later, every second poll; so here everything is synced every second poll. Two figures of bytes: the pages that the
+//! programs changed, and what the disks got (with the file system's own, and whatever else is written meanwhile).
 //! Files have Ganglia's archives (630 kB). CPU is that of the daemon, and of rrdcached where there is one, polling included.
 
 use std::error::Error;
@@ -22,18 +23,19 @@ use gmetad_core::synthetic::{SyntheticCluster, SyntheticGmond};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
-const CLUSTERS: usize = 4;
+const CLUSTERS: usize = 1;
 const METRICS: usize = 33;
 const INTERVAL: u64 = 2;
 /// 300 s of a set-up that polls every 15.
 const CACHE: u64 = 40;
 
 fn main() -> Fallible<()> {
-    let (mut c, mut ours, mut rrdcached, mut hosts, mut seconds) = (None, None, None, 15, 80);
+    let (mut c, mut ours, mut rrdcached, mut hosts, mut seconds, mut only) = (None, None, None, 240, 80, String::new());
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match (arg.as_str(), arg.split_once('=')) {
             ("--hosts", _) => hosts = args.next().ok_or("--hosts needs a value")?.parse()?,
+            ("--only", _) => only = args.next().ok_or("--only needs a part of a name")?,
             ("--seconds", _) => seconds = args.next().ok_or("--seconds needs a value")?.parse()?,
             (_, Some(("C", program))) => c = Some(program.to_owned()),
             (_, Some(("ours", program))) => ours = Some(program.to_owned()),
@@ -48,7 +50,7 @@ fn main() -> Fallible<()> {
         "{CLUSTERS} clusters x {hosts} hosts x {METRICS} metrics, every {INTERVAL} s, synced every {} s, {seconds} s each",
         2 * INTERVAL
     );
-    println!("{:<46}{:>14}{:>14}{:>14}", "", "CPU us/point", "disk B/point", "resident MB");
+    println!("{:<46}{:>14}{:>14}{:>14}{:>14}", "", "CPU us/point", "dirty B/point", "disk B/point", "resident MB");
     let batched = format!("rrd_cache_seconds {CACHE}\nrrd_cache_jitter 0\n");
     let jittered = format!("rrd_cache_seconds {CACHE}\n");
     let modes = [
@@ -62,11 +64,11 @@ fn main() -> Fallible<()> {
     ];
     for (name, program, conf, rrdcached) in modes {
         let Some(program) = program else { continue };
-        if name.contains("rrdcached") && rrdcached.is_none() {
+        if !name.contains(&only) || name.contains("rrdcached") && rrdcached.is_none() {
             continue;
         }
-        let [cpu, disk, resident] = run(program, conf, rrdcached, hosts, seconds, &gmonds)?;
-        println!("{name:<46}{cpu:>14.2}{disk:>14.0}{resident:>14.1}");
+        let [cpu, dirty, disk, resident] = run(program, conf, rrdcached, hosts, seconds, &gmonds)?;
+        println!("{name:<46}{cpu:>14.2}{dirty:>14.0}{disk:>14.0}{resident:>14.1}");
     }
     Ok(())
 }
@@ -94,7 +96,7 @@ fn run(
     hosts: usize,
     seconds: u64,
     gmonds: &[SyntheticGmond],
-) -> Fallible<[f64; 3]> {
+) -> Fallible<[f64; 4]> {
     let dir = std::env::temp_dir().join(format!("gmetad-compare-{}", std::process::id()));
     fs::create_dir_all(dir.join("rrds"))?;
     let mut running = Running { children: Vec::new(), dir: dir.clone() };
@@ -112,7 +114,7 @@ fn run(
         let port = free_port()?;
         let mut command = Command::new(rrdcached);
         command.args(["-g", "-w", &CACHE.to_string(), "-z", &CACHE.to_string(), "-t", "2", "-l"]);
-        command.arg(format!("127.0.0.1:{port}")).arg("-p").arg(dir.join("pid")).arg("-j").arg(&dir).arg("-b").arg("/");
+        command.arg(format!("127.0.0.1:{port}")).arg("-p").arg(dir.join("pid")).arg("-j").arg(&dir).arg("-b").arg(&dir);
         running.children.push(spawn(&mut command, rrdcached)?);
         let _ = writeln!(conf, "rrdcached_address 127.0.0.1:{port}");
     }
@@ -135,14 +137,14 @@ fn run(
     }
     beat(CACHE + 4);
     let points = points_a_poll(ports[1])?;
-    let (cpu_before, disk_before) = (cpu(&pids)?, disk());
+    let (cpu_before, dirty_before, disk_before) = (cpu(&pids)?, dirty(&pids), disk());
     let began = Instant::now();
     beat(seconds);
     let polls = began.elapsed().as_secs_f64() / INTERVAL as f64;
-    let (used, written) = (cpu(&pids)? - cpu_before, disk() - disk_before);
+    let (used, dirtied, written) = (cpu(&pids)? - cpu_before, dirty(&pids) - dirty_before, disk() - disk_before);
     let points = points * polls;
     let resident = pids.iter().map(|pid| resident(*pid)).sum::<Fallible<f64>>()?;
-    Ok([used * 1e6 / points, written as f64 / points, resident])
+    Ok([used * 1e6 / points, dirtied as f64 / points, written as f64 / points, resident])
 }
 
 /// Lets that many seconds pass, with the page cache written out every second poll.
@@ -190,6 +192,13 @@ fn cpu(pids: &[u32]) -> Fallible<f64> {
         sum += (fields[11].parse::<f64>()? + fields[12].parse::<f64>()?) / 100.0;
     }
     Ok(sum)
+}
+
+/// Bytes of the pages that the programs changed, which go to the disk sooner or later.
+fn dirty(pids: &[u32]) -> u64 {
+    let text = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+    let bytes = |text: String| text.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse::<u64>().ok());
+    pids.iter().filter_map(|pid| bytes(text(pid))).sum()
 }
 
 /// Bytes written to all disks since the start of the machine.
