@@ -96,8 +96,16 @@ fn flush(options: &Options) -> Fallible<()> {
     if config.setuid && Account::current().uid == 0 {
         user::switch_user(&config.setuid_username)?;
     }
-    let stats = Arc::new(Stats::default());
-    let store = settings::rrd(&config).open_store(&stats)?;
+    let mut rrd = settings::rrd(&config);
+    rrd.configure(&config.sections).map_err(|error| error.to_string())?;
+    if !rrd.root.is_dir() {
+        return Err(format!("Please make sure that {} exists", rrd.root.display()).into());
+    }
+    let store = rrd.open_store(&Arc::new(Stats::default()))?;
+    if !store.has_lock() {
+        let user = Account::current().name;
+        return Err(format!("{}: {user} cannot write there, so nothing was done", rrd.root.display()).into());
+    }
     let left = store.close(FLUSH_WITHIN);
     let figure = |name| store.counters().iter().find(|(known, _)| *known == name).map_or(0, |(_, value)| *value);
     let others = if left == 0 { ", the others were in their files already" } else { "" };
@@ -107,6 +115,9 @@ fn flush(options: &Options) -> Fallible<()> {
         figure("points_written")
     );
     match left {
+        0 if figure("journal_damaged") > 0 => {
+            Err("parts of the journal could not be read, as told above; all else is in the files".into())
+        }
         0 => Ok(()),
         left => {
             Err(format!("{left} points could not be written and stay in the journal; the reason is told above").into())
@@ -181,9 +192,9 @@ fn start(
     }
     let gmetad = gmetad_http::with_pages(builder, config).start()?;
     let rrd_socket = match tree.and_then(|tree| tree.store()) {
-        Some(store) if !config.rrd_socket.is_empty() => Some(
-            RrdSocket::start(settings::rrd_socket(config)?, store).map_err(|error| format!("rrd_socket: {error}"))?,
-        ),
+        Some(store) if !config.rrd_socket.is_empty() => {
+            Some(RrdSocket::start(settings::rrd_socket(config, store.root())?, store)?)
+        }
         _ => None,
     };
     Ok((log, gmetad, rrd_socket, pid_file))
@@ -209,7 +220,7 @@ fn serve(
             Event::Report => gmetad.sources().iter().for_each(|source| log::info!("{}", demo::source_line(source))),
             Event::Reload => {
                 let _ = notify::reloading();
-                reload::reload(load(options, directory), &config, log, &gmetad);
+                reload::reload(load(options, directory), &config, log, &gmetad, rrd_socket.as_ref());
                 let _ = notify::ready();
             }
         }

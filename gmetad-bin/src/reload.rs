@@ -2,12 +2,21 @@
 
 use gmetad_core::Gmetad;
 use gmetad_core::conf::Config;
+use gmetad_core::serve::AccessList;
+use gmetad_core::source::Resolver;
 use gmetad_process::logger::Logger;
+use gmetad_rrd::socket::RrdSocket;
 
 use crate::{Fallible, settings};
 
 /// Takes over the file as it is now, if it can be read. `started` is what the program started with.
-pub(crate) fn reload(new: Fallible<Config>, started: &Config, log: &Logger, gmetad: &Gmetad) {
+pub(crate) fn reload(
+    new: Fallible<Config>,
+    started: &Config,
+    log: &Logger,
+    gmetad: &Gmetad,
+    rrd_socket: Option<&RrdSocket>,
+) {
     if let Err(error) = log.reopen() {
         let file = started.logfile.as_deref().unwrap_or("?".as_ref()).display();
         log::error!(
@@ -20,6 +29,9 @@ pub(crate) fn reload(new: Fallible<Config>, started: &Config, log: &Logger, gmet
                 log::warn!("{warning}");
             }
             let report = gmetad.reload(&new);
+            if let Some(socket) = rrd_socket {
+                socket.set_access(AccessList::of_config(&new, &Resolver::default()));
+            }
             let (new_ones, gone) = (report.started.join(", "), report.stopped.join(", "));
             log::info!("reloaded: {} sources kept, started [{new_ones}], stopped [{gone}]", report.kept);
             for text in report.refused.iter().chain(&needs_restart(started, &new)) {

@@ -1,6 +1,7 @@
 //! What the configuration file means for this program.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use gmetad_core::conf::{Address, Config, LogLevel, RrdBackend, RrdcachedAddress, SocketUpdates};
@@ -42,9 +43,9 @@ pub(crate) fn rrd(config: &Config) -> RrdSettings {
 }
 
 /// Where the protocol of rrdcached is spoken.
-pub(crate) fn rrd_socket(config: &Config) -> Result<SocketOptions, String> {
+pub(crate) fn rrd_socket(config: &Config, root: &Path) -> Result<SocketOptions, String> {
     let resolver = Resolver::default();
-    let mut options = SocketOptions::new(config.rrd_rootdir.clone());
+    let mut options = SocketOptions::new(root.to_owned());
     for address in &config.rrd_socket {
         match address {
             RrdcachedAddress::Unix(path) => options.listen.push(Listen::Unix(path.clone())),
@@ -71,6 +72,7 @@ pub(crate) fn without_effect(config: &Config) -> Vec<String> {
         ("memcached_parameters", config.memcached_parameters.is_some()),
         ("riemann_server", config.riemann_server.is_some()),
         ("plugins_dir", config.plugins_dir.is_some()),
+        ("rrd_socket without write_rrds", !config.rrd_socket.is_empty() && !config.write_rrds),
     ];
     let unclaimed = config.sections.iter().filter(|section| !section.id.eq_ignore_ascii_case("rrd"));
     set.iter()

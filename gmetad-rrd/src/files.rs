@@ -108,9 +108,12 @@ pub trait Files: Send {
         DirBuilder::new().recursive(true).mode(0o755).create(path)
     }
 
-    /// Makes a directory and those above it, nobody else's business.
+    /// Makes a directory, nobody else's business, if it is not there.
     fn make_private_dir(&self, path: &Path) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(path)
+        match DirBuilder::new().mode(0o700).create(path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        }
     }
 
     /// Makes a new, empty file, nobody else's business.

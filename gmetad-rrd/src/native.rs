@@ -39,6 +39,9 @@ const MAX_ASIDES: usize = 256;
 /// How long fewer descriptors are used after they ran out.
 const FEW: Duration = Duration::from_secs(600);
 
+/// How long a file stays open that is not written.
+const UNUSED: Duration = Duration::from_secs(600);
+
 /// How a [`NativeStore`] works.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
@@ -59,13 +62,26 @@ impl Default for Options {
 pub struct NativeStore<F: Files = Disk> {
     files: F,
     /// Descriptors, with device and inode.
-    kept: HashMap<Box<Path>, (File, (u64, u64))>,
+    kept: HashMap<Box<Path>, Kept>,
+    /// When those that are no longer used were looked for.
+    tidied: Instant,
+    /// When the last call began.
+    now: Instant,
     /// New files that may wait for one sync.
     asides: usize,
     /// When descriptors last ran out: none is kept for [`FEW`] then.
     few: Option<Instant>,
     options: Options,
     scratch: Scratch,
+}
+
+/// An open file.
+#[derive(Debug)]
+struct Kept {
+    file: File,
+    /// Device and inode.
+    known: (u64, u64),
+    used: Instant,
 }
 
 /// What is used again from file to file.
@@ -94,7 +110,16 @@ impl NativeStore {
 impl<F: Files> NativeStore<F> {
     /// A store whose file calls go through `files`.
     pub fn with_files(options: Options, files: F) -> Self {
-        Self { files, kept: HashMap::new(), asides: MAX_ASIDES, few: None, options, scratch: Scratch::default() }
+        Self {
+            files,
+            kept: HashMap::new(),
+            tidied: Instant::now(),
+            now: Instant::now(),
+            asides: MAX_ASIDES,
+            few: None,
+            options,
+            scratch: Scratch::default(),
+        }
     }
 
     /// Descriptors kept open now.
@@ -103,14 +128,21 @@ impl<F: Files> NativeStore<F> {
     }
 
     fn update_kept(&mut self, path: &Path, points: &[Point<'_>], hot: bool) -> Result<Written, RrdError> {
-        let Self { files, kept, few, options, scratch, .. } = self;
+        let Self { files, kept, few, options, scratch, now, .. } = self;
         let stat = |e| RrdError::io("stat", path, e);
-        if let Some((descriptor, known)) = kept.get(path).filter(|_| hot) {
+        if let Some(Kept { file: descriptor, known, used }) = kept.get_mut(path).filter(|_| hot) {
             // It may have been removed or replaced since.
-            let stamp = files.stat(path).map_err(|e| RrdError::io("open", path, e))?;
+            let stamp = match files.stat(path) {
+                Ok(stamp) => stamp,
+                Err(e) => {
+                    kept.remove(path);
+                    return Err(RrdError::io("open", path, e));
+                }
+            };
             if (stamp.dev, stamp.ino) == *known {
                 let result = update_locked(files, path, descriptor, stamp, scratch, points);
                 let result = unlocked(files, path, descriptor, result);
+                *used = *now;
                 if !is_good(&result) {
                     kept.remove(path);
                 }
@@ -126,7 +158,8 @@ impl<F: Files> NativeStore<F> {
         }
         let result = unlocked(files, path, &descriptor, result);
         if is_good(&result) {
-            kept.insert(path.into(), (descriptor, (stamp.dev, stamp.ino)));
+            let known = (stamp.dev, stamp.ino);
+            kept.insert(path.into(), Kept { file: descriptor, known, used: *now });
         }
         result
     }
@@ -215,6 +248,12 @@ impl<F: Files> Backend for NativeStore<F> {
     fn write(&mut self, jobs: &[Job<'_>]) -> Vec<Result<Written, RrdError>> {
         let mut made: Vec<(usize, Aside)> = Vec::new();
         let mut results = Vec::with_capacity(jobs.len());
+        self.now = Instant::now();
+        if self.now - self.tidied > UNUSED / 10 {
+            // A removed file takes its space for as long as it is open.
+            self.kept.retain(|_, kept| self.now - kept.used < UNUSED);
+            self.tidied = self.now;
+        }
         if self.few.is_some_and(|since| since.elapsed() > FEW) {
             (self.few, self.asides) = (None, MAX_ASIDES);
         }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gmetad_core::conf::Section;
 use gmetad_core::model::{SeriesId, Slope};
@@ -30,6 +30,8 @@ use crate::value::Value;
 const ROOT_STEP: u64 = 15;
 /// How long the points that wait may take to be written at the end; the daemon as a whole has 5 s.
 const CLOSE_WITHIN: Duration = Duration::from_millis(3500);
+/// Time after which a cluster or grid that brings nothing is forgotten.
+const GONE: Duration = Duration::from_secs(3600);
 /// Transactions of one subject after which a file that was not written any more loses its handle.
 const FORGET_AFTER: u64 = 40;
 
@@ -80,6 +82,22 @@ impl RrdSettings {
             max_descriptors: Options::default().max_descriptors,
             cache: CacheOptions::default(),
         }
+    }
+
+    /// What the section `rrd` changes, and whether the archives can be.
+    ///
+    /// # Errors
+    /// File, line and what is wrong.
+    pub fn configure(&mut self, sections: &[Section]) -> Result<(), PluginError> {
+        self.read_sections(sections, What::Hosts)
+    }
+
+    fn read_sections(&mut self, sections: &[Section], what: What) -> Result<(), PluginError> {
+        // Both ancestors' summary plugins read the section `rrd`.
+        if let Some(section) = sections.iter().find(|section| section.id.eq_ignore_ascii_case("rrd")) {
+            self.read_section(section, what)?;
+        }
+        self.rras(ROOT_STEP).map(drop)
     }
 
     /// gmetad-python's section: `RRAs` and `rrd_rootdir`, which win over the directives of the same name.
@@ -162,6 +180,8 @@ pub struct RrdPlugin {
     tree: RrdTree,
     store: Option<Arc<RrdStore>>,
     subjects: HashMap<String, Files>,
+    /// When subjects that are gone were looked for.
+    tidied: Instant,
     row: RowWriter,
 }
 
@@ -190,6 +210,7 @@ struct Files {
     groups: HashMap<Box<str>, GroupFiles>,
     schemas: Schemas,
     round: u64,
+    used: Option<Instant>,
 }
 
 /// The files of a host or summary.
@@ -227,7 +248,7 @@ impl RrdPlugin {
 
     fn new(what: What, settings: RrdSettings, tree: RrdTree) -> Self {
         let (stats, subjects, row) = (Arc::default(), HashMap::new(), RowWriter::default());
-        Self { what, settings, stats, tree, store: None, subjects, row }
+        Self { what, settings, stats, tree, store: None, subjects, tidied: Instant::now(), row }
     }
 }
 
@@ -258,11 +279,7 @@ impl Plugin for RrdPlugin {
     }
 
     fn configure(&mut self, sections: &[Section]) -> Result<(), PluginError> {
-        // Both ancestors' summary plugins read the section `rrd`.
-        if let Some(section) = sections.iter().find(|section| section.id.eq_ignore_ascii_case("rrd")) {
-            self.settings.read_section(section, self.what)?;
-        }
-        self.settings.rras(ROOT_STEP).map(drop)
+        self.settings.read_sections(sections, self.what)
     }
 
     fn start(&mut self) -> Result<(), PluginError> {
@@ -294,6 +311,7 @@ impl Plugin for RrdPlugin {
         let source = if self.what == What::Hosts { transaction.source() } else { "" };
         let files = self.subjects.entry(format!("{source}/{name}")).or_default();
         files.round += 1;
+        files.used = Some(Instant::now());
         files.schemas.at(step, || self.settings.rras(step))?;
         let mut writer = Writer {
             settings: &self.settings,
@@ -310,6 +328,10 @@ impl Plugin for RrdPlugin {
         }
         writer.tell();
         writer.forget();
+        if self.tidied.elapsed() > GONE / 10 {
+            self.subjects.retain(|_, files| files.used.is_some_and(|used| used.elapsed() < GONE));
+            self.tidied = Instant::now();
+        }
         Ok(())
     }
 
@@ -362,7 +384,7 @@ impl Writer<'_> {
         for host in cluster.hosts().filter(|host| host.is_up() && cluster.is_fresh(host)) {
             let (settings, store) = (self.settings, self.store);
             let dir = || path::host_dir(Path::new(""), cluster_name, host.name(), settings.lower_case_hosts);
-            let Files { groups, schemas, round } = &mut *self.files;
+            let Files { groups, schemas, round, .. } = &mut *self.files;
             if !groups.contains_key(host.name()) {
                 groups.insert(host.name().into(), GroupFiles::new(store.group(&dir(), false)));
             }
@@ -390,7 +412,7 @@ impl Writer<'_> {
 
     fn summary(&mut self, name: &str, root: bool, transaction: &Transaction) {
         let (settings, store) = (self.settings, self.store);
-        let Files { groups, schemas, round } = &mut *self.files;
+        let Files { groups, schemas, round, .. } = &mut *self.files;
         let files = groups.entry("".into()).or_insert_with(|| {
             let dir = if root { path::root_summary_dir(Path::new("")) } else { path::summary_dir(Path::new(""), name) };
             GroupFiles::new(store.group(&dir, true))

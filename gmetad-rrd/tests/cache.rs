@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use gmetad_core::stats::Stats;
 use gmetad_rrd::cache::{CacheOptions, MakeBackend, RowWriter, StoreError, TooOld};
 use gmetad_rrd::native::Options;
-use gmetad_rrd::{Cached, Cf, DsKind, NativeStore, RraSpec, RrdStore, Schema, Value, View};
+use gmetad_rrd::{Backend, Cached, Cf, DsKind, NativeStore, RraSpec, RrdStore, Schema, Value, View};
 
 const START: i64 = 1_000_000_000;
 
@@ -318,5 +318,87 @@ fn names_that_are_no_longer_used_are_forgotten() {
     assert_eq!(again.close(Duration::from_secs(10)), 0);
     for (name, time) in [("m7", START + 100), ("m0", START), ("m49", START + 49)] {
         assert_eq!(last(&copy.path().join(format!("c/h/{name}.rrd"))), Some(time), "{name}");
+    }
+}
+
+#[test]
+fn updates_of_others_have_a_time_for_each_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), patient()).unwrap();
+    let path = |name: &str| dir.path().join(format!("own/{name}.rrd"));
+    let mut native = NativeStore::new(Options::default());
+    let rra = RraSpec { cf: Cf::Average, xff: 0.5, steps: 1, rows: 100 };
+    for name in ["a", "b", "c"] {
+        native.create(&path(name), &Schema::host(10, DsKind::Gauge, &[rra]), START).unwrap();
+    }
+    native.create(&path("two"), &Schema::summary(10, DsKind::Gauge, DsKind::Gauge, &[rra]), START).unwrap();
+    let update = |name: &str, texts: &[&str]| store.update(&path(name), texts);
+    let at = |after: i64| START + after;
+    assert_eq!(update("a", &[&format!("{}:1", at(20))]).unwrap(), 1);
+    assert_eq!(update("b", &[&format!("{}:2", at(20)), &format!("{}:3", at(30))]).unwrap(), 2);
+    assert_eq!(update("c", &[&format!("{}:4", at(15))]).unwrap(), 1, "earlier than its neighbours");
+    assert!(update("a", &[&format!("{}:1", at(20))]).is_err(), "not newer than what waits");
+    assert!(update("two", &[&format!("{}:1", at(20))]).is_err(), "one value for two data sources");
+    assert_eq!(update("a", &["99999999999999:1"]).ok(), Some(1), "refused by the file later");
+    assert_eq!(update("c", &[&format!("{}:5", at(40))]).unwrap(), 1, "which is nothing to the others");
+    // The file is another one now: what is meant for it must not become a neighbour's.
+    native.create(&path("b"), &Schema::summary(10, DsKind::Gauge, DsKind::Gauge, &[rra]), START).unwrap();
+    assert!(update("b", &[&format!("{}:7:8", at(50))]).is_err());
+    assert_eq!(store.close(Duration::from_secs(10)), 0);
+    assert_eq!(["a", "c"].map(|name| last(&path(name))), [Some(at(20)), Some(at(40))]);
+}
+
+#[test]
+fn a_journal_stays_within_its_bound_though_a_directory_cannot_be_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = CacheOptions { journal_bytes: 20_000, haste: 200, ..patient() };
+    let store = open(dir.path(), options).unwrap();
+    accept(&store, 2, 3, 0..1);
+    wait("files are made", || figure(&store, "files_made") == 6);
+    // Somebody else's lock: its points stay in memory.
+    let locked = fs::OpenOptions::new().read(true).write(true).open(dir.path().join("a cluster/h0/m0.rrd")).unwrap();
+    assert!(gmetad_rrd::files::Files::lock(&gmetad_rrd::files::Disk, &locked).unwrap());
+    let mut most = 0;
+    for round in 1..150 {
+        accept(&store, 2, 3, round..round + 1);
+        store.flush_all();
+        most = most.max(figure(&store, "journal_bytes"));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    wait("old segments go", || figure(&store, "journal_segments") < 8);
+    assert!(most < 60_000, "{most} bytes");
+    drop(locked);
+    assert_eq!(store.close(Duration::from_secs(10)), 0);
+    assert_eq!(last(&dir.path().join("a cluster/h0/m0.rrd")), Some(START + 1490));
+}
+
+#[test]
+fn any_damaged_byte_of_the_journal_costs_one_row_at_most() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), patient()).unwrap();
+    accept(&store, 1, 3, 0..1);
+    wait("files are made", || figure(&store, "files_made") == 3);
+    accept(&store, 1, 3, 1..6);
+    std::thread::sleep(Duration::from_millis(100)); // ten sync intervals
+    let copy = tempfile::tempdir().unwrap();
+    killed(dir.path(), copy.path());
+    let segment = |root: &Path| {
+        let names = fs::read_dir(root.join(".gmetad")).unwrap().map(|e| e.unwrap().path());
+        names.filter(|path| path.to_string_lossy().contains("/journal-")).min().unwrap()
+    };
+    let whole = fs::read(segment(copy.path())).unwrap();
+    for at in (0..whole.len()).step_by(7) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x20;
+        let place = tempfile::tempdir().unwrap();
+        fs::create_dir(place.path().join(".gmetad")).unwrap();
+        fs::write(place.path().join(".gmetad/journal-0000000000000001"), bytes).unwrap();
+        let again = open(place.path(), CacheOptions { journal_sync: Duration::ZERO, ..patient() }).unwrap();
+        assert!(figure(&again, "journal_replayed") >= 15, "byte {at}: {}", figure(&again, "journal_replayed"));
+        assert_eq!(again.close(Duration::from_secs(10)), 0);
+        assert!(
+            !place.path().join(".gmetad/journal-0000000000000001").exists(),
+            "gone, although there is no journal now"
+        );
     }
 }

@@ -916,6 +916,9 @@ fn show_rrd_journal(config: &Config) -> Vec<String> {
 
 fn set_rrd_socket(config: &mut Config, args: &mut Args<'_>) -> Result<(), Fault> {
     let expected = "HOST, HOST:PORT, [IPV6]:PORT, unix:PATH or an absolute path";
+    if args.list().is_empty() {
+        args.single()?; // says what is missing
+    }
     for word in args.list() {
         config.rrd_socket.push(RrdcachedAddress::parse(&word.text).ok_or_else(|| args.bad(word, expected))?);
     }

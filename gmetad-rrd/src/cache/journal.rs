@@ -42,6 +42,8 @@ pub(super) struct Journal {
     segments: Mutex<Vec<Segment>>,
     /// Nothing is needed any more.
     ended: AtomicBool,
+    /// The lock of the tree is ours.
+    allowed: AtomicBool,
     pub(super) counters: Counters,
 }
 
@@ -91,6 +93,7 @@ impl Journal {
         files: Arc<dyn Files + Sync>,
         dir: PathBuf,
         old: Vec<(u64, u64)>,
+        allowed: bool,
         interval: Duration,
         age: Duration,
         most: u64,
@@ -110,13 +113,22 @@ impl Journal {
             wake: Condvar::new(),
             segments: Mutex::new(segments),
             ended: AtomicBool::new(false),
+            allowed: AtomicBool::new(allowed),
             counters: Counters::default(),
         };
         journal.begin_first();
         journal
     }
 
+    /// From now on the journal is written.
+    pub(super) fn allow(&self) {
+        self.allowed.store(true, Ordering::Relaxed);
+    }
+
     fn begin_first(&self) {
+        if !self.allowed.load(Ordering::Relaxed) {
+            return;
+        }
         let number = self.buffer.lock().segment;
         // The directory may be as new as the segment.
         let listed = self.dir.parent().map_or(Ok(()), |root| self.files.sync_dir(root));
@@ -142,6 +154,15 @@ impl Journal {
     /// Leaves an old segment for a later start.
     pub(super) fn leave(&self, number: u64) {
         self.segments.lock().retain(|segment| segment.number != number);
+    }
+
+    /// Sets an old segment aside in which nothing could be read.
+    pub(super) fn set_aside(&self, number: u64) {
+        let aside = self.dir.join(format!("damaged-{}", name(number)));
+        match self.files.rename(&path(&self.dir, number), &aside) {
+            Ok(()) => self.leave(number),
+            Err(error) => self.failed(What::Remove, &error),
+        }
     }
 
     /// Takes a row; returns the segment it goes to.
@@ -210,7 +231,8 @@ impl Journal {
                 Err(error) => self.failed(What::Write, &error),
             }
             let buffer = self.buffer.lock();
-            let stuck = buffer.failing & (What::Write as u8 | What::Begin as u8) != 0;
+            let stuck =
+                buffer.failing & (What::Write as u8 | What::Begin as u8) != 0 || !self.allowed.load(Ordering::Relaxed);
             if closing && (kept.is_empty() && buffer.bytes.is_empty() || stuck) {
                 break;
             }
@@ -308,10 +330,14 @@ impl Journal {
         }
     }
 
+    /// The segment that is written now; to be asked before what is needed is looked for.
+    pub(super) fn newest(&self) -> u64 {
+        self.segments.lock().last().map_or(0, |last| last.number)
+    }
+
     /// Removes the segments below `needed`, once `sync_files` has brought the files to the disk.
     pub(super) fn forget(&self, needed: u64, sync_files: impl FnOnce() -> io::Result<()>) {
-        let newest = self.segments.lock().last().map_or(0, |last| last.number);
-        let old = |segment: &Segment| segment.number < needed.min(newest);
+        let old = |segment: &Segment| segment.number < needed;
         if !self.segments.lock().iter().any(old) {
             return;
         }
@@ -424,7 +450,10 @@ fn put_slots(bytes: &mut Vec<u8>, schemas: &mut Vec<Arc<Schema>>, group: &Group,
         })
         .collect();
     let dir = group.dir.as_os_str().as_encoded_bytes();
-    Record::Slots { group: group.id, first: first as u32, dir, slots }.put(bytes);
+    let record = Record::Slots { group: group.id, first: first as u32, dir, slots };
+    // Twice: what is damaged costs itself, not the rows that need it.
+    record.put(bytes);
+    record.put(bytes);
 }
 
 fn schema_id(bytes: &mut Vec<u8>, schemas: &mut Vec<Arc<Schema>>, schema: &Arc<Schema>) -> u32 {
@@ -432,7 +461,9 @@ fn schema_id(bytes: &mut Vec<u8>, schemas: &mut Vec<Arc<Schema>>, schema: &Arc<S
         return id as u32;
     }
     let id = schemas.len() as u32;
-    Record::Schema { id, header: &encode_fixed(schema) }.put(bytes);
+    let header = encode_fixed(schema);
+    Record::Schema { id, header: &header }.put(bytes);
+    Record::Schema { id, header: &header }.put(bytes);
     schemas.push(Arc::clone(schema));
     id
 }

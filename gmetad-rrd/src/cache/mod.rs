@@ -55,9 +55,7 @@ pub struct CacheOptions {
     /// How long points wait, at most, for files that nobody reads. Zero: everything is written through. `None`: 4 steps, but
     /// not over [`AUTO`]; zero where the file system keeps no access times, so that nobody could be seen reading.
     pub cache: Option<Duration>,
-    /// Added to `cache` by chance, anew for each flush of a directory. `None`: as much as `cache`, if that is set. The longer
-    /// points wait on the average, the fewer bytes go to the disk; the time of day does not matter to that load, since
-    /// each directory has a place of its own in the period.
+    /// Added to `cache` by chance, at most, anew for each flush of a directory. `None`: as much as `cache`, if that is set.
     pub jitter: Option<Duration>,
     /// How long files are written through after somebody asked for them or read them.
     pub hot: Duration,
@@ -164,7 +162,7 @@ struct Inner {
     stats: Arc<Stats>,
     /// Says when to stop to the thread that syncs.
     tick: Condvar,
-    _lock: Option<File>,
+    lock: Mutex<Option<File>>,
 }
 
 /// When which group is to be looked at; and who is at work.
@@ -224,7 +222,7 @@ impl RrdStore {
         files: Arc<dyn Files + Sync>,
     ) -> Result<Self, StoreError> {
         let own = root.join(OWN_PREFIX);
-        let lock = take_lock(&*files, root, &own)?;
+        let lock = take_lock(&*files, root, &own, false)?;
         let mut options = options;
         let mut backends: Vec<_> =
             (0..options.writers.max(1)).map(|_| backend()).collect::<Result<_, _>>().map_err(StoreError::Backend)?;
@@ -234,11 +232,11 @@ impl RrdStore {
         }
         let old = if lock.is_some() { old_segments(&*files, &own) } else { Vec::new() };
         let journal = match &lock {
-            Some(_) if !options.journal_sync.is_zero() => {
+            _ if !options.journal_sync.is_zero() => {
                 let age = options.cache.unwrap_or(AUTO).clamp(Duration::from_secs(60), Duration::from_secs(600));
                 let age = age / options.haste.max(1);
                 let (files, own, most) = (Arc::clone(&files), own.clone(), options.journal_bytes);
-                Some(Journal::open(files, own, old.clone(), options.journal_sync, age, most))
+                Some(Journal::open(files, own, old.clone(), lock.is_some(), options.journal_sync, age, most))
             }
             _ => None,
         };
@@ -262,7 +260,7 @@ impl RrdStore {
             counters: Counters::default(),
             stats,
             tick: Condvar::new(),
-            _lock: lock,
+            lock: Mutex::new(lock),
         });
         for number in old.iter().map(|(number, _)| *number) {
             inner.replay(number, &own);
@@ -306,6 +304,11 @@ impl RrdStore {
         &self.inner.root
     }
 
+    /// Whether the lock of the tree could be had, and with it the journal.
+    pub fn has_lock(&self) -> bool {
+        self.inner.lock.lock().is_some()
+    }
+
     /// The group of a directory (relative to the root), made if there is none.
     pub fn group(&self, dir: &Path, always_hot: bool) -> Arc<Group> {
         self.inner.group(dir, always_hot)
@@ -336,7 +339,8 @@ impl RrdStore {
         self.inner.schema(schema)
     }
 
-    /// Takes a row, whose time that is, for a group; `source` is who brings it.
+    /// Takes a row, whose time that is, for a group; `source` is who brings it. Without a name nobody looks whether the row is
+    /// newer; the files refuse what is not.
     ///
     /// # Errors
     /// The row is not newer than the one before of the same source: it is not taken.
@@ -437,7 +441,7 @@ impl Inner {
 
     fn schema(&self, schema: Schema) -> Arc<Schema> {
         let mut schemas = self.schemas.lock();
-        match schemas.iter().find(|known| same(known, &schema)) {
+        match schemas.iter().find(|known| ***known == schema) {
             Some(known) => Arc::clone(known),
             None => {
                 schemas.push(Arc::new(schema));
@@ -455,6 +459,7 @@ impl Inner {
         if let Some((last, by)) = &state.last
             && time <= *last
             && by == source
+            && !source.is_empty()
         {
             let last = *last;
             self.counters.refused.add(points.into());
@@ -488,7 +493,9 @@ impl Inner {
         self.memory.add(state.push(row, points));
         self.pending.fetch_add(points.into(), Ordering::Relaxed);
         self.counters.accepted.add(points.into());
-        state.last = Some((time, Arc::clone(source)));
+        if !source.is_empty() {
+            state.last = Some((time, Arc::clone(source)));
+        }
         state.accepted_at = now;
         state.segment = state.segment.min(segment);
         if state.due == NEVER {
@@ -512,15 +519,18 @@ impl Inner {
         })
     }
 
-    /// When a group that gets its first point `now` is due: each has a place of its own in the period, so that the load of
-    /// the disk is flat.
+    /// When a group that gets its first point `now` is due: by chance, or each at a place of its own in the period, so that
+    /// the load of the disk is flat.
     fn due(&self, group: &Group, cache: Duration, now: u64) -> u64 {
         let cache = cache.as_millis().max(1) as u64;
         let seed = seed(&group.dir);
-        let phase = now.wrapping_add(seed % cache) % cache;
         let jitter = self.options.jitter.or(self.options.cache).unwrap_or_default().as_millis() as u64;
         let chance = (seed ^ now).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
-        now + cache - phase + chance.checked_rem(jitter).unwrap_or(0)
+        match chance.checked_rem(jitter) {
+            Some(chance) => now + cache + chance,
+            // A place of its own in the period.
+            None => now + cache - now.wrapping_add(seed % cache) % cache,
+        }
     }
 
     /// Has a writer look at the group at that time, or earlier if so agreed before.
@@ -552,10 +562,7 @@ impl Inner {
         if bytes.iter().all(|byte| *byte == 0) {
             return; // the machine stopped before it was written
         }
-        let Some(mut records) = Records::new(&bytes) else {
-            log::warn!("journal segment {number:016x} is none: not replayed");
-            return self.counters.damaged.add(1);
-        };
+        let mut records = Records::new(&bytes);
         let mut schemas: HashMap<u32, Arc<Schema>> = HashMap::new();
         // Slots of the segment's groups by their place there: ours, and whether the file was there.
         let mut groups: HashMap<u32, (Arc<Group>, Vec<Option<u32>>)> = HashMap::new();
@@ -620,6 +627,13 @@ impl Inner {
             }
         }
         self.counters.damaged.add(records.damaged);
+        if records.damaged > 0 && groups.is_empty() {
+            log::error!(
+                "journal segment {number:016x}: nothing in it can be read: kept as damaged-journal-{number:016x}"
+            );
+            self.journal.iter().for_each(|journal| journal.set_aside(number));
+            return;
+        }
         if records.damaged > 0 || records.torn > 0 {
             log::warn!(
                 "journal segment {number:016x}: {} damaged places skipped, {} bytes at its end not whole",
@@ -681,19 +695,43 @@ impl Inner {
             if tidied.elapsed() >= tidy {
                 tidied = Instant::now();
                 if let Some(journal) = &self.journal {
-                    let needed = self.oldest_segment();
+                    let newest = journal.newest();
+                    let needed = self.oldest_segment().min(newest);
                     journal.forget(needed, || self.sync_files(journal));
                     if let Some(first) = journal.too_much() {
                         self.hurry(|state| state.segment <= first);
+                        self.carry_over(journal, first);
                     }
                 }
                 self.sweep();
+                if self.lock.lock().is_none() {
+                    self.take_lock_late();
+                }
             }
         }
-        let Some(journal) = &self.journal else { return };
+        let Some(journal) = &self.journal else {
+            // What an earlier run, which had a journal, left.
+            if self.pending.load(Ordering::Relaxed) == 0 && self.files.sync_tree(&self.root).is_ok() {
+                let own = self.root.join(OWN_PREFIX);
+                for number in old_segments(&*self.files, &own).into_iter().map(|(number, _)| number) {
+                    let _ = self.files.remove(&journal::path(&own, number)); // the next end tries again
+                }
+            }
+            return;
+        };
         if self.pending.load(Ordering::Relaxed) == 0 && self.files.sync_tree(&self.root).is_ok() {
             journal.forget_all();
         }
+    }
+
+    /// The tree could not be written to at the start; now it may be.
+    fn take_lock_late(&self) {
+        let Ok(Some(lock)) = take_lock(&*self.files, &self.root, &self.root.join(OWN_PREFIX), true) else { return };
+        *self.lock.lock() = Some(lock);
+        if let Some(journal) = &self.journal {
+            journal.allow();
+        }
+        log::info!("{}: lock and journal are there now", self.root.display());
     }
 
     /// Waits until the disk has all files; those made before have their names there then, which the journal may say.
@@ -715,6 +753,25 @@ impl Inner {
             journal.made(&group, &state);
         }
         Ok(())
+    }
+
+    /// Repeats the rows of groups that cannot be written now, so that the segment they are in can go.
+    fn carry_over(&self, journal: &Journal, segment: u64) {
+        let groups: Vec<_> = self.groups.lock().values().cloned().collect();
+        for group in groups {
+            let mut state = group.state.lock();
+            if state.failures == 0 || state.segment > segment || state.in_flight.is_some() {
+                continue;
+            }
+            let rows = std::mem::take(&mut state.rows);
+            let mut rest = rows.as_slice();
+            let mut now_in = NEVER;
+            while let Some(row) = group::take_row(&mut rest) {
+                now_in = now_in.min(journal.append(&group, &mut state, row));
+            }
+            state.rows = rows;
+            (state.segment, state.rows_segment) = (now_in, now_in);
+        }
     }
 
     /// The oldest segment with rows that are in no file yet.
@@ -834,17 +891,13 @@ fn relative_path(path: &Path) -> Option<PathBuf> {
     (path.components().all(inner) && !own).then(|| path.components().filter(|c| *c != Component::CurDir).collect())
 }
 
-fn same(a: &Schema, b: &Schema) -> bool {
-    a == b
-}
-
 /// Whether the file system would not tell that somebody reads.
 fn keeps_no_access_times(dir: &Path) -> bool {
     statvfs(dir).is_ok_and(|found| found.flags().contains(FsFlags::ST_NOATIME))
 }
 
 /// Takes the lock of the tree. `Ok(None)`: it cannot be had because the tree cannot be written to.
-fn take_lock(files: &dyn Files, root: &Path, own: &Path) -> Result<Option<File>, StoreError> {
+fn take_lock(files: &dyn Files, root: &Path, own: &Path, again: bool) -> Result<Option<File>, StoreError> {
     let path = own.join("lock");
     let taken = (|| -> io::Result<Option<File>> {
         files.make_private_dir(own)?;
@@ -866,7 +919,9 @@ fn take_lock(files: &dyn Files, root: &Path, own: &Path) -> Result<Option<File>,
             Err(StoreError::InUse { root: root.to_owned(), owner, lock: path })
         }
         Err(error) => {
-            log::error!("{}: {error}; no lock and no journal for RRD files", path.display());
+            if !again {
+                log::error!("{}: {error}; no lock and no journal for RRD files until it can be had", path.display());
+            }
             Ok(None)
         }
     }
@@ -943,6 +998,8 @@ impl Cached for RrdStore {
         }
         let mut last = view.last();
         let mut row = RowWriter::default();
+        // What waits was accepted for the file as it was; it may have been replaced since.
+        let known = group.state.lock().slots.get(slot as usize).map_or(0, |slot| slot.schema.ds.len());
         let refused = |source: UpdateError| RrdError::Refused { path: full.clone(), refused: 1, source };
         for (taken, update) in updates.iter().enumerate() {
             let mut parts = update.split(':');
@@ -955,7 +1012,7 @@ impl Cached for RrdStore {
             };
             let values: Vec<Value<'_>> =
                 parts.map(|text| if text == "U" { Value::Unknown } else { Value::Text(text) }).collect();
-            let expected = schema.ds.len();
+            let expected = if known == schema.ds.len() { known } else { 0 };
             let error = if values.len() != expected {
                 Some(UpdateError::Count { expected, got: values.len(), time })
             } else if time < 0 {
@@ -971,8 +1028,8 @@ impl Cached for RrdStore {
             last = time;
             row.start(time);
             row.put(slot, &values);
-            // From nobody the daemon knows, so that it does not compete with the group's own times.
-            let _ = inner.accept(&group, row.bytes(), row.points(), time, &Arc::from(""));
+            // From nobody the daemon knows: each file has a time of its own.
+            let _ = inner.accept(&group, row.bytes(), row.points(), time, &Arc::from("")); // never refused
         }
         Ok(updates.len())
     }
@@ -1047,6 +1104,8 @@ impl Report for Inner {
             gauge("directories", groups as u64),
             gauge("files", files as u64),
             gauge("troubles", self.trouble.count()),
+            counter("journal_replayed", &count.replayed),
+            counter("journal_damaged", &count.damaged),
         ];
         if let Some(journal) = &self.journal {
             let (segments, bytes) = journal.size();
@@ -1057,8 +1116,6 @@ impl Report for Inner {
                 counter("journal_syncs", &journal.counters.syncs),
                 counter("journal_errors", &journal.counters.errors),
                 counter("journal_gap_bytes", &journal.counters.gaps),
-                counter("journal_replayed", &count.replayed),
-                counter("journal_damaged", &count.damaged),
             ]);
         }
         out

@@ -1,5 +1,6 @@
 //! The threads that write files.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -89,7 +90,11 @@ impl Inner {
                 })
                 .map(|(_, group)| group)
                 .collect();
-            self.write_groups(backend, &groups);
+            // What a panic interrupts is tried again.
+            if catch_unwind(AssertUnwindSafe(|| self.write_groups(backend, &groups))).is_err() {
+                log::error!("a writer of RRD files panicked; its points are tried again");
+                groups.iter().for_each(|group| self.interrupted(group));
+            }
         }
         backend.rest();
     }
@@ -118,6 +123,20 @@ impl Inner {
                 state.due = now;
                 self.look_at(&group, &mut state, now);
             }
+        }
+    }
+
+    fn interrupted(self: &Arc<Self>, group: &Arc<Group>) {
+        let mut state = group.state.lock();
+        if let Some(rows) = state.in_flight.take() {
+            let mut rows = rows.to_vec();
+            rows.append(&mut state.rows);
+            state.rows = rows;
+            (state.hot_from, state.rows_segment) = (0, state.segment);
+            state.failures = state.failures.saturating_add(1);
+            state.due = self.now() + LONGEST_BACK_OFF;
+            let due = state.due;
+            self.look_at(group, &mut state, due);
         }
     }
 
@@ -151,7 +170,9 @@ impl Inner {
         let full = state.due <= now;
         let slots = state.slots.clone();
         let removed = state.removed.clone();
-        let create = now.saturating_sub(state.accepted_at) < SILENT || !state.removed.is_empty();
+        let step = state.slots.first().map_or(0, |slot| slot.schema.step);
+        let silent = SILENT.max(step.saturating_mul(4000));
+        let create = now.saturating_sub(state.accepted_at) < silent || !state.removed.is_empty();
         let settled = state.accepted;
         if !full {
             let due = state.due;

@@ -110,6 +110,7 @@ impl SocketOptions {
 pub struct RrdSocket {
     shared: Arc<Shared>,
     clients: Arc<Clients>,
+    access: Arc<Mutex<AccessList>>,
     addresses: Vec<SocketAddr>,
     /// Closing it wakes the listening thread.
     wake: Option<UnixStream>,
@@ -139,21 +140,27 @@ impl RrdSocket {
         let addresses = listeners.iter().filter_map(Listener::address).collect();
         let (wake, woken) = UnixStream::pair()?;
         let clients = Arc::new(Clients::default());
+        let access = Arc::new(Mutex::new(options.access));
         let door = Door {
             listeners,
             woken,
             shared: Arc::clone(&shared),
             clients: Arc::clone(&clients),
             updates: options.updates,
-            access: options.access,
+            access: Arc::clone(&access),
         };
         let thread = thread::Builder::new().name("rrd-socket".into()).spawn(move || door.run())?;
-        Ok(Self { shared, clients, addresses, wake: Some(wake), thread: Some(thread) })
+        Ok(Self { shared, clients, access, addresses, wake: Some(wake), thread: Some(thread) })
     }
 
     /// The TCP addresses listened on, in the order of the options.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Who may connect by TCP from now on; connections that are open stay.
+    pub fn set_access(&self, access: AccessList) {
+        *self.access.lock() = access;
     }
 
     /// Connections now.
@@ -216,7 +223,7 @@ struct Door {
     shared: Arc<Shared>,
     clients: Arc<Clients>,
     updates: Updates,
-    access: AccessList,
+    access: Arc<Mutex<AccessList>>,
 }
 
 impl Door {
@@ -255,7 +262,7 @@ impl Door {
             Stream::Tcp(tcp) => {
                 let _ = tcp.set_nodelay(true); // slower without, not wrong
                 // One that is gone already has no address.
-                if !tcp.peer_addr().is_ok_and(|peer| self.access.allows(peer.ip())) {
+                if !tcp.peer_addr().is_ok_and(|peer| self.access.lock().allows(peer.ip())) {
                     return Ok(());
                 }
                 false
