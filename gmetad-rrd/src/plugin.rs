@@ -179,7 +179,8 @@ pub struct RrdPlugin {
     stats: Arc<Stats>,
     tree: RrdTree,
     store: Option<Arc<RrdStore>>,
-    subjects: HashMap<String, Files>,
+    /// By whether it is the root, source and name: names may be anything.
+    subjects: HashMap<(bool, String, String), Files>,
     /// When subjects that are gone were looked for.
     tidied: Instant,
     row: RowWriter,
@@ -309,7 +310,7 @@ impl Plugin for RrdPlugin {
         let step = if root { ROOT_STEP } else { transaction.interval().as_secs().max(1) };
         // A cluster of several data sources has one summary, and each of them brings it.
         let source = if self.what == What::Hosts { transaction.source() } else { "" };
-        let files = self.subjects.entry(format!("{source}/{name}")).or_default();
+        let files = self.subjects.entry((root, source.to_owned(), name.to_owned())).or_default();
         files.round += 1;
         files.used = Some(Instant::now());
         files.schemas.at(step, || self.settings.rras(step))?;
