@@ -110,20 +110,22 @@ fn run(
         ports[1],
         dir.join("rrds").display()
     );
+    let mut environment = None;
     if let Some(rrdcached) = rrdcached {
-        let port = free_port()?;
+        // By the environment: rrdcached refuses the absolute paths that the C daemon sends over TCP, and it does not look.
+        let socket = format!("unix:{}", dir.join("socket").display());
         let mut command = Command::new(rrdcached);
         command.args(["-g", "-w", &CACHE.to_string(), "-z", &CACHE.to_string(), "-t", "2", "-l"]);
-        command.arg(format!("127.0.0.1:{port}")).arg("-p").arg(dir.join("pid")).arg("-j").arg(&dir).arg("-b").arg(&dir);
+        command.arg(&socket).arg("-p").arg(dir.join("pid")).arg("-j").arg(&dir).arg("-b").arg(&dir);
         running.children.push(spawn(&mut command, rrdcached)?);
-        let _ = writeln!(conf, "rrdcached_address 127.0.0.1:{port}");
+        environment = Some(("RRDCACHED_ADDRESS", socket));
     }
     for (i, gmond) in gmonds.iter().enumerate() {
         let _ = writeln!(conf, "data_source \"{i}\" {INTERVAL} {}", gmond.address());
     }
     let file = dir.join("gmetad.conf");
     fs::write(&file, conf)?;
-    running.children.push(spawn(Command::new(program).args(["-d", "1", "-c"]).arg(&file), program)?);
+    running.children.push(spawn(Command::new(program).args(["-d", "1", "-c"]).arg(&file).envs(environment), program)?);
     let pids: Vec<u32> = running.children.iter().map(Child::id).collect();
 
     // Warm: all files are made and have been written in their turn.
