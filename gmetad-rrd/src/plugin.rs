@@ -142,7 +142,7 @@ impl RrdSettings {
     /// The store of these files.
     ///
     /// # Errors
-    /// [`StoreError`](crate::StoreError).
+    /// [`StoreError`].
     pub fn open_store(&self, stats: &Arc<Stats>) -> Result<RrdStore, StoreError> {
         let settings = self.clone();
         let backend: MakeBackend = Box::new(move || settings.open_backend().map_err(|error| error.to_string()));
