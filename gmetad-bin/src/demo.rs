@@ -12,7 +12,7 @@ use gmetad_core::daemon::SourceState;
 use gmetad_core::synthetic::{SyntheticCluster, SyntheticGmond};
 use gmetad_process::cli::Options;
 use gmetad_process::signals::{Event, Signals};
-use gmetad_rrd::{RrdPlugin, RrdSettings};
+use gmetad_rrd::{CacheOptions, RrdPlugin, RrdSettings};
 
 use crate::{Fallible, STOP_WITHIN};
 
@@ -44,9 +44,11 @@ pub(crate) fn run(options: &Options) -> Fallible<()> {
         scratch.0.display(),
     );
     let config = Config::parse_str(&conf, "demo", &MemoryLoader::default())?;
-    let rrd = RrdSettings { rras: config.rras.clone(), ..RrdSettings::new(&config.rrd_rootdir) };
-    let builder =
-        Gmetad::builder().config(&config).plugin(RrdPlugin::hosts(rrd.clone())).plugin(RrdPlugin::summaries(rrd));
+    // Every point at once, so that what is looked at is the newest.
+    let cache = CacheOptions { cache: Some(Duration::ZERO), ..CacheOptions::default() };
+    let rrd = RrdSettings { rras: config.rras.clone(), cache, ..RrdSettings::new(&config.rrd_rootdir) };
+    let (hosts, summaries) = RrdPlugin::pair(rrd);
+    let builder = Gmetad::builder().config(&config).plugin(hosts).plugin(summaries);
     let gmetad = gmetad_http::with_pages(builder, &config).start()?;
 
     let (stop, stopped) = channel();

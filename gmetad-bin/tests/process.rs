@@ -285,6 +285,33 @@ fn root_s_pid_file_is_removed_after_a_change_of_user() {
     }
 }
 
+#[test]
+fn the_demo_polls_serves_writes_and_leaves_nothing() {
+    if under_test_is_c() {
+        return util::left_out("the_demo_polls_serves_writes_and_leaves_nothing", "the C gmetad has no demo");
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let [xml, interactive] = [(); 2].map(|()| {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port() // free again at once
+    });
+    let mut child = Command::new(under_test())
+        .args(["--demo", "-x", &xml.to_string(), "-i", &interactive.to_string()])
+        .env("TMPDIR", scratch.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap();
+    let names = || fs::read_dir(scratch.path()).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    util::wait_until("the demo serves and writes", util::SOON, || {
+        assert!(child.try_wait().unwrap().is_none(), "the demo ended");
+        net::dump(xml).is_ok_and(|bytes| text(&bytes).contains("node00007.compute"))
+            && names().iter().any(|dir| dir.join("compute/node00007.compute/load_one.rrd").is_file())
+    });
+    util::signal(child.id(), "INT");
+    util::wait_until("it has stopped", STOP, || child.try_wait().unwrap().is_some());
+    assert_eq!(names(), Vec::<PathBuf>::new(), "the scratch folder is removed");
+}
+
 /// Also while a source hangs and clients are connected.
 #[test]
 fn sigterm_and_sigint_stop_it_at_once() {

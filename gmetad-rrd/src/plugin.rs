@@ -226,7 +226,7 @@ struct GroupFiles {
 }
 
 impl RrdPlugin {
-    /// The plugin `rrd` alone.
+    /// The plugin `rrd` alone. (Both, over one tree, are made by [`RrdPlugin::pair`]: a tree has one store.)
     pub fn hosts(settings: RrdSettings) -> Self {
         Self::new(What::Hosts, settings, RrdTree::default())
     }
