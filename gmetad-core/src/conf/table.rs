@@ -854,9 +854,21 @@ fn set_rras(config: &mut Config, args: &mut Args<'_>) -> Result<(), Fault> {
     }
     for word in words {
         let fields: Vec<&str> = word.text.split(':').collect();
-        let known = matches!(fields[..], ["RRA", "AVERAGE" | "MIN" | "MAX" | "LAST", _, _, _]);
-        if !known {
+        let ["RRA", "AVERAGE" | "MIN" | "MAX" | "LAST", xff, steps, rows] = fields[..] else {
             return Err(args.bad(word, "an archive such as RRA:AVERAGE:0.5:1:5856, of AVERAGE, MIN, MAX or LAST"));
+        };
+        // Digits, or a duration such as 10d; the bounds are those of whoever makes the files.
+        let count = |text: &str| {
+            let digits = text.strip_suffix(['s', 'm', 'h', 'd', 'w', 'M', 'y']).unwrap_or(text);
+            !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) && digits.bytes().any(|b| b != b'0')
+        };
+        if !xff.trim().parse::<f64>().is_ok_and(|xff| (0.0..1.0).contains(&xff)) {
+            return Err(
+                args.bad(word, "an archive whose third field is from 0 to less than 1, as in RRA:AVERAGE:0.5:1:5856")
+            );
+        }
+        if !count(steps.trim()) || !count(rows.trim()) {
+            return Err(args.bad(word, "an archive whose last two fields are counts, as in RRA:AVERAGE:0.5:1:5856"));
         }
     }
     config.rras = words.iter().map(|word| word.text.clone()).collect();

@@ -99,6 +99,14 @@ fn errors_name_place_and_remedy() {
             "RRAs RRA:FOO:0.5:1:2",
             "g.conf:1:6: RRAs \"RRA:FOO:0.5:1:2\": expected an archive such as RRA:AVERAGE:0.5:1:5856, of AVERAGE, MIN, MAX or LAST",
         ),
+        (
+            "RRAs RRA:AVERAGE:1.5:1:2",
+            "g.conf:1:6: RRAs \"RRA:AVERAGE:1.5:1:2\": expected an archive whose third field is from 0 to less than 1, as in RRA:AVERAGE:0.5:1:5856",
+        ),
+        (
+            "RRAs RRA:MAX:0.5:1:10d RRA:MAX:0.5:1:0",
+            "g.conf:1:24: RRAs \"RRA:MAX:0.5:1:0\": expected an archive whose last two fields are counts, as in RRA:AVERAGE:0.5:1:5856",
+        ),
         ("RRAs", "g.conf:1:1: RRAs needs an argument: RRAs RRA:CF:XFF:STEPS:ROWS ..."), // C: no file can be made
         ("xml_port abc", "g.conf:1:10: xml_port \"abc\": expected a number"),           // C: 0
         ("xml_port 65536", "g.conf:1:10: xml_port \"65536\": expected a port from 0 to 65535"),
