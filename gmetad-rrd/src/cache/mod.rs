@@ -13,7 +13,9 @@
 
 mod group;
 mod journal;
+mod readers;
 mod record;
+mod replay;
 mod row;
 mod trouble;
 mod writers;
@@ -25,29 +27,23 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use gmetad_core::stats::{Counter, Figure, Report, Stats};
+use gmetad_core::stats::{Counter, Report, Stats};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use parking_lot::{Condvar, Mutex};
 
 pub use group::Group;
-use group::{Decoded, Memory, NEVER};
+use group::{Memory, NEVER};
 use journal::Journal;
-use record::{Record, Records};
 pub use row::RowWriter;
 use trouble::Trouble;
 
 use crate::cached::Cached;
-use crate::error::RrdError;
 use crate::files::{Disk, Files};
-use crate::format;
 use crate::path::{OWN_PREFIX, seed};
 use crate::schema::Schema;
 use crate::store::Backend;
-use crate::update::UpdateError;
-use crate::value::Value;
-use crate::view::View;
 
 /// How points wait.
 #[derive(Debug, Clone, PartialEq)]
@@ -548,131 +544,6 @@ impl Inner {
         }
     }
 
-    /// Takes what a segment of an earlier run says.
-    fn replay(&self, number: u64, own: &Path) {
-        let bytes = match self.files.read(&journal::path(own, number)) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                let path = journal::path(own, number);
-                log::error!("{}: cannot be read: {error}; its points wait for the next start", path.display());
-                self.journal.iter().for_each(|journal| journal.leave(number));
-                return self.counters.damaged.add(1);
-            }
-        };
-        if bytes.iter().all(|byte| *byte == 0) {
-            return; // the machine stopped before it was written
-        }
-        let mut records = Records::new(&bytes);
-        let mut schemas: HashMap<u32, Arc<Schema>> = HashMap::new();
-        // Slots of the segment's groups by their place there: ours, and whether the file was there.
-        let mut groups: HashMap<u32, (Arc<Group>, Vec<Option<u32>>)> = HashMap::new();
-        let mut row_writer = RowWriter::default();
-        let mut texts = String::new();
-        for record in records.by_ref() {
-            match record {
-                Record::Schema { id, header } => {
-                    if let Ok(schema) = format::decode_fixed(header) {
-                        schemas.insert(id, self.schema(schema));
-                    }
-                }
-                Record::Slots { group, first, dir, slots } => {
-                    let Some(dir) = relative(dir) else { continue };
-                    let always_hot = dir.ends_with(crate::path::SUMMARY_DIR);
-                    let (ours, places) =
-                        groups.entry(group).or_insert_with(|| (self.group(&dir, always_hot), Vec::new()));
-                    let mut state = ours.state.lock();
-                    let first = first as usize;
-                    places.resize(places.len().max(first + slots.len()).min(1 << 20), None);
-                    for (place, slot) in places.iter_mut().skip(first).zip(slots) {
-                        let plain = Path::new(slot.name).components().eq([Component::Normal(slot.name.as_ref())]);
-                        let Some(schema) = schemas.get(&slot.schema).filter(|_| plain) else { continue };
-                        let at = state.slot(&self.name(slot.name), schema);
-                        state.slots[at as usize].made |= slot.made;
-                        state.slots[at as usize].lasting |= slot.made;
-                        *place = Some(at);
-                    }
-                }
-                Record::Made { group } => {
-                    if let Some((ours, places)) = groups.get(&group) {
-                        let mut state = ours.state.lock();
-                        for &at in places.iter().flatten() {
-                            state.slots[at as usize].made = true;
-                            state.slots[at as usize].lasting = true;
-                        }
-                    }
-                }
-                Record::Row { group, row } => {
-                    let Some((ours, places)) = groups.get(&group) else {
-                        self.counters.damaged.add(1);
-                        continue;
-                    };
-                    let mut state = ours.state.lock();
-                    // The slots have other numbers here.
-                    let Some(time) = translate(row, places, &state, &mut row_writer, &mut texts) else {
-                        self.counters.damaged.add(1);
-                        continue;
-                    };
-                    let points = row_writer.points();
-                    if state.rows.is_empty() {
-                        state.rows_segment = number;
-                    }
-                    self.memory.add(state.push(row_writer.bytes(), points));
-                    self.pending.fetch_add(points.into(), Ordering::Relaxed);
-                    self.counters.replayed.add(points.into());
-                    state.segment = state.segment.min(number);
-                    if state.last.as_ref().is_none_or(|(last, _)| *last < time) {
-                        state.last = Some((time, Arc::from("")));
-                    }
-                }
-            }
-        }
-        self.counters.damaged.add(records.damaged);
-        if records.damaged > 0 && groups.is_empty() {
-            log::error!(
-                "journal segment {number:016x}: nothing in it can be read: kept as damaged-journal-{number:016x}"
-            );
-            self.journal.iter().for_each(|journal| journal.set_aside(number));
-            return;
-        }
-        if records.damaged > 0 || records.torn > 0 {
-            log::warn!(
-                "journal segment {number:016x}: {} damaged places skipped, {} bytes at its end not whole",
-                records.damaged,
-                records.torn
-            );
-        }
-    }
-
-    /// After the replay: what waits is due; files that an admin removed since stay removed.
-    fn settle_replay(&self) {
-        let groups: Vec<_> = self.groups.lock().values().cloned().collect();
-        let mut gone = 0u64;
-        for group in &groups {
-            let dir = self.root.join(&group.dir);
-            let mut state = group.state.lock();
-            let Some((newest, _)) = state.last.clone() else { continue };
-            for at in 0..state.slots.len() {
-                let slot = &state.slots[at];
-                if slot.made
-                    && self.files.stat(&dir.join(&*slot.name)).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
-                {
-                    state.removed.push((at as u32, newest));
-                    gone += 1;
-                }
-            }
-            let now = self.now();
-            state.due = now;
-            self.look_at(group, &mut state, now);
-        }
-        let points = self.pending.load(Ordering::Relaxed);
-        if points > 0 {
-            log::info!("{points} RRD points for {} directories read from the journal", groups.len());
-        }
-        if gone > 0 {
-            log::warn!("{gone} RRD files have been removed since; their points in the journal are dropped");
-        }
-    }
-
     /// The life of the thread that waits for the disk, and tidies up.
     fn sync_on(&self) {
         let tidy = TIDY / self.options.haste.max(1);
@@ -802,87 +673,6 @@ impl Inner {
         });
         self.names.lock().retain(|name| Arc::strong_count(name) > 1);
     }
-
-    /// The path below the root, as it is spelled there.
-    fn inside(&self, path: &Path) -> Result<PathBuf, RrdError> {
-        let relative = if path.is_absolute() { path.strip_prefix(&self.root).ok() } else { Some(path) };
-        relative.and_then(relative_path).ok_or_else(|| RrdError::Outside { path: path.to_owned() })
-    }
-
-    /// Has a file written whose points the back end keeps.
-    fn write_out(&self, relative: &Path) -> Result<(), RrdError> {
-        match &mut *self.reader.lock() {
-            Some(reader) => reader.write_out(&self.root.join(relative)),
-            None => Ok(()),
-        }
-    }
-
-    /// The group and slot of a file, if points ever came for it.
-    fn find(&self, relative: &Path) -> Option<Found> {
-        let (dir, name) = (relative.parent()?, relative.file_name()?.to_str()?);
-        let group = Arc::clone(self.groups.lock().get(dir)?);
-        // Under one lock: slots may be given anew.
-        let (slot, rows, slots) = {
-            let state = group.state.lock();
-            let slot = state.slots.iter().position(|slot| &*slot.name == name)?;
-            (slot as u32, state.all_rows(), state.slots.clone())
-        };
-        Some(Found { group, slot, rows, slots })
-    }
-}
-
-/// A file that points came for, and what waits.
-struct Found {
-    group: Arc<Group>,
-    slot: u32,
-    rows: Vec<u8>,
-    slots: Vec<group::Slot>,
-}
-
-impl Found {
-    fn decoded(&self) -> Decoded {
-        let mut decoded = Decoded::default();
-        decoded.add(&self.rows, &self.slots, |at, _| at == self.slot);
-        decoded
-    }
-}
-
-/// A row with the slots' numbers of this process. Returns its time; `None` if the row cannot be read.
-fn translate(
-    row: &[u8],
-    places: &[Option<u32>],
-    state: &group::State,
-    out: &mut RowWriter,
-    text: &mut String,
-) -> Option<i64> {
-    let mut reader = row::RowReader::new(row)?;
-    out.start(reader.time());
-    while let Some(slot) = reader.slot() {
-        let at = (*places.get(slot as usize)?)?;
-        let ds = state.slots.get(at as usize)?.schema.ds.len();
-        text.clear();
-        let mut ends = Vec::with_capacity(ds);
-        for _ in 0..ds {
-            reader.value(text)?;
-            ends.push(text.len());
-        }
-        let starts = std::iter::once(0).chain(ends.iter().copied());
-        let values: Vec<Value<'_>> = starts
-            .zip(&ends)
-            .map(|(start, &end)| match &text[start..end] {
-                "U" => Value::Unknown,
-                text => Value::Text(text),
-            })
-            .collect();
-        out.put(at, &values);
-    }
-    Some(reader.time())
-}
-
-/// A directory as the journal has it, if it is one below the root.
-fn relative(bytes: &[u8]) -> Option<PathBuf> {
-    use std::os::unix::ffi::OsStrExt;
-    relative_path(Path::new(std::ffi::OsStr::from_bytes(bytes)))
 }
 
 fn relative_path(path: &Path) -> Option<PathBuf> {
@@ -935,189 +725,4 @@ fn old_segments(files: &dyn Files, own: &Path) -> Vec<(u64, u64)> {
     });
     let size = |number| files.stat(&journal::path(own, number)).map_or(0, |stamp| stamp.size);
     journal::numbers(&names).into_iter().map(|number| (number, size(number))).collect()
-}
-
-impl Cached for RrdStore {
-    fn flush(&self, path: &Path) -> Result<(), RrdError> {
-        let relative = self.inner.inside(path)?;
-        self.inner.counters.flush_requests.add(1);
-        match self.inner.find(&relative) {
-            Some(Found { group, .. }) => {
-                self.inner.flush_group(&group)?;
-                self.inner.write_out(&relative)
-            }
-            None => match self.inner.files.stat(&self.inner.root.join(&relative)) {
-                Ok(_) => Ok(()),
-                Err(e) => Err(RrdError::io("open", &self.inner.root.join(&relative), e)),
-            },
-        }
-    }
-
-    fn flush_all(&self) {
-        self.inner.hurry(|_| true);
-    }
-
-    fn pending(&self, path: &Path) -> Result<Vec<String>, RrdError> {
-        let relative = self.inner.inside(path)?;
-        let Some(found) = self.inner.find(&relative) else {
-            let path = self.inner.root.join(&relative);
-            return self.inner.files.stat(&path).map(|_| Vec::new()).map_err(|e| RrdError::io("open", &path, e));
-        };
-        let decoded = found.decoded();
-        let values = decoded.values();
-        let (_, points) = decoded.points(&values, &found.slots);
-        Ok(points
-            .iter()
-            .map(|point| {
-                let value = |value: &Value<'_>| match value {
-                    Value::Text(text) => (*text).to_owned(),
-                    Value::Number(number) => number.to_string(),
-                    Value::Unknown => "U".to_owned(),
-                };
-                let values: Vec<_> = point.values.iter().map(value).collect();
-                format!("{}:{}", point.time, values.join(":"))
-            })
-            .collect())
-    }
-
-    fn update(&self, path: &Path, updates: &[&str]) -> Result<usize, RrdError> {
-        let inner = &self.inner;
-        let relative = inner.inside(path)?;
-        let full = inner.root.join(&relative);
-        let view = self.view(&relative)?;
-        let (Some(dir), Some(name)) = (relative.parent(), relative.file_name().and_then(|name| name.to_str())) else {
-            return Err(RrdError::Outside { path: full });
-        };
-        let group = inner.group(dir, false);
-        let schema = inner.schema(view.layout().schema().clone());
-        let slot = self.slot(&group, name, &schema);
-        {
-            let mut state = group.state.lock();
-            state.slots[slot as usize].made = true;
-            state.young = true;
-        }
-        let mut last = view.last();
-        let mut row = RowWriter::default();
-        // What waits was accepted for the file as it was; it may have been replaced since.
-        let known = group.state.lock().slots.get(slot as usize).map_or(0, |slot| slot.schema.ds.len());
-        let refused = |source: UpdateError| RrdError::Refused { path: full.clone(), refused: 1, source };
-        for (taken, update) in updates.iter().enumerate() {
-            let mut parts = update.split(':');
-            let time = match parts.next() {
-                Some("N" | "n") => {
-                    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()).cast_signed()
-                }
-                Some(text) => text.split('.').next().and_then(|text| text.parse().ok()).unwrap_or(-1),
-                None => -1,
-            };
-            let values: Vec<Value<'_>> =
-                parts.map(|text| if text == "U" { Value::Unknown } else { Value::Text(text) }).collect();
-            let expected = if known == schema.ds.len() { known } else { 0 };
-            let error = if values.len() != expected {
-                Some(UpdateError::Count { expected, got: values.len(), time })
-            } else if time < 0 {
-                Some(UpdateError::Time(time))
-            } else if time <= last {
-                Some(UpdateError::Past { time, last })
-            } else {
-                None
-            };
-            if let Some(error) = error {
-                return if taken == 0 { Err(refused(error)) } else { Ok(taken) };
-            }
-            last = time;
-            row.start(time);
-            row.put(slot, &values);
-            // From nobody the daemon knows: each file has a time of its own.
-            let _ = inner.accept(&group, row.bytes(), row.points(), time, &Arc::from("")); // never refused
-        }
-        Ok(updates.len())
-    }
-
-    fn view(&self, path: &Path) -> Result<View, RrdError> {
-        let relative = self.inner.inside(path)?;
-        let full = self.inner.root.join(&relative);
-        // First what waits, then the file: a flush in between brings points twice, which the view skips, not never.
-        let found = self.inner.find(&relative);
-        self.inner.write_out(&relative)?;
-        let Some(found) = found else { return View::open(&full) };
-        let decoded = found.decoded();
-        let values = decoded.values();
-        let (_, points) = decoded.points(&values, &found.slots);
-        View::with_points(&full, found.slots.get(found.slot as usize).map(|slot| &*slot.schema), &points)
-    }
-
-    fn counters(&self) -> Vec<(&'static str, u64)> {
-        let count = &self.inner.counters;
-        let waiting = {
-            let groups = self.inner.groups.lock();
-            let waits = |group: &Arc<Group>| group.state.lock().due != NEVER;
-            groups.values().filter(|group| waits(group)).map(|group| group.state.lock().slots.len() as u64).sum()
-        };
-        let journal = self.inner.journal.as_ref();
-        // What rrdcached calls them.
-        let mut all = vec![
-            ("QueueLength", waiting),
-            ("UpdatesReceived", count.accepted.get()),
-            ("FlushesReceived", count.flush_requests.get()),
-            ("UpdatesWritten", count.updates.get()),
-            ("DataSetsWritten", count.written.get()),
-            (
-                "TreeNodesNumber",
-                self.inner.groups.lock().values().map(|group| group.state.lock().slots.len() as u64).sum(),
-            ),
-            ("JournalBytes", journal.map_or(0, |journal| journal.counters.bytes.get())),
-            ("JournalRotate", journal.map_or(0, |journal| journal.counters.rotations.get())),
-        ];
-        all.extend(self.inner.figures().into_iter().map(|figure| (figure.name, figure.value)));
-        all
-    }
-}
-
-impl Report for Inner {
-    fn name(&self) -> &str {
-        "rrd"
-    }
-
-    fn figures(&self) -> Vec<Figure> {
-        let count = &self.counters;
-        let (groups, files) = {
-            let groups = self.groups.lock();
-            (groups.len(), groups.values().map(|group| group.state.lock().slots.len()).sum::<usize>())
-        };
-        let counter = |name, counter: &Counter| Figure { name, gauge: false, value: counter.get() };
-        let gauge = |name, value| Figure { name, gauge: true, value };
-        let mut out = vec![
-            counter("points_accepted", &count.accepted),
-            counter("points_written", &count.written),
-            gauge("points_pending", self.pending.load(Ordering::Relaxed)),
-            gauge("pending_bytes", self.memory.get() as u64),
-            counter("points_refused", &count.refused),
-            counter("points_past", &count.past),
-            counter("points_dropped", &count.dropped),
-            counter("points_removed", &count.removed),
-            counter("points_failed", &count.failed),
-            counter("file_updates", &count.updates),
-            counter("files_made", &count.made),
-            counter("flushes", &count.flushes),
-            counter("asked", &count.requests),
-            gauge("directories", groups as u64),
-            gauge("files", files as u64),
-            gauge("troubles", self.trouble.count()),
-            counter("journal_replayed", &count.replayed),
-            counter("journal_damaged", &count.damaged),
-        ];
-        if let Some(journal) = &self.journal {
-            let (segments, bytes) = journal.size();
-            out.extend([
-                gauge("journal_segments", segments),
-                gauge("journal_bytes", bytes),
-                counter("journal_written_bytes", &journal.counters.bytes),
-                counter("journal_syncs", &journal.counters.syncs),
-                counter("journal_errors", &journal.counters.errors),
-                counter("journal_gap_bytes", &journal.counters.gaps),
-            ]);
-        }
-        out
-    }
 }

@@ -1,0 +1,180 @@
+//! What an earlier run left in the journal.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::group::{self, Group};
+use super::record::{Record, Records};
+use super::row::{RowReader, RowWriter};
+use super::{Inner, journal, relative_path};
+use crate::format;
+use crate::schema::Schema;
+use crate::value::Value;
+
+impl Inner {
+    /// Takes what a segment of an earlier run says.
+    pub(super) fn replay(&self, number: u64, own: &Path) {
+        let bytes = match self.files.read(&journal::path(own, number)) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                let path = journal::path(own, number);
+                log::error!("{}: cannot be read: {error}; its points wait for the next start", path.display());
+                self.journal.iter().for_each(|journal| journal.leave(number));
+                return self.counters.damaged.add(1);
+            }
+        };
+        if bytes.iter().all(|byte| *byte == 0) {
+            return; // the machine stopped before it was written
+        }
+        let mut records = Records::new(&bytes);
+        let mut schemas: HashMap<u32, Arc<Schema>> = HashMap::new();
+        // Slots of the segment's groups by their place there: ours, and whether the file was there.
+        let mut groups: HashMap<u32, (Arc<Group>, Vec<Option<u32>>)> = HashMap::new();
+        let mut row_writer = RowWriter::default();
+        let mut texts = String::new();
+        for record in records.by_ref() {
+            match record {
+                Record::Schema { id, header } => {
+                    if let Ok(schema) = format::decode_fixed(header) {
+                        schemas.insert(id, self.schema(schema));
+                    }
+                }
+                Record::Slots { group, first, dir, slots } => {
+                    let Some(dir) = relative(dir) else { continue };
+                    let always_hot = dir.ends_with(crate::path::SUMMARY_DIR);
+                    let (ours, places) =
+                        groups.entry(group).or_insert_with(|| (self.group(&dir, always_hot), Vec::new()));
+                    let mut state = ours.state.lock();
+                    let first = first as usize;
+                    places.resize(places.len().max(first + slots.len()).min(1 << 20), None);
+                    for (place, slot) in places.iter_mut().skip(first).zip(slots) {
+                        let plain = Path::new(slot.name).components().eq([Component::Normal(slot.name.as_ref())]);
+                        let Some(schema) = schemas.get(&slot.schema).filter(|_| plain) else { continue };
+                        let at = state.slot(&self.name(slot.name), schema);
+                        state.slots[at as usize].made |= slot.made;
+                        state.slots[at as usize].lasting |= slot.made;
+                        *place = Some(at);
+                    }
+                }
+                Record::Made { group } => {
+                    if let Some((ours, places)) = groups.get(&group) {
+                        let mut state = ours.state.lock();
+                        for &at in places.iter().flatten() {
+                            state.slots[at as usize].made = true;
+                            state.slots[at as usize].lasting = true;
+                        }
+                    }
+                }
+                Record::Row { group, row } => {
+                    let Some((ours, places)) = groups.get(&group) else {
+                        self.counters.damaged.add(1);
+                        continue;
+                    };
+                    let mut state = ours.state.lock();
+                    // The slots have other numbers here.
+                    let Some(time) = translate(row, places, &state, &mut row_writer, &mut texts) else {
+                        self.counters.damaged.add(1);
+                        continue;
+                    };
+                    let points = row_writer.points();
+                    if state.rows.is_empty() {
+                        state.rows_segment = number;
+                    }
+                    self.memory.add(state.push(row_writer.bytes(), points));
+                    self.pending.fetch_add(points.into(), Ordering::Relaxed);
+                    self.counters.replayed.add(points.into());
+                    state.segment = state.segment.min(number);
+                    if state.last.as_ref().is_none_or(|(last, _)| *last < time) {
+                        state.last = Some((time, Arc::from("")));
+                    }
+                }
+            }
+        }
+        self.counters.damaged.add(records.damaged);
+        if records.damaged > 0 && groups.is_empty() {
+            log::error!(
+                "journal segment {number:016x}: nothing in it can be read: kept as damaged-journal-{number:016x}"
+            );
+            self.journal.iter().for_each(|journal| journal.set_aside(number));
+            return;
+        }
+        if records.damaged > 0 || records.torn > 0 {
+            log::warn!(
+                "journal segment {number:016x}: {} damaged places skipped, {} bytes at its end not whole",
+                records.damaged,
+                records.torn
+            );
+        }
+    }
+
+    /// After the replay: what waits is due; files that an admin removed since stay removed.
+    pub(super) fn settle_replay(&self) {
+        let groups: Vec<_> = self.groups.lock().values().cloned().collect();
+        let mut gone = 0u64;
+        for group in &groups {
+            let dir = self.root.join(&group.dir);
+            let mut state = group.state.lock();
+            let Some((newest, _)) = state.last.clone() else { continue };
+            for at in 0..state.slots.len() {
+                let slot = &state.slots[at];
+                if slot.made
+                    && self.files.stat(&dir.join(&*slot.name)).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+                {
+                    state.removed.push((at as u32, newest));
+                    gone += 1;
+                }
+            }
+            let now = self.now();
+            state.due = now;
+            self.look_at(group, &mut state, now);
+        }
+        let points = self.pending.load(Ordering::Relaxed);
+        if points > 0 {
+            log::info!("{points} RRD points for {} directories read from the journal", groups.len());
+        }
+        if gone > 0 {
+            log::warn!("{gone} RRD files have been removed since; their points in the journal are dropped");
+        }
+    }
+}
+
+/// A row with the slots' numbers of this process. Returns its time; `None` if the row cannot be read.
+fn translate(
+    row: &[u8],
+    places: &[Option<u32>],
+    state: &group::State,
+    out: &mut RowWriter,
+    text: &mut String,
+) -> Option<i64> {
+    let mut reader = RowReader::new(row)?;
+    out.start(reader.time());
+    while let Some(slot) = reader.slot() {
+        let at = (*places.get(slot as usize)?)?;
+        let ds = state.slots.get(at as usize)?.schema.ds.len();
+        text.clear();
+        let mut ends = Vec::with_capacity(ds);
+        for _ in 0..ds {
+            reader.value(text)?;
+            ends.push(text.len());
+        }
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        let values: Vec<Value<'_>> = starts
+            .zip(&ends)
+            .map(|(start, &end)| match &text[start..end] {
+                "U" => Value::Unknown,
+                text => Value::Text(text),
+            })
+            .collect();
+        out.put(at, &values);
+    }
+    Some(reader.time())
+}
+
+/// A directory as the journal has it, if it is one below the root.
+fn relative(bytes: &[u8]) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    relative_path(Path::new(std::ffi::OsStr::from_bytes(bytes)))
+}
