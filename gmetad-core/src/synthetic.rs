@@ -64,6 +64,8 @@ pub enum Change {
     Order,
     /// Nothing but LOCALTIME and REPORTED.
     Nothing,
+    /// Values change, and every 15 seconds a tenth of the hosts has gone for ever and as many new ones have come.
+    Hosts,
 }
 
 /// A synthetic cluster.
@@ -99,21 +101,27 @@ impl SyntheticCluster {
             "<CLUSTER NAME=\"{}\" LOCALTIME=\"{now}\" OWNER=\"demo\" LATLONG=\"N48.86 E2.35\" URL=\"http://www.example.org/\">",
             crate::xml::escape::escaped(&self.name)
         );
-        for host in 0..self.hosts {
-            self.host(&mut out, host, now);
+        let gone = if self.change == Change::Hosts {
+            now.max(0) as usize / 15 % 100_000 * (self.hosts / 10).max(1)
+        } else {
+            0
+        };
+        for host in gone..gone + self.hosts {
+            self.host(&mut out, host, gone + self.hosts, now);
         }
         out.push_str("</CLUSTER>\n</GANGLIA_XML>\n");
         [PROLOG, out.as_bytes()].concat()
     }
 
-    fn host(&self, out: &mut String, host: usize, now: UnixTime) {
-        let down = host + self.down >= self.hosts;
+    fn host(&self, out: &mut String, host: usize, end: usize, now: UnixTime) {
+        let down = host + self.down >= end;
         let seed = mix(self.name.bytes().fold(host as u64, |seed, b| mix(seed ^ u64::from(b))));
         let then = if self.change == Change::Nothing { 0 } else { now };
+        let dmax = if self.change == Change::Hosts { 30 } else { 0 };
         let tn = if down { 600 } else { mix(seed ^ then as u64) % 10 };
         let _ = writeln!(
             out,
-            "<HOST NAME=\"node{host:05}.{}\" IP=\"10.{}.{}.{}\" TAGS=\"\" REPORTED=\"{}\" TN=\"{tn}\" TMAX=\"20\" DMAX=\"0\" \
+            "<HOST NAME=\"node{host:05}.{}\" IP=\"10.{}.{}.{}\" TAGS=\"\" REPORTED=\"{}\" TN=\"{tn}\" TMAX=\"20\" DMAX=\"{dmax}\" \
              LOCATION=\"unspecified\" GMOND_STARTED=\"1760000100\">",
             crate::xml::escape::escaped(&self.name.to_lowercase().replace(' ', "-")),
             seed % 250,
@@ -121,9 +129,12 @@ impl SyntheticCluster {
             host % 250 + 1,
             now - tn as i64,
         );
-        for at in 0..self.metrics {
-            let rotate = if self.change == Change::Order { now as usize % self.metrics } else { 0 };
-            self.metric(out, (at + rotate) % self.metrics, host, seed, then);
+        let mut order: Vec<usize> = (0..self.metrics).collect();
+        if self.change == Change::Order {
+            order.sort_by_key(|at| mix(seed ^ mix(now as u64) ^ *at as u64));
+        }
+        for at in order {
+            self.metric(out, at, host, seed, then);
         }
         out.push_str("</HOST>\n");
     }
