@@ -47,8 +47,10 @@ impl Tree {
         let schema = store.schema(self.schema.clone());
         (0..self.hosts)
             .map(|host| {
-                let group = store.group(Path::new(&format!("cluster/h{host}")), false);
-                let slots = (0..METRICS).map(|m| store.slot(&group, &format!("metric_{m}.rrd"), &schema)).collect();
+                let group = store.group(Path::new(&format!("cluster/h{host}")));
+                let slots = (0..METRICS)
+                    .map(|m| store.slot(&group, &format!("metric_{m}.rrd"), &schema).expect("few files"))
+                    .collect();
                 (group, slots)
             })
             .collect()

@@ -101,27 +101,36 @@ fn flush(options: &Options) -> Fallible<()> {
     if !rrd.root.is_dir() {
         return Err(format!("Please make sure that {} exists", rrd.root.display()).into());
     }
+    // A wrong directory must not look like one with nothing to do.
+    let own = rrd.root.join(gmetad_rrd::path::OWN_PREFIX);
+    if let Err(error) = std::fs::read_dir(&own) {
+        let text =
+            format!("{}: {error}; this daemon has no journal there, is it the right rrd_rootdir?", own.display());
+        return Err(text.into());
+    }
     let store = rrd.open_store(&Arc::new(Stats::default()))?;
     if !store.has_lock() {
         let user = Account::current().name;
         return Err(format!("{}: {user} cannot write there, so nothing was done", rrd.root.display()).into());
     }
     let left = store.close(FLUSH_WITHIN);
-    let figure = |name| store.counters().iter().find(|(known, _)| *known == name).map_or(0, |(_, value)| *value);
-    let others = if left == 0 { ", the others were in their files already" } else { "" };
+    let counters = store.counters();
+    let figure = |name| counters.iter().find(|(known, _)| *known == name).map_or(0, |(_, value)| *value);
     println!(
-        "{} points were in the journal; {} of them written now{others}",
+        "{} points were in the journal: {} written now, {} were in their files already, {} were of files that have been removed, \
+         {} could not be written, {left} stay in the journal",
         figure("journal_replayed"),
-        figure("points_written")
+        figure("points_written"),
+        figure("points_past"),
+        figure("points_removed"),
+        figure("points_failed") + figure("points_dropped"),
     );
-    match left {
-        0 if figure("journal_damaged") > 0 => {
-            Err("parts of the journal could not be read, as told above; all else is in the files".into())
-        }
+    if left > 0 || figure("points_failed") + figure("points_dropped") > 0 {
+        return Err("not all points are in the files; the reason is told above".into());
+    }
+    match figure("journal_damaged") {
         0 => Ok(()),
-        left => {
-            Err(format!("{left} points could not be written and stay in the journal; the reason is told above").into())
-        }
+        _ => Err("parts of the journal could not be read, as told above; all else is in the files".into()),
     }
 }
 

@@ -394,12 +394,12 @@ fn rrdcached_dies_and_comes_back() {
     let flush = || run(&["--flush-and-exit", "-c", conf.to_str().unwrap()]);
     // Not without it.
     let (status, out, err) = flush();
-    assert!(status == 1 && out.ends_with("; 0 of them written now\n"), "{status}: {out}{err}");
-    assert!(err.contains(" points could not be written and stay in the journal"), "{err}");
+    assert!(status == 1 && out.contains(" points were in the journal: 0 written now, "), "{status}: {out}{err}");
+    assert!(err.contains("not all points are in the files"), "{err}");
     let rrdcached = Rrdcached::start(dir.path(), port);
     let (status, out, err) = flush();
     assert!(
-        status == 0 && !out.starts_with("0 ") && out.ends_with(" in their files already\n"),
+        status == 0 && !out.starts_with("0 ") && out.ends_with(" 0 could not be written, 0 stay in the journal\n"),
         "{status}: {out}{err}"
     );
     assert_eq!(own_files(&root), ["lock"]);
@@ -567,6 +567,7 @@ fn what_is_asked_for_or_read_is_written_through() {
     }
 
     next_poll();
+    follow("the host asked for", &host(0)); // what comes after the question waits again
     daemon.query(&format!("/{NAME}"));
     let poll = follow("the cluster asked for", &all);
     next_poll();
@@ -587,6 +588,7 @@ fn what_is_asked_for_or_read_is_written_through() {
     }
     next_poll();
     assert_eq!(now(&others), once, "still");
+    follow("the host asked for", &host(0));
     daemon.query(&format!("/{NAME}"));
     follow("the cluster asked for", &all);
     next_poll();
@@ -640,14 +642,31 @@ fn there_and_back_to_the_c_gmetad() {
     let waiting = first.wrong(&root, 0..POLLS).len();
     assert!(waiting > 12, "only {waiting} points waited");
     let conf = daemon.conf_path();
+    // A copy of it with a damaged file, and a directory that is no tree of ours: neither may look like success.
+    let copy = dir.path().join("copy");
+    let copied = Command::new("cp").arg("-a").arg(&root).arg(&copy).status().unwrap();
+    assert!(copied.success());
+    fs::write(copy.join(first.files(&root)[0].2.strip_prefix(&root).unwrap()), "no RRD file").unwrap();
+    let elsewhere = |to: &Path| {
+        let text = fs::read_to_string(&conf).unwrap().replace(root.to_str().unwrap(), to.to_str().unwrap());
+        let file = dir.path().join("elsewhere.conf");
+        fs::write(&file, text).unwrap();
+        run(&["--flush-and-exit", "-c", file.to_str().unwrap()])
+    };
+    let (status, out, err) = elsewhere(&copy);
+    assert!(status == 1 && !out.contains(", 0 could not be written"), "{out}{err}");
+    assert!(err.contains("not all points are in the files"), "{err}");
+    fs::create_dir(dir.path().join("wrong")).unwrap();
+    let (status, out, err) = elsewhere(&dir.path().join("wrong"));
+    assert!(status == 1 && out.is_empty() && err.contains("is it the right rrd_rootdir?"), "{out}{err}");
     let flush = || run(&["--flush-and-exit", "-c", conf.to_str().unwrap()]);
     let (status, out, err) = flush();
     assert_eq!(status, 0, "{out}{err}");
-    assert!(out.contains(" points were in the journal; ") && !out.starts_with("0 "), "{out}{err}");
+    assert!(out.contains(" points were in the journal: ") && !out.starts_with("0 "), "{out}{err}");
     first.assert_has(&root, 0..POLLS);
     assert_eq!(own_files(&root), ["lock"]);
     let (status, out, err) = flush();
-    assert!(status == 0 && out.starts_with("0 points were in the journal; 0 "), "again: {out}{err}");
+    assert!(status == 0 && out.starts_with("0 points were in the journal: 0 "), "again: {out}{err}");
     fsck_is_clean(&root);
     if !have_c_gmetad(TEST) {
         return;

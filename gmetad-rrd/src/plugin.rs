@@ -17,7 +17,7 @@ use gmetad_core::summary::SummaryMetric;
 use gmetad_core::{Plugin, Transaction};
 use parking_lot::Mutex;
 
-use crate::cache::{CacheOptions, Group, MakeBackend, RowWriter, RrdStore, StoreError, TooOld};
+use crate::cache::{CacheOptions, Group, MakeBackend, NotTaken, RowWriter, RrdStore, StoreError};
 use crate::native::{NativeStore, Options};
 use crate::path;
 use crate::rrdcached::{self, RrdcachedStore};
@@ -387,27 +387,33 @@ impl Writer<'_> {
             let dir = || path::host_dir(Path::new(""), cluster_name, host.name(), settings.lower_case_hosts);
             let Files { groups, schemas, round, .. } = &mut *self.files;
             if !groups.contains_key(host.name()) {
-                groups.insert(host.name().into(), GroupFiles::new(store.group(&dir(), false)));
+                groups.insert(host.name().into(), GroupFiles::new(store.group(&dir())));
             }
             let Some(files) = groups.get_mut(host.name()) else { continue };
             files.begin(*round, store);
-            self.row.start(self.time);
-            for (place, metric) in host.metrics().enumerate() {
-                if metric.is_fresh() && metric.def().kind().is_numeric() {
-                    let slot = files.slot(
-                        place,
-                        metric.series(),
-                        || {
-                            let schema = schemas.get((kind_of(metric.def().slope()), None), store);
-                            (path::metric_file(metric.name()), schema)
-                        },
-                        store,
-                    );
-                    self.row.put(slot, &[Value::Text(metric.value())]);
+            let (row, time) = (&mut *self.row, self.time);
+            let taken = files.accept(store, row, &self.source, |files, row| {
+                row.start(time);
+                for (place, metric) in host.metrics().enumerate() {
+                    if metric.is_fresh() && metric.def().kind().is_numeric() {
+                        let slot = files.slot(
+                            place,
+                            metric.series(),
+                            || {
+                                let schema = schemas.get((kind_of(metric.def().slope()), None), store);
+                                (path::metric_file(metric.name()), schema)
+                            },
+                            store,
+                        );
+                        if let Some(slot) = slot {
+                            row.put(slot, &[Value::Text(metric.value())]);
+                        }
+                    }
                 }
+            });
+            if let Err(TooOld(last)) = taken {
+                self.too_old.get_or_insert_with(|| (Arc::clone(&files.group), last, 0)).2 += 1;
             }
-            let group = Arc::clone(&files.group);
-            self.accept(&group);
         }
     }
 
@@ -416,33 +422,33 @@ impl Writer<'_> {
         let Files { groups, schemas, round, .. } = &mut *self.files;
         let files = groups.entry("".into()).or_insert_with(|| {
             let dir = if root { path::root_summary_dir(Path::new("")) } else { path::summary_dir(Path::new(""), name) };
-            GroupFiles::new(store.group(&dir, true))
+            GroupFiles::new(store.group(&dir))
         });
         files.begin(*round, store);
-        self.row.start(self.time);
-        // What nobody reported in this poll gets no zeros.
-        let reported = |metric: &&SummaryMetric| metric.num() > 0 && settings.is_summarized(metric.name());
-        for (place, metric) in transaction.summary().metrics().iter().filter(reported).enumerate() {
-            // The sum of the root has decimals, which COUNTER and DERIVE refuse; so did the C daemon decide.
-            let kind = if root { DsKind::Gauge } else { kind_of(metric.slope()) };
-            let sum = if root { format!("{:.5}", metric.sum()) } else { metric.sum_text() };
-            let num = metric.num().to_string();
-            // NUM is a count, not a rate: GAUGE (C 3.7.2 takes the sum's type, which makes it useless).
-            let slot = files.slot(
-                place,
-                metric.series(),
-                || (path::metric_file(metric.name()), schemas.get((kind, Some(DsKind::Gauge)), store)),
-                store,
-            );
-            self.row.put(slot, &[Value::Text(&sum), Value::Text(&num)]);
-        }
-        let group = Arc::clone(&files.group);
-        self.accept(&group);
-    }
-
-    fn accept(&mut self, group: &Arc<Group>) {
-        if let Err(TooOld { last, first: true }) = self.store.accept(group, self.row, &self.source) {
-            self.too_old.get_or_insert_with(|| (Arc::clone(group), last, 0)).2 += 1;
+        let (row, time) = (&mut *self.row, self.time);
+        let taken = files.accept(store, row, &self.source, |files, row| {
+            row.start(time);
+            // What nobody reported in this poll gets no zeros.
+            let reported = |metric: &&SummaryMetric| metric.num() > 0 && settings.is_summarized(metric.name());
+            for (place, metric) in transaction.summary().metrics().iter().filter(reported).enumerate() {
+                // The sum of the root has decimals, which COUNTER and DERIVE refuse; so did the C daemon decide.
+                let kind = if root { DsKind::Gauge } else { kind_of(metric.slope()) };
+                let sum = if root { format!("{:.5}", metric.sum()) } else { metric.sum_text() };
+                let num = metric.num().to_string();
+                // NUM is a count, not a rate: GAUGE (C 3.7.2 takes the sum's type, which makes it useless).
+                let slot = files.slot(
+                    place,
+                    metric.series(),
+                    || (path::metric_file(metric.name()), schemas.get((kind, Some(DsKind::Gauge)), store)),
+                    store,
+                );
+                if let Some(slot) = slot {
+                    row.put(slot, &[Value::Text(&sum), Value::Text(&num)]);
+                }
+            }
+        });
+        if let Err(TooOld(last)) = taken {
+            self.too_old.get_or_insert_with(|| (Arc::clone(&files.group), last, 0)).2 += 1;
         }
     }
 
@@ -466,17 +472,42 @@ impl Writer<'_> {
     }
 }
 
+/// A row was not newer than the one of this time, and that is to be told.
+struct TooOld(i64);
+
 impl GroupFiles {
     fn new(group: Arc<Group>) -> Self {
         Self { group, slots: Vec::new(), most: 0, round: 0 }
     }
 
-    /// A new poll. Metrics that come and go leave slots behind; when those are more than the others, all are given anew.
+    /// A new poll. Metrics that come and go leave slots behind; when those are more than the others, the directory gets a new
+    /// group.
     fn begin(&mut self, round: u64, store: &RrdStore) {
         self.round = round;
-        if self.most > self.slots.len() * 2 + 100 && store.renew(&self.group) {
-            self.slots.clear();
-            self.most = 0;
+        if self.most > self.slots.len() * 2 + 100 && store.retire(&self.group) {
+            self.renew(store);
+        }
+    }
+
+    fn renew(&mut self, store: &RrdStore) {
+        *self = Self { round: self.round, ..Self::new(store.group(self.group.dir())) };
+    }
+
+    /// Hands over the row that `fill` makes. Another source of the directory may have had its group replaced.
+    fn accept(
+        &mut self,
+        store: &RrdStore,
+        row: &mut RowWriter,
+        source: &Arc<str>,
+        mut fill: impl FnMut(&mut Self, &mut RowWriter),
+    ) -> Result<(), TooOld> {
+        loop {
+            fill(self, row);
+            match store.accept(&self.group, row, source) {
+                Err(NotTaken::Retired) => self.renew(store),
+                Err(NotTaken::TooOld { last, first: true }) => return Err(TooOld(last)),
+                Ok(()) | Err(NotTaken::TooOld { .. }) => return Ok(()),
+            }
         }
     }
 
@@ -487,18 +518,18 @@ impl GroupFiles {
         series: SeriesId,
         file: impl FnOnce() -> (String, Arc<Schema>),
         store: &RrdStore,
-    ) -> u32 {
+    ) -> Option<u32> {
         match self.slots.get(place) {
-            Some(&(known, slot)) if known == series => slot,
+            Some(&(known, slot)) if known == series => Some(slot),
             _ => {
                 let (name, schema) = file();
-                let slot = store.slot(&self.group, &name, &schema);
+                let slot = store.slot(&self.group, &name, &schema)?;
                 if place >= self.slots.len() {
                     self.slots.resize(place + 1, (series, slot));
                 }
                 self.slots[place] = (series, slot);
                 self.most = self.most.max(slot as usize + 1);
-                slot
+                Some(slot)
             }
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gmetad_core::stats::Stats;
-use gmetad_rrd::cache::{CacheOptions, MakeBackend, RowWriter, StoreError, TooOld};
+use gmetad_rrd::cache::{CacheOptions, MakeBackend, NotTaken, RowWriter, StoreError};
 use gmetad_rrd::native::Options;
 use gmetad_rrd::{Backend, Cached, Cf, DsKind, NativeStore, RraSpec, RrdStore, Schema, Value, View};
 
@@ -54,8 +54,9 @@ fn last(path: &Path) -> Option<i64> {
 fn accept(store: &RrdStore, hosts: usize, metrics: usize, rounds: std::ops::Range<i64>) {
     let schema = schema(store);
     for host in 0..hosts {
-        let group = store.group(&PathBuf::from(format!("a cluster/h{host}")), false);
-        let slots: Vec<u32> = (0..metrics).map(|m| store.slot(&group, &format!("m{m}.rrd"), &schema)).collect();
+        let group = store.group(&PathBuf::from(format!("a cluster/h{host}")));
+        let slots: Vec<u32> =
+            (0..metrics).map(|m| store.slot(&group, &format!("m{m}.rrd"), &schema).unwrap()).collect();
         for round in rounds.clone() {
             let values: Vec<String> = (0..metrics).map(|m| format!("{}.{m}", round * 3 + host as i64)).collect();
             let mut row = RowWriter::default();
@@ -167,7 +168,7 @@ fn a_killed_store_loses_nothing_that_was_synced() {
 fn removed_hosts_stay_removed_and_restored_files_get_what_they_lack() {
     let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = open(dir.path(), CacheOptions { haste: 20_000, ..patient() }).unwrap();
-    let _held: Vec<_> = (0..3).map(|h| store.group(&PathBuf::from(format!("a cluster/h{h}")), false)).collect();
+    let _held: Vec<_> = (0..3).map(|h| store.group(&PathBuf::from(format!("a cluster/h{h}")))).collect();
     accept(&store, 3, 2, 0..1);
     wait("files are made", || figure(&store, "files_made") == 6);
     wait("and are on the disk for sure", || !dir.path().join(".gmetad/journal-0000000000000001").exists());
@@ -246,8 +247,10 @@ fn damaged_segments_cost_what_is_damaged() {
     let store = open(dir.path(), patient()).unwrap();
     accept(&store, 1, 3, 0..1);
     wait("files are made", || figure(&store, "files_made") == 3);
-    accept(&store, 1, 3, 1..10);
+    accept(&store, 1, 3, 1..9);
     std::thread::sleep(Duration::from_millis(100)); // ten sync intervals
+    accept(&store, 1, 3, 9..11); // behind the names of the files
+    std::thread::sleep(Duration::from_millis(100));
     killed(dir.path(), copy.path());
     let segment = fs::read_dir(copy.path().join(".gmetad"))
         .unwrap()
@@ -255,13 +258,13 @@ fn damaged_segments_cost_what_is_damaged() {
         .find(|p| p.to_string_lossy().contains("journal"))
         .unwrap();
     let mut bytes = fs::read(&segment).unwrap();
-    let at = bytes.len() - 70; // in one of the last rows
+    let at = bytes.len() - 30; // in one of the last rows
     bytes[at] ^= 0x55;
     bytes.truncate(bytes.len() - 5);
     fs::write(&segment, bytes).unwrap();
     let again = open(copy.path(), patient()).unwrap();
     let replayed = figure(&again, "journal_replayed");
-    assert!((18..=27).contains(&replayed), "{replayed}");
+    assert!((24..=30).contains(&replayed), "{replayed}");
     assert_eq!(again.close(Duration::from_secs(10)), 0);
 }
 
@@ -270,8 +273,8 @@ fn what_is_too_old_is_refused_and_said_once() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), patient()).unwrap();
     let schema = schema(&store);
-    let group = store.group(Path::new("c/h"), false);
-    let slot = store.slot(&group, "m.rrd", &schema);
+    let group = store.group(Path::new("c/h"));
+    let slot = store.slot(&group, "m.rrd", &schema).unwrap();
     let accept = |time, source: &str| {
         let mut row = RowWriter::default();
         row.start(time);
@@ -279,8 +282,8 @@ fn what_is_too_old_is_refused_and_said_once() {
         store.accept(&group, &row, &Arc::from(source))
     };
     accept(START + 10, "a").unwrap();
-    assert_eq!(accept(START + 10, "a"), Err(TooOld { last: START + 10, first: true }));
-    assert_eq!(accept(START, "a"), Err(TooOld { last: START + 10, first: false }));
+    assert_eq!(accept(START + 10, "a"), Err(NotTaken::TooOld { last: START + 10, first: true }));
+    assert_eq!(accept(START, "a"), Err(NotTaken::TooOld { last: START + 10, first: false }));
     accept(START + 10, "b").unwrap(); // another source of the same cluster: the file decides
     accept(START + 20, "a").unwrap();
     assert_eq!(store.close(Duration::from_secs(10)), 0);
@@ -293,9 +296,10 @@ fn names_that_are_no_longer_used_are_forgotten() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), patient()).unwrap();
     let schema = schema(&store);
-    let group = store.group(Path::new("c/h"), false);
+    let group = std::cell::RefCell::new(store.group(Path::new("c/h")));
     let put = |time: i64, name: &str| {
-        let slot = store.slot(&group, name, &schema);
+        let group = group.borrow();
+        let slot = store.slot(&group, name, &schema).unwrap();
         let mut row = RowWriter::default();
         row.start(time);
         row.put(slot, &[Value::Text("1")]);
@@ -305,10 +309,17 @@ fn names_that_are_no_longer_used_are_forgotten() {
     for at in 0..50 {
         assert_eq!(put(START + at, &format!("m{at}.rrd")), at as u32);
     }
-    assert!(!store.renew(&group), "points wait");
+    assert!(!store.retire(&group.borrow()), "points wait");
     store.flush(Path::new("c/h/m0.rrd")).unwrap();
-    wait("it is idle", || store.renew(&group));
+    wait("it is idle", || store.retire(&group.borrow()));
     assert_eq!(figure(&store, "files"), 0);
+    let mut row = RowWriter::default();
+    row.start(START + 90);
+    row.put(0, &[Value::Text("1")]);
+    let late = store.accept(&group.borrow(), &row, &Arc::from("another source"));
+    assert_eq!(late, Err(NotTaken::Retired), "whoever kept it has to ask again");
+    let renewed = store.group(Path::new("c/h"));
+    *group.borrow_mut() = renewed;
     assert_eq!(put(START + 100, "m7.rrd"), 0);
     assert_eq!(store.pending(Path::new("c/h/m7.rrd")).unwrap(), [format!("{}:1", START + 100)]);
     std::thread::sleep(Duration::from_millis(100)); // ten sync intervals
@@ -346,30 +357,6 @@ fn updates_of_others_have_a_time_for_each_file() {
     assert!(update("b", &[&format!("{}:7:8", at(50))]).is_err());
     assert_eq!(store.close(Duration::from_secs(10)), 0);
     assert_eq!(["a", "c"].map(|name| last(&path(name))), [Some(at(20)), Some(at(40))]);
-}
-
-#[test]
-fn a_journal_stays_within_its_bound_though_a_directory_cannot_be_written() {
-    let dir = tempfile::tempdir().unwrap();
-    let options = CacheOptions { journal_bytes: 20_000, haste: 200, ..patient() };
-    let store = open(dir.path(), options).unwrap();
-    accept(&store, 2, 3, 0..1);
-    wait("files are made", || figure(&store, "files_made") == 6);
-    // Somebody else's lock: its points stay in memory.
-    let locked = fs::OpenOptions::new().read(true).write(true).open(dir.path().join("a cluster/h0/m0.rrd")).unwrap();
-    assert!(gmetad_rrd::files::Files::lock(&gmetad_rrd::files::Disk, &locked).unwrap());
-    let mut most = 0;
-    for round in 1..150 {
-        accept(&store, 2, 3, round..round + 1);
-        store.flush_all();
-        most = most.max(figure(&store, "journal_bytes"));
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    wait("old segments go", || figure(&store, "journal_segments") < 8);
-    assert!(most < 60_000, "{most} bytes");
-    drop(locked);
-    assert_eq!(store.close(Duration::from_secs(10)), 0);
-    assert_eq!(last(&dir.path().join("a cluster/h0/m0.rrd")), Some(START + 1490));
 }
 
 #[test]

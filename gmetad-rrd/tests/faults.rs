@@ -220,10 +220,10 @@ fn accept(store: &RrdStore, groups: &mut Vec<Arc<Group>>, round: usize) {
     let schema = store.schema(schema());
     for host in 0..hosts(round) {
         if groups.len() <= host {
-            groups.push(store.group(&PathBuf::from(format!("c/h{host}")), false));
+            groups.push(store.group(&PathBuf::from(format!("c/h{host}"))));
         }
         let values = [round * 7 + host, round * round].map(|value| value.to_string());
-        let slots = ["m0.rrd", "m1.rrd"].map(|name| store.slot(&groups[host], name, &schema));
+        let slots = ["m0.rrd", "m1.rrd"].map(|name| store.slot(&groups[host], name, &schema).unwrap());
         let mut row = RowWriter::default();
         row.start(START + round as i64 * 10);
         slots.into_iter().zip(&values).for_each(|(slot, value)| row.put(slot, &[Value::Text(value)]));
@@ -496,10 +496,10 @@ fn memory_is_bounded_and_recovers() {
     let options = CacheOptions { memory, ..options(Duration::from_millis(5)) };
     let store = open(dir.path(), options, &journal, &native);
     let schema = store.schema(Schema { rras: vec![RraSpec { rows: 3000, ..schema().rras[0] }], ..schema() });
-    let groups: Vec<_> = (0..5).map(|host| store.group(&PathBuf::from(format!("c/h{host}")), false)).collect();
+    let groups: Vec<_> = (0..5).map(|host| store.group(&PathBuf::from(format!("c/h{host}")))).collect();
     let accept = |round: usize| {
         for group in &groups {
-            let slot = store.slot(group, "m0.rrd", &schema);
+            let slot = store.slot(group, "m0.rrd", &schema).unwrap();
             let text = format!("{round}.5");
             let mut row = RowWriter::default();
             row.start(START + round as i64 * 10);

@@ -7,13 +7,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::{Condvar, Mutex};
 
 use super::row::{RowReader, put_varint, take_varint};
+use crate::path::SUMMARY_DIR;
 use crate::schema::Schema;
 use crate::value::{Point, Value};
+
+/// Most files of one directory; points for more are dropped, and counted.
+const MAX_SLOTS: usize = 1 << 17;
 
 /// "Not now": a due time that never comes, a segment that is none.
 pub(super) const NEVER: u64 = u64::MAX;
 
 /// The files of one directory. They are flushed together: their inodes lie together on the disk.
+///
+/// A slot's number never changes its meaning. A group with too many slots that nobody uses any more is retired whole, and
+/// the directory gets another one.
 #[derive(Debug)]
 pub struct Group {
     /// Counts within the process.
@@ -68,6 +75,8 @@ pub(super) struct State {
     pub(super) trouble: Option<i32>,
     /// A row too old was refused, which was logged.
     pub(super) refused: bool,
+    /// Takes no rows any more: the directory has another group.
+    pub(super) retired: bool,
     /// Slots whose file was there when rows were journalled and is gone at replay: nothing up to this time comes back.
     pub(super) removed: Vec<(u32, i64)>,
 }
@@ -89,7 +98,8 @@ pub(super) struct Slot {
 }
 
 impl Group {
-    pub(super) fn new(id: u32, dir: PathBuf, always_hot: bool) -> Self {
+    pub(super) fn new(id: u32, dir: PathBuf) -> Self {
+        let always_hot = dir.ends_with(SUMMARY_DIR);
         let state = State {
             slots: Vec::new(),
             rows: Vec::new(),
@@ -111,6 +121,7 @@ impl Group {
             failures: 0,
             trouble: None,
             refused: false,
+            retired: false,
             removed: Vec::new(),
         };
         Self { id, dir, always_hot, state: Mutex::new(state), writing: Mutex::new(()), flushed: Condvar::new() }
@@ -123,9 +134,12 @@ impl Group {
 }
 
 impl State {
-    /// The slot of that file name, made if there is none.
-    pub(super) fn slot(&mut self, name: &Arc<str>, schema: &Arc<Schema>) -> u32 {
+    /// The slot of that file name, made if there is none; `None` if there are too many.
+    pub(super) fn slot(&mut self, name: &Arc<str>, schema: &Arc<Schema>) -> Option<u32> {
         let known = self.slots.iter().position(|slot| Arc::ptr_eq(&slot.name, name) || slot.name == *name);
+        if known.is_none() && self.slots.len() >= MAX_SLOTS {
+            return None;
+        }
         let at = known.unwrap_or_else(|| {
             self.slots.push(Slot {
                 name: Arc::clone(name),
@@ -137,7 +151,7 @@ impl State {
             });
             self.slots.len() - 1
         });
-        at as u32
+        Some(at as u32)
     }
 
     /// Adds a row; returns by how many bytes the memory grew.
@@ -256,10 +270,10 @@ impl Decoded {
         self.ends.iter().map(value).collect()
     }
 
-    /// The points slot by slot, each slot's in the order they came: where a slot's begin, and all points.
+    /// The points slot by slot, each slot's by time, as a file wants them: where a slot's begin, and all points.
     pub(super) fn points<'a>(&self, values: &'a [Value<'a>], slots: &[Slot]) -> (Vec<(u32, usize)>, Vec<Point<'a>>) {
         let mut order: Vec<u32> = (0..self.entries.len() as u32).collect();
-        order.sort_by_key(|&at| self.entries[at as usize].0); // stable
+        order.sort_by_key(|&at| (self.entries[at as usize].0, self.entries[at as usize].1)); // stable: the first one counts
         let mut starts: Vec<(u32, usize)> = Vec::new();
         let mut points = Vec::with_capacity(order.len());
         for at in order {

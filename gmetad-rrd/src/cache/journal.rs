@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::group::{Group, NEVER, Slot, State};
+use super::group::{Group, Slot, State};
 use super::record::{MAGIC, Record, SlotRecord};
 use crate::files::Files;
 use crate::format::encode_fixed;
@@ -28,6 +28,11 @@ const BUFFER_MAX: usize = 32 << 20;
 /// Size after which a segment is closed.
 const SEGMENT: u64 = 64 << 20;
 const PREFIX: &str = "journal-";
+const DAMAGED: &str = "damaged-";
+/// Segments that could not be understood and are kept for people, at most.
+const KEPT: usize = 8;
+/// How long repeated rows may take to the disk; then they count as not written.
+const SETTLE: Duration = Duration::from_secs(10);
 
 pub(super) struct Journal {
     files: Arc<dyn Files + Sync>,
@@ -59,10 +64,19 @@ pub(super) struct Counters {
 
 struct Buffer {
     bytes: Vec<u8>,
+    /// What the rows in `bytes` need to be understood, once more.
+    again: Vec<u8>,
     /// The segment that these bytes go to.
     segment: u64,
     /// Schemas that the segment knows, by id.
     schemas: Vec<Arc<Schema>>,
+    /// How many times the buffer was emptied, and how many of these batches the file has.
+    taken: u64,
+    written: u64,
+    /// Somebody waits for the next batch.
+    hurry: bool,
+    /// Rows were left out since the buffer was emptied.
+    gap: bool,
     closing: bool,
     /// What does not work now, as bits; the first was logged.
     failing: u8,
@@ -85,24 +99,49 @@ struct Segment {
     /// Open while it is the newest one, or not synced.
     file: Option<Arc<File>>,
     dirty: bool,
+    /// Has rows that nobody could understand: it is set aside, not removed.
+    keep: bool,
+}
+
+impl Buffer {
+    /// Empties the buffer into `batch`, which is empty. Definitions stand in it twice, with more than a page of a disk in
+    /// between: what is damaged costs itself, not the rows that need it.
+    fn take(&mut self, batch: &mut Vec<u8>) {
+        std::mem::swap(batch, &mut self.bytes);
+        if !self.again.is_empty() {
+            Record::Pad.put(batch);
+            batch.append(&mut self.again);
+        }
+        self.taken += 1;
+        self.hurry = false;
+    }
 }
 
 impl Journal {
-    /// Begins a new segment behind `old` ones that stay until their rows are written. What cannot be begun now is begun later.
+    /// Begins a new segment behind `old` ones that stay until their rows are written. What cannot be begun now is begun later;
+    /// nothing is begun before it is allowed.
     pub(super) fn open(
         files: Arc<dyn Files + Sync>,
         dir: PathBuf,
-        old: Vec<(u64, u64)>,
+        old: &[(u64, u64)],
         allowed: bool,
         interval: Duration,
         age: Duration,
         most: u64,
     ) -> Self {
         let number = old.last().map_or(1, |(number, _)| number + 1);
-        let closed =
-            |&(number, size): &(u64, u64)| Segment { number, size, born: Instant::now(), file: None, dirty: false };
-        let segments: Vec<Segment> = old.iter().map(closed).collect();
-        let buffer = Buffer { bytes: Vec::new(), segment: number, schemas: Vec::new(), closing: false, failing: 0 };
+        let buffer = Buffer {
+            bytes: Vec::new(),
+            again: Vec::new(),
+            segment: number,
+            schemas: Vec::new(),
+            taken: 0,
+            written: 0,
+            hurry: false,
+            gap: false,
+            closing: false,
+            failing: 0,
+        };
         let journal = Self {
             files,
             dir,
@@ -111,13 +150,27 @@ impl Journal {
             most,
             buffer: Mutex::new(buffer),
             wake: Condvar::new(),
-            segments: Mutex::new(segments),
+            segments: Mutex::new(Vec::new()),
             ended: AtomicBool::new(false),
             allowed: AtomicBool::new(allowed),
             counters: Counters::default(),
         };
+        journal.adopt(old);
         journal.begin_first();
         journal
+    }
+
+    /// Old segments are ours: they stay until their rows are written.
+    pub(super) fn adopt(&self, old: &[(u64, u64)]) {
+        let closed = |&(number, size): &(u64, u64)| Segment {
+            number,
+            size,
+            born: Instant::now(),
+            file: None,
+            dirty: false,
+            keep: false,
+        };
+        self.segments.lock().splice(..0, old.iter().map(closed));
     }
 
     /// From now on the journal is written.
@@ -156,26 +209,36 @@ impl Journal {
         self.segments.lock().retain(|segment| segment.number != number);
     }
 
-    /// Sets an old segment aside in which nothing could be read.
-    pub(super) fn set_aside(&self, number: u64) {
-        let aside = self.dir.join(format!("damaged-{}", name(number)));
-        match self.files.rename(&path(&self.dir, number), &aside) {
-            Ok(()) => self.leave(number),
-            Err(error) => self.failed(What::Remove, &error),
-        }
+    /// An old segment has rows that could not be understood: when its other rows are in files it is set aside, not removed.
+    pub(super) fn keep(&self, number: u64) {
+        self.segments
+            .lock()
+            .iter_mut()
+            .filter(|segment| segment.number == number)
+            .for_each(|segment| segment.keep = true);
+    }
+
+    /// Removes a segment's file, or sets it aside.
+    fn remove(&self, number: u64, keep: bool) -> io::Result<()> {
+        let path = path(&self.dir, number);
+        let damaged = |name: &OsString| name.as_encoded_bytes().starts_with(DAMAGED.as_bytes());
+        let keep = keep && self.files.list(&self.dir)?.iter().filter(|name| damaged(name)).count() < KEPT;
+        let done = if keep { self.files.rename(&path, &aside(&self.dir, number)) } else { self.files.remove(&path) };
+        done.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
     }
 
     /// Takes a row; returns the segment it goes to.
     pub(super) fn append(&self, group: &Group, state: &mut State, row: &[u8]) -> u64 {
         let mut buffer = self.buffer.lock();
-        let Buffer { bytes, segment, schemas, .. } = &mut *buffer;
+        let Buffer { bytes, again, segment, schemas, gap, .. } = &mut *buffer;
         if bytes.len() > BUFFER_MAX {
+            *gap = true;
             self.counters.gaps.add(row.len() as u64);
             return *segment;
         }
         if state.told_in != *segment || state.told < state.slots.len() {
             let first = if state.told_in == *segment { state.told } else { 0 };
-            put_slots(bytes, schemas, group, &state.slots, first);
+            put_slots([&mut *bytes, &mut *again], schemas, group, &state.slots, first);
             (state.told_in, state.told) = (*segment, state.slots.len());
         }
         Record::Row { group: group.id, row }.put(bytes);
@@ -187,16 +250,40 @@ impl Journal {
         segment
     }
 
+    /// How many bytes have been left out so far; to be asked before rows are repeated.
+    pub(super) fn gaps(&self) -> u64 {
+        self.counters.gaps.get()
+    }
+
+    /// Waits until everything that was appended is on the disk. `false`: it is not, or not in time, or rows were left out since
+    /// `gaps` was asked for.
+    pub(super) fn settled(&self, gaps: u64) -> bool {
+        let until = Instant::now() + SETTLE;
+        let mut buffer = self.buffer.lock();
+        let wanted = buffer.taken + 1;
+        buffer.hurry = true;
+        self.wake.notify_all();
+        while buffer.written < wanted {
+            if buffer.closing || self.wake.wait_until(&mut buffer, until).timed_out() {
+                return false;
+            }
+        }
+        drop(buffer);
+        self.sync();
+        let unwritten = What::Write as u8 | What::Begin as u8 | What::Sync as u8;
+        self.buffer.lock().failing & unwritten == 0 && self.gaps() == gaps
+    }
+
     /// Notes which files of the group's slots will exist whatever happens to the machine.
     pub(super) fn made(&self, group: &Group, state: &State) {
         let mut buffer = self.buffer.lock();
-        let Buffer { bytes, segment, schemas, .. } = &mut *buffer;
+        let Buffer { bytes, again, segment, schemas, .. } = &mut *buffer;
         if state.told_in == *segment && bytes.len() < BUFFER_MAX {
             let told = &state.slots[..state.told];
             if told.iter().all(|slot| slot.lasting) {
                 Record::Made { group: group.id }.put(bytes);
             } else {
-                put_slots(bytes, schemas, group, told, 0);
+                put_slots([&mut *bytes, &mut *again], schemas, group, told, 0);
             }
         }
     }
@@ -204,20 +291,28 @@ impl Journal {
     /// The life of the thread that writes. Ends after [`Journal::close`].
     pub(super) fn write_on(&self) {
         let mut kept: Vec<u8> = Vec::new();
+        let mut told = false;
         loop {
             let until = Instant::now() + self.interval;
-            let closing = {
+            let (closing, gap) = {
                 let mut buffer = self.buffer.lock();
-                while !buffer.closing && (buffer.bytes.len() <= BUFFER || !kept.is_empty()) {
+                while !buffer.closing && (buffer.bytes.len() <= BUFFER && !buffer.hurry || !kept.is_empty()) {
                     if self.wake.wait_until(&mut buffer, until).timed_out() {
                         break;
                     }
                 }
                 if kept.is_empty() {
-                    std::mem::swap(&mut kept, &mut buffer.bytes);
+                    buffer.take(&mut kept);
                 }
-                buffer.closing
+                (buffer.closing, std::mem::take(&mut buffer.gap))
             };
+            if gap && !std::mem::replace(&mut told, true) {
+                log::error!(
+                    "{}: the disk does not take the journal as fast as points come: those not in files yet would not all \
+                     survive a crash; told once",
+                    self.dir.display()
+                );
+            }
             match self.write(&kept) {
                 Ok(true) => {
                     if !kept.is_empty() {
@@ -225,6 +320,7 @@ impl Journal {
                         kept.clear();
                         self.recovered(What::Write);
                     }
+                    self.batch_written();
                     self.rotate_if_due(&mut kept);
                 }
                 Ok(false) => {}
@@ -238,6 +334,14 @@ impl Journal {
             }
         }
         self.sync();
+    }
+
+    /// Everything that was taken out of the buffer is in the file.
+    fn batch_written(&self) {
+        let mut buffer = self.buffer.lock();
+        buffer.written = buffer.taken;
+        drop(buffer);
+        self.wake.notify_all();
     }
 
     /// `false`: there is no segment, which was logged.
@@ -266,8 +370,9 @@ impl Journal {
 
     /// Closes the segment if it is old or large enough.
     fn rotate_if_due(&self, kept: &mut Vec<u8>) {
+        let full = SEGMENT.min(self.most / 4);
         let due =
-            |last: &Segment| last.size > MAGIC.len() as u64 && (last.size > SEGMENT || last.born.elapsed() > self.age);
+            |last: &Segment| last.size > MAGIC.len() as u64 && (last.size > full || last.born.elapsed() > self.age);
         let Some(next) = self.segments.lock().last().filter(|last| due(last)).map(|last| last.number + 1) else {
             return;
         };
@@ -277,7 +382,7 @@ impl Journal {
         };
         self.recovered(What::Begin);
         let mut buffer = self.buffer.lock();
-        std::mem::swap(kept, &mut buffer.bytes); // these still speak of the old segment's ids
+        buffer.take(kept); // these still speak of the old segment's ids
         buffer.segment = segment.number;
         buffer.schemas.clear();
         drop(buffer);
@@ -287,6 +392,7 @@ impl Journal {
             self.failed(What::Write, &error);
         }
         kept.clear();
+        self.batch_written();
         self.sync();
         if let Some(last) = self.segments.lock().last_mut().filter(|last| !last.dirty) {
             last.file = None;
@@ -345,12 +451,12 @@ impl Journal {
             return self.failed(What::SyncFiles, &error);
         }
         self.recovered(What::SyncFiles);
-        let gone: Vec<u64> = self.segments.lock().iter().filter(|s| old(s)).map(|s| s.number).collect();
-        for number in gone {
-            match self.files.remove(&path(&self.dir, number)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return self.failed(What::Remove, &error),
-                _ => self.segments.lock().retain(|segment| segment.number != number),
+        let gone: Vec<_> = self.segments.lock().iter().filter(|s| old(s)).map(|s| (s.number, s.keep)).collect();
+        for (number, keep) in gone {
+            if let Err(error) = self.remove(number, keep) {
+                return self.failed(What::Remove, &error);
             }
+            self.segments.lock().retain(|segment| segment.number != number);
         }
         self.recovered(What::Remove);
     }
@@ -363,17 +469,24 @@ impl Journal {
             std::mem::take(&mut *segments)
         };
         for segment in segments {
-            if let Err(error) = self.files.remove(&path(&self.dir, segment.number)) {
+            if let Err(error) = self.remove(segment.number, segment.keep) {
                 self.failed(What::Remove, &error);
             }
         }
     }
 
-    /// The segment whose rows must be written first because the journal is over its bound.
-    pub(super) fn too_much(&self) -> Option<u64> {
+    /// The segment whose rows must be written or repeated first because the journal has more bytes than its bound, and more
+    /// than `than`; never the one that is written now.
+    pub(super) fn too_much(&self, than: u64) -> Option<u64> {
         let segments = self.segments.lock();
         let size: u64 = segments.iter().map(|segment| segment.size).sum();
-        (size > self.most).then(|| segments.first().map_or(NEVER, |first| first.number))
+        let [first, _, ..] = &segments[..] else { return None };
+        (size > self.most.max(than)).then_some(first.number)
+    }
+
+    /// Bytes of the segments from that one on.
+    pub(super) fn size_from(&self, number: u64) -> u64 {
+        self.segments.lock().iter().filter(|segment| segment.number >= number).map(|segment| segment.size).sum()
     }
 
     pub(super) fn close(&self) {
@@ -436,34 +549,33 @@ fn begin(files: &dyn Files, dir: &Path, number: u64) -> io::Result<Segment> {
         return Err(error);
     }
     let size = MAGIC.len() as u64;
-    Ok(Segment { number, size, born: Instant::now(), file: Some(Arc::new(file)), dirty: true })
+    Ok(Segment { number, size, born: Instant::now(), file: Some(Arc::new(file)), dirty: true, keep: false })
 }
 
 /// What the journal has to know of slots from `first` on.
-fn put_slots(bytes: &mut Vec<u8>, schemas: &mut Vec<Arc<Schema>>, group: &Group, slots: &[Slot], first: usize) {
+fn put_slots(out: [&mut Vec<u8>; 2], schemas: &mut Vec<Arc<Schema>>, group: &Group, slots: &[Slot], first: usize) {
+    let [bytes, again] = out;
     let slots = slots[first..]
         .iter()
         .map(|slot| SlotRecord {
-            schema: schema_id(bytes, schemas, &slot.schema),
+            schema: schema_id([&mut *bytes, &mut *again], schemas, &slot.schema),
             made: slot.lasting,
             name: &slot.name,
         })
         .collect();
     let dir = group.dir.as_os_str().as_encoded_bytes();
     let record = Record::Slots { group: group.id, first: first as u32, dir, slots };
-    // Twice: what is damaged costs itself, not the rows that need it.
     record.put(bytes);
-    record.put(bytes);
+    record.put(again);
 }
 
-fn schema_id(bytes: &mut Vec<u8>, schemas: &mut Vec<Arc<Schema>>, schema: &Arc<Schema>) -> u32 {
+fn schema_id(out: [&mut Vec<u8>; 2], schemas: &mut Vec<Arc<Schema>>, schema: &Arc<Schema>) -> u32 {
     if let Some(id) = schemas.iter().position(|known| Arc::ptr_eq(known, schema)) {
         return id as u32;
     }
     let id = schemas.len() as u32;
     let header = encode_fixed(schema);
-    Record::Schema { id, header: &header }.put(bytes);
-    Record::Schema { id, header: &header }.put(bytes);
+    out.into_iter().for_each(|bytes| Record::Schema { id, header: &header }.put(bytes));
     schemas.push(Arc::clone(schema));
     id
 }
@@ -478,6 +590,11 @@ pub(super) fn numbers(names: &[OsString]) -> Vec<u64> {
     let mut numbers: Vec<u64> = names.iter().filter_map(number).collect();
     numbers.sort_unstable();
     numbers
+}
+
+/// Where a segment is kept that could not be understood.
+pub(super) fn aside(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{DAMAGED}{}", name(number)))
 }
 
 /// Where a segment lies.

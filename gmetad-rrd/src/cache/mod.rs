@@ -23,6 +23,7 @@ mod writers;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -75,6 +76,9 @@ const GROUP_POINTS: u64 = 2_000_000;
 /// How often what nobody needs any more is looked for.
 const TIDY: Duration = Duration::from_secs(10);
 
+/// Bytes of rows that are repeated in the journal at once.
+const CARRY: usize = 4 << 20;
+
 /// Longest time that points wait if none is set: the first graph of a file that nobody read lacks that much.
 pub const AUTO: Duration = Duration::from_secs(60);
 
@@ -119,11 +123,16 @@ pub enum StoreError {
 
 /// A row that was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooOld {
-    /// Time of the row before: seconds since 1970.
-    pub last: i64,
-    /// It is the first one in a row that is not taken, so that it should be said.
-    pub first: bool,
+pub enum NotTaken {
+    /// It is not newer than the row before.
+    TooOld {
+        /// Time of the row before: seconds since 1970.
+        last: i64,
+        /// It is the first one in a row that is not taken, so that it should be said.
+        first: bool,
+    },
+    /// The directory has another group now: ask for it, and for the slots, and try again.
+    Retired,
 }
 
 /// What makes a back end; called once for each writer.
@@ -159,6 +168,12 @@ struct Inner {
     /// Says when to stop to the thread that syncs.
     tick: Condvar,
     lock: Mutex<Option<File>>,
+    /// Nothing is written before the lock of the tree is ours.
+    held: AtomicBool,
+    /// Another program has the lock, which was said.
+    in_use: AtomicBool,
+    /// Segments of earlier runs whose rows are all ours.
+    replayed: Mutex<Vec<u64>>,
 }
 
 /// When which group is to be looked at; and who is at work.
@@ -218,8 +233,23 @@ impl RrdStore {
         files: Arc<dyn Files + Sync>,
     ) -> Result<Self, StoreError> {
         let own = root.join(OWN_PREFIX);
-        let lock = take_lock(&*files, root, &own, false)?;
+        let (lock, held) = match take_lock(&*files, root, &own) {
+            Ok(Locked::Ours(file)) => (Some(file), false),
+            Ok(Locked::InUse(error)) => return Err(error),
+            Err(error) => {
+                // A user who may not write to the root, only further below, has the tree as ever. Anything else may pass, and
+                // then there may be a journal whose points must come first.
+                let never = error.kind() == io::ErrorKind::PermissionDenied && old_segments(&*files, &own).is_empty();
+                let until = if never { "no lock and no journal" } else { "points wait" };
+                log::error!("{}: {error}; {until} for RRD files until the lock can be had", own.join("lock").display());
+                (None, !never)
+            }
+        };
         let mut options = options;
+        // What waits must have room in the journal twice: once where it is, once where it is repeated.
+        if !options.journal_sync.is_zero() {
+            options.memory = options.memory.min(usize::try_from(options.journal_bytes / 2).unwrap_or(usize::MAX));
+        }
         let mut backends: Vec<_> =
             (0..options.writers.max(1)).map(|_| backend()).collect::<Result<_, _>>().map_err(StoreError::Backend)?;
         let reader = if backends[0].keeps_points() { Some(backend().map_err(StoreError::Backend)?) } else { None };
@@ -232,7 +262,7 @@ impl RrdStore {
                 let age = options.cache.unwrap_or(AUTO).clamp(Duration::from_secs(60), Duration::from_secs(600));
                 let age = age / options.haste.max(1);
                 let (files, own, most) = (Arc::clone(&files), own.clone(), options.journal_bytes);
-                Some(Journal::open(files, own, old.clone(), lock.is_some(), options.journal_sync, age, most))
+                Some(Journal::open(files, own, &old, lock.is_some(), options.journal_sync, age, most))
             }
             _ => None,
         };
@@ -257,6 +287,9 @@ impl RrdStore {
             stats,
             tick: Condvar::new(),
             lock: Mutex::new(lock),
+            held: AtomicBool::new(held),
+            in_use: AtomicBool::new(false),
+            replayed: Mutex::default(),
         });
         for number in old.iter().map(|(number, _)| *number) {
             inner.replay(number, &own);
@@ -280,14 +313,14 @@ impl RrdStore {
             spawn("rrd-writer", Box::new(move || inner.write_on(&mut *backend)))?;
         }
         let syncing = Arc::clone(&inner);
-        spawn("rrd-sync", Box::new(move || syncing.sync_on()))?;
+        spawn("rrd-sync", Box::new(move || unbroken("rrd-sync", || syncing.sync_on())))?;
         if inner.journal.is_some() {
             let writing = Arc::clone(&inner);
             spawn(
                 "rrd-journal",
                 Box::new(move || {
                     if let Some(journal) = &writing.journal {
-                        journal.write_on();
+                        unbroken("rrd-journal", || journal.write_on());
                     }
                 }),
             )?;
@@ -306,26 +339,25 @@ impl RrdStore {
     }
 
     /// The group of a directory (relative to the root), made if there is none.
-    pub fn group(&self, dir: &Path, always_hot: bool) -> Arc<Group> {
-        self.inner.group(dir, always_hot)
+    pub fn group(&self, dir: &Path) -> Arc<Group> {
+        self.inner.group(dir)
     }
 
-    /// The slot of a file (its name, with `.rrd`) in a group.
-    pub fn slot(&self, group: &Group, name: &str, schema: &Arc<Schema>) -> u32 {
+    /// The slot of a file (its name, with `.rrd`) in a group; `None` if the group has too many.
+    pub fn slot(&self, group: &Group, name: &str, schema: &Arc<Schema>) -> Option<u32> {
         let name = self.inner.name(name);
         group.state.lock().slot(&name, schema)
     }
 
-    /// Forgets the slots of a group for which nothing waits, so that names which are no longer used take no memory; the slots'
-    /// numbers mean nothing then. `false`: something waits or is at work; try again later.
-    pub fn renew(&self, group: &Group) -> bool {
+    /// Takes a group out of use whose slots are mostly of names that are no longer used; the directory gets another one when it
+    /// is asked for. `false`: something waits or is at work; try again later.
+    pub fn retire(&self, group: &Arc<Group>) -> bool {
+        let mut groups = self.inner.groups.lock();
         let Some(_writing) = group.writing.try_lock() else { return false };
         let mut state = group.state.lock();
         let idle = state.rows.is_empty() && state.in_flight.is_none();
-        if idle {
-            state.slots = Vec::new();
-            state.removed.clear();
-            (state.told_in, state.told) = (NEVER, 0);
+        if idle && !std::mem::replace(&mut state.retired, true) {
+            groups.remove(&group.dir);
         }
         idle
     }
@@ -339,8 +371,8 @@ impl RrdStore {
     /// newer; the files refuse what is not.
     ///
     /// # Errors
-    /// The row is not newer than the one before of the same source: it is not taken.
-    pub fn accept(&self, group: &Arc<Group>, row: &RowWriter, source: &Arc<str>) -> Result<(), TooOld> {
+    /// [`NotTaken`].
+    pub fn accept(&self, group: &Arc<Group>, row: &RowWriter, source: &Arc<str>) -> Result<(), NotTaken> {
         self.inner.accept(group, row.bytes(), row.points(), row.time(), source)
     }
 
@@ -374,7 +406,11 @@ impl RrdStore {
             let state = group.state.lock();
             state.failures <= *failures && !(state.rows.is_empty() && state.in_flight.is_none())
         };
-        while inner.pending.load(Ordering::Relaxed) > 0 && Instant::now() < until && before.iter().any(may_be_written) {
+        while !inner.held.load(Ordering::Relaxed)
+            && inner.pending.load(Ordering::Relaxed) > 0
+            && Instant::now() < until
+            && before.iter().any(may_be_written)
+        {
             thread::sleep(Duration::from_millis(5));
         }
         inner.schedule.lock().stopping = true;
@@ -412,13 +448,13 @@ impl Inner {
         self.began.elapsed().as_secs() as u32 + 1
     }
 
-    fn group(&self, dir: &Path, always_hot: bool) -> Arc<Group> {
+    fn group(&self, dir: &Path) -> Arc<Group> {
         let mut groups = self.groups.lock();
         if let Some(group) = groups.get(dir) {
             return Arc::clone(group);
         }
         let id = self.next_group.fetch_add(1, Ordering::Relaxed) as u32;
-        let group = Arc::new(Group::new(id, dir.to_owned(), always_hot));
+        let group = Arc::new(Group::new(id, dir.to_owned()));
         groups.insert(dir.to_owned(), Arc::clone(&group));
         group
     }
@@ -446,12 +482,22 @@ impl Inner {
         }
     }
 
-    fn accept(&self, group: &Arc<Group>, row: &[u8], points: u32, time: i64, source: &Arc<str>) -> Result<(), TooOld> {
+    fn accept(
+        &self,
+        group: &Arc<Group>,
+        row: &[u8],
+        points: u32,
+        time: i64,
+        source: &Arc<str>,
+    ) -> Result<(), NotTaken> {
         if points == 0 {
             return Ok(());
         }
         let (now, seconds) = (self.now(), self.seconds());
         let mut state = group.state.lock();
+        if state.retired {
+            return Err(NotTaken::Retired);
+        }
         if let Some((last, by)) = &state.last
             && time <= *last
             && by == source
@@ -460,7 +506,7 @@ impl Inner {
             let last = *last;
             self.counters.refused.add(points.into());
             let said = std::mem::replace(&mut state.refused, true);
-            return Err(TooOld { last, first: !said });
+            return Err(NotTaken::TooOld { last, first: !said });
         }
         state.refused = false;
         let segment = match &self.journal {
@@ -549,6 +595,8 @@ impl Inner {
         let tidy = TIDY / self.options.haste.max(1);
         let interval = if self.journal.is_some() { self.options.journal_sync } else { tidy };
         let mut tidied = Instant::now();
+        // The journal's size when all that waits had been repeated: it cannot be much smaller.
+        let mut compact = 0;
         loop {
             let closed = {
                 let mut schedule = self.schedule.lock();
@@ -569,9 +617,9 @@ impl Inner {
                     let newest = journal.newest();
                     let needed = self.oldest_segment().min(newest);
                     journal.forget(needed, || self.sync_files(journal));
-                    if let Some(first) = journal.too_much() {
+                    if let Some(first) = journal.too_much(compact / 2 * 3) {
                         self.hurry(|state| state.segment <= first);
-                        self.carry_over(journal, first);
+                        compact = self.carry_over(journal, first);
                     }
                 }
                 self.sweep();
@@ -580,28 +628,50 @@ impl Inner {
                 }
             }
         }
-        let Some(journal) = &self.journal else {
+        if self.pending.load(Ordering::Relaxed) > 0
+            || self.lock.lock().is_none()
+            || self.files.sync_tree(&self.root).is_err()
+        {
+            return;
+        }
+        match &self.journal {
+            Some(journal) => journal.forget_all(),
             // What an earlier run, which had a journal, left.
-            if self.pending.load(Ordering::Relaxed) == 0 && self.files.sync_tree(&self.root).is_ok() {
-                let own = self.root.join(OWN_PREFIX);
-                for number in old_segments(&*self.files, &own).into_iter().map(|(number, _)| number) {
+            None => {
+                for number in std::mem::take(&mut *self.replayed.lock()) {
+                    let own = self.root.join(OWN_PREFIX);
                     let _ = self.files.remove(&journal::path(&own, number)); // the next end tries again
                 }
             }
-            return;
-        };
-        if self.pending.load(Ordering::Relaxed) == 0 && self.files.sync_tree(&self.root).is_ok() {
-            journal.forget_all();
         }
     }
 
-    /// The tree could not be written to at the start; now it may be.
+    /// The lock could not be had at the start; now it may be. The points of an earlier run come before those that wait.
     fn take_lock_late(&self) {
-        let Ok(Some(lock)) = take_lock(&*self.files, &self.root, &self.root.join(OWN_PREFIX), true) else { return };
+        let own = self.root.join(OWN_PREFIX);
+        let lock = match take_lock(&*self.files, &self.root, &own) {
+            Ok(Locked::Ours(lock)) => lock,
+            Ok(Locked::InUse(error)) => {
+                self.held.store(true, Ordering::Relaxed);
+                if !self.in_use.swap(true, Ordering::Relaxed) {
+                    log::error!("{error}; points wait until then");
+                }
+                return;
+            }
+            Err(_) => return, // was said at the start
+        };
         *self.lock.lock() = Some(lock);
+        let old = old_segments(&*self.files, &own);
+        if let Some(journal) = &self.journal {
+            journal.adopt(&old);
+        }
+        old.iter().for_each(|(number, _)| self.replay(*number, &own));
+        self.settle_replay();
         if let Some(journal) = &self.journal {
             journal.allow();
         }
+        self.held.store(false, Ordering::Relaxed);
+        self.wake.notify_all();
         log::info!("{}: lock and journal are there now", self.root.display());
     }
 
@@ -626,23 +696,47 @@ impl Inner {
         Ok(())
     }
 
-    /// Repeats the rows of groups that cannot be written now, so that the segment they are in can go.
-    fn carry_over(&self, journal: &Journal, segment: u64) {
-        let groups: Vec<_> = self.groups.lock().values().cloned().collect();
-        for group in groups {
-            let mut state = group.state.lock();
-            if state.failures == 0 || state.segment > segment || state.in_flight.is_some() {
-                continue;
+    /// Repeats the rows of groups that cannot be written now, so that the segment they are in can go; some at a time, each of
+    /// them on the disk before the next. Returns the journal's size after that without what can go now.
+    fn carry_over(&self, journal: &Journal, segment: u64) -> u64 {
+        let stuck = |group: &Arc<Group>| {
+            let state = group.state.lock();
+            state.segment <= segment && (state.failures > 0 || state.in_flight.is_some())
+        };
+        let groups: Vec<_> = self.groups.lock().values().filter(|group| stuck(group)).cloned().collect();
+        let mut rest = &groups[..];
+        while !rest.is_empty() {
+            let gaps = journal.gaps();
+            let mut carried = Vec::new();
+            let mut bytes = 0;
+            while let Some((group, others)) = rest.split_first()
+                && bytes < CARRY
+            {
+                rest = others;
+                let mut state = group.state.lock();
+                let rows = state.all_rows();
+                bytes += rows.len();
+                let mut all = rows.as_slice();
+                let mut now_in = NEVER;
+                while let Some(row) = group::take_row(&mut all) {
+                    now_in = now_in.min(journal.append(group, &mut state, row));
+                }
+                drop(state);
+                carried.push((group, now_in));
             }
-            let rows = std::mem::take(&mut state.rows);
-            let mut rest = rows.as_slice();
-            let mut now_in = NEVER;
-            while let Some(row) = group::take_row(&mut rest) {
-                now_in = now_in.min(journal.append(&group, &mut state, row));
+            // Until then the old rows are the only ones.
+            if !journal.settled(gaps) || self.schedule.lock().stopping {
+                return 0;
             }
-            state.rows = rows;
-            (state.segment, state.rows_segment) = (now_in, now_in);
+            for (group, now_in) in carried.into_iter().filter(|(_, now_in)| *now_in != NEVER) {
+                // Also right if a flush has ended meanwhile: all that is older has been repeated.
+                let mut state = group.state.lock();
+                state.segment = state.segment.max(now_in);
+                state.rows_segment = state.rows_segment.max(now_in);
+            }
         }
+        let needed = self.oldest_segment();
+        journal.size_from(needed)
     }
 
     /// The oldest segment with rows that are in no file yet.
@@ -686,34 +780,35 @@ fn keeps_no_access_times(dir: &Path) -> bool {
     statvfs(dir).is_ok_and(|found| found.flags().contains(FsFlags::ST_NOATIME))
 }
 
-/// Takes the lock of the tree. `Ok(None)`: it cannot be had because the tree cannot be written to.
-fn take_lock(files: &dyn Files, root: &Path, own: &Path, again: bool) -> Result<Option<File>, StoreError> {
+/// What became of taking the lock.
+enum Locked {
+    Ours(File),
+    InUse(StoreError),
+}
+
+/// Takes the lock of the tree. An error: it cannot be had, since the tree cannot be written to.
+fn take_lock(files: &dyn Files, root: &Path, own: &Path) -> io::Result<Locked> {
     let path = own.join("lock");
-    let taken = (|| -> io::Result<Option<File>> {
-        files.make_private_dir(own)?;
-        let file = match files.create(&path) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => files.open(&path)?,
-            other => other?,
-        };
-        Ok(files.lock(&file)?.then_some(file))
-    })();
-    match taken {
-        Ok(Some(mut file)) => {
-            let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())); // for people only
-            Ok(Some(file))
-        }
-        Ok(None) => {
-            let mut owner = String::new();
-            let _ = File::open(&path).and_then(|file| file.take(20).read_to_string(&mut owner));
-            let owner = format!("process {}", owner.trim());
-            Err(StoreError::InUse { root: root.to_owned(), owner, lock: path })
-        }
-        Err(error) => {
-            if !again {
-                log::error!("{}: {error}; no lock and no journal for RRD files until it can be had", path.display());
-            }
-            Ok(None)
-        }
+    files.make_private_dir(own)?;
+    let mut file = match files.create(&path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => files.open(&path)?,
+        other => other?,
+    };
+    if files.lock(&file)? {
+        let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())); // for people only
+        return Ok(Locked::Ours(file));
+    }
+    let mut owner = String::new();
+    let _ = File::open(&path).and_then(|file| file.take(20).read_to_string(&mut owner));
+    let owner = format!("process {}", owner.trim());
+    Ok(Locked::InUse(StoreError::InUse { root: root.to_owned(), owner, lock: path }))
+}
+
+/// Runs the work of a thread until it ends by itself.
+fn unbroken(thread: &str, work: impl Fn()) {
+    while catch_unwind(AssertUnwindSafe(&work)).is_err() {
+        log::error!("{thread} panicked and goes on");
+        thread::sleep(Duration::from_secs(1)); // not in circles
     }
 }
 

@@ -9,7 +9,7 @@ use gmetad_core::stats::{Counter, Figure, Report};
 
 use super::group::{self, Decoded, Group, NEVER};
 use super::row::RowWriter;
-use super::{Inner, RrdStore, relative_path};
+use super::{Inner, NotTaken, RrdStore, relative_path};
 use crate::cached::Cached;
 use crate::error::RrdError;
 use crate::update::UpdateError;
@@ -112,20 +112,26 @@ impl Cached for RrdStore {
         let (Some(dir), Some(name)) = (relative.parent(), relative.file_name().and_then(|name| name.to_str())) else {
             return Err(RrdError::Outside { path: full });
         };
-        let group = inner.group(dir, false);
         let schema = inner.schema(view.layout().schema().clone());
-        let slot = self.slot(&group, name, &schema);
-        {
+        let place = || -> Result<(Arc<Group>, u32), RrdError> {
+            let group = inner.group(dir);
+            let slot = self.slot(&group, name, &schema).ok_or_else(|| RrdError::Librrd {
+                path: full.clone(),
+                text: "too many files in its directory".to_owned(),
+            })?;
             let mut state = group.state.lock();
             state.slots[slot as usize].made = true;
             state.young = true;
-        }
+            drop(state);
+            Ok((group, slot))
+        };
+        let (mut group, mut slot) = place()?;
         let mut last = view.last();
         let mut row = RowWriter::default();
         // What waits was accepted for the file as it was; it may have been replaced since.
         let known = group.state.lock().slots.get(slot as usize).map_or(0, |slot| slot.schema.ds.len());
         let refused = |source: UpdateError| RrdError::Refused { path: full.clone(), refused: 1, source };
-        for (taken, update) in updates.iter().enumerate() {
+        for update in updates {
             let mut parts = update.split(':');
             let time = match parts.next() {
                 Some("N" | "n") => {
@@ -147,13 +153,19 @@ impl Cached for RrdStore {
                 None
             };
             if let Some(error) = error {
-                return if taken == 0 { Err(refused(error)) } else { Ok(taken) };
+                // Those before it are taken, as rrdcached does it.
+                return Err(refused(error));
             }
             last = time;
-            row.start(time);
-            row.put(slot, &values);
-            // From nobody the daemon knows: each file has a time of its own.
-            let _ = inner.accept(&group, row.bytes(), row.points(), time, &Arc::from("")); // never refused
+            loop {
+                row.start(time);
+                row.put(slot, &values);
+                // From nobody the daemon knows: each file has a time of its own, so it is never too old.
+                match inner.accept(&group, row.bytes(), row.points(), time, &Arc::from("")) {
+                    Err(NotTaken::Retired) => (group, slot) = place()?,
+                    Ok(()) | Err(NotTaken::TooOld { .. }) => break,
+                }
+            }
         }
         Ok(updates.len())
     }

@@ -7,6 +7,7 @@
 //!         | SLOTS group, first slot, directory, (schema id, flags, file name)*
 //!         | ROW group, row
 //!         | MADE group
+//!         | PAD, zeros
 //! ```
 //!
 //! Numbers in payloads are varints, texts have their length before them. Ids count within the segment, which tells all it
@@ -25,6 +26,9 @@ const SCHEMA: u8 = 1;
 const SLOTS: u8 = 2;
 const ROW: u8 = 3;
 const MADE: u8 = 4;
+const PAD: u8 = 5;
+/// Bytes of a [`Record::Pad`]: a page of a disk.
+const PAD_BYTES: usize = 4096;
 
 /// What a segment says.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,6 +41,8 @@ pub(crate) enum Record<'a> {
     Row { group: u32, row: &'a [u8] },
     /// The files of a group's slots told so far exist.
     Made { group: u32 },
+    /// Says nothing: keeps what stands before it and behind it from being lost together.
+    Pad,
 }
 
 /// A file of a group.
@@ -79,6 +85,10 @@ impl Record<'_> {
             Self::Made { group } => {
                 out.push(MADE);
                 put_varint(out, u64::from(*group));
+            }
+            Self::Pad => {
+                out.push(PAD);
+                out.resize(start + HEAD + PAD_BYTES, 0);
             }
         }
         let length = ((out.len() - start - HEAD) as u32).to_le_bytes();
@@ -169,6 +179,7 @@ fn record(payload: &[u8]) -> Option<Record<'_>> {
         SCHEMA => Some(Record::Schema { id, header: rest }),
         ROW => Some(Record::Row { group: id, row: rest }),
         MADE => Some(Record::Made { group: id }),
+        PAD => Some(Record::Pad),
         SLOTS => {
             let first = u32::try_from(take_varint(&mut rest)?).ok()?;
             let dir = take_bytes(&mut rest)?;
@@ -219,6 +230,7 @@ mod tests {
             Record::Slots { group: 70_000, first: 3, dir: b"a cluster/h\xff", slots },
             Record::Row { group: 1, row: b"" },
             Record::Made { group: 9 },
+            Record::Pad,
         ];
         let mut out = MAGIC.to_vec();
         records.iter().for_each(|record| record.put(&mut out));

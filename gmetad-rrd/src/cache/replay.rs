@@ -27,15 +27,62 @@ impl Inner {
             }
         };
         if bytes.iter().all(|byte| *byte == 0) {
-            return; // the machine stopped before it was written
+            return self.replayed.lock().push(number); // the machine stopped before it was written
         }
+        // What rows need stands twice; the second time perhaps behind them.
         let mut records = Records::new(&bytes);
-        let mut schemas: HashMap<u32, Arc<Schema>> = HashMap::new();
-        // Slots of the segment's groups by their place there: ours, and whether the file was there.
-        let mut groups: HashMap<u32, (Arc<Group>, Vec<Option<u32>>)> = HashMap::new();
+        let groups = self.known_in(records.by_ref());
         let mut row_writer = RowWriter::default();
         let mut texts = String::new();
-        for record in records.by_ref() {
+        let (mut taken, mut lost) = (0u64, 0u64);
+        for record in Records::new(&bytes) {
+            let Record::Row { group, row } = record else { continue };
+            let Some((ours, places)) = groups.get(&group) else {
+                lost += 1;
+                continue;
+            };
+            let mut state = ours.state.lock();
+            // The slots have other numbers here.
+            let Some(time) = translate(row, places, &state, &mut row_writer, &mut texts) else {
+                lost += 1;
+                continue;
+            };
+            taken += 1;
+            let points = row_writer.points();
+            state.rows_segment = if state.rows.is_empty() { number } else { state.rows_segment.min(number) };
+            self.memory.add(state.push(row_writer.bytes(), points));
+            self.pending.fetch_add(points.into(), Ordering::Relaxed);
+            self.counters.replayed.add(points.into());
+            state.segment = state.segment.min(number);
+            if state.last.as_ref().is_none_or(|(last, _)| *last < time) {
+                state.last = Some((time, Arc::from("")));
+            }
+        }
+        self.counters.damaged.add(records.damaged + lost);
+        if records.damaged > 0 || records.torn > 0 {
+            log::warn!(
+                "journal segment {number:016x}: {} damaged places skipped, {} bytes at its end not whole",
+                records.damaged,
+                records.torn
+            );
+        }
+        if lost > 0 || records.damaged > 0 && groups.is_empty() {
+            log::error!(
+                "journal segment {number:016x}: {lost} rows of values in it belong to no file that could be read, {taken} do; it \
+                 is kept as {}",
+                journal::aside(own, number).display()
+            );
+            self.journal.iter().for_each(|journal| journal.keep(number));
+            return;
+        }
+        self.replayed.lock().push(number);
+    }
+
+    /// The groups that a segment speaks of: ours, and their slots by their place there.
+    fn known_in<'a>(&self, records: impl Iterator<Item = Record<'a>>) -> HashMap<u32, (Arc<Group>, Vec<Option<u32>>)> {
+        let mut schemas: HashMap<u32, Arc<Schema>> = HashMap::new();
+        let mut groups: HashMap<u32, (Arc<Group>, Vec<Option<u32>>)> = HashMap::new();
+        for record in records {
             match record {
                 Record::Schema { id, header } => {
                     if let Ok(schema) = format::decode_fixed(header) {
@@ -44,16 +91,14 @@ impl Inner {
                 }
                 Record::Slots { group, first, dir, slots } => {
                     let Some(dir) = relative(dir) else { continue };
-                    let always_hot = dir.ends_with(crate::path::SUMMARY_DIR);
-                    let (ours, places) =
-                        groups.entry(group).or_insert_with(|| (self.group(&dir, always_hot), Vec::new()));
+                    let (ours, places) = groups.entry(group).or_insert_with(|| (self.group(&dir), Vec::new()));
                     let mut state = ours.state.lock();
                     let first = first as usize;
                     places.resize(places.len().max(first + slots.len()).min(1 << 20), None);
                     for (place, slot) in places.iter_mut().skip(first).zip(slots) {
                         let plain = Path::new(slot.name).components().eq([Component::Normal(slot.name.as_ref())]);
                         let Some(schema) = schemas.get(&slot.schema).filter(|_| plain) else { continue };
-                        let at = state.slot(&self.name(slot.name), schema);
+                        let Some(at) = state.slot(&self.name(slot.name), schema) else { continue };
                         state.slots[at as usize].made |= slot.made;
                         state.slots[at as usize].lasting |= slot.made;
                         *place = Some(at);
@@ -68,46 +113,10 @@ impl Inner {
                         }
                     }
                 }
-                Record::Row { group, row } => {
-                    let Some((ours, places)) = groups.get(&group) else {
-                        self.counters.damaged.add(1);
-                        continue;
-                    };
-                    let mut state = ours.state.lock();
-                    // The slots have other numbers here.
-                    let Some(time) = translate(row, places, &state, &mut row_writer, &mut texts) else {
-                        self.counters.damaged.add(1);
-                        continue;
-                    };
-                    let points = row_writer.points();
-                    if state.rows.is_empty() {
-                        state.rows_segment = number;
-                    }
-                    self.memory.add(state.push(row_writer.bytes(), points));
-                    self.pending.fetch_add(points.into(), Ordering::Relaxed);
-                    self.counters.replayed.add(points.into());
-                    state.segment = state.segment.min(number);
-                    if state.last.as_ref().is_none_or(|(last, _)| *last < time) {
-                        state.last = Some((time, Arc::from("")));
-                    }
-                }
+                Record::Row { .. } | Record::Pad => {}
             }
         }
-        self.counters.damaged.add(records.damaged);
-        if records.damaged > 0 && groups.is_empty() {
-            log::error!(
-                "journal segment {number:016x}: nothing in it can be read: kept as damaged-journal-{number:016x}"
-            );
-            self.journal.iter().for_each(|journal| journal.set_aside(number));
-            return;
-        }
-        if records.damaged > 0 || records.torn > 0 {
-            log::warn!(
-                "journal segment {number:016x}: {} damaged places skipped, {} bytes at its end not whole",
-                records.damaged,
-                records.torn
-            );
-        }
+        groups
     }
 
     /// After the replay: what waits is due; files that an admin removed since stay removed.

@@ -40,6 +40,9 @@ struct Taken<'a> {
     settled: u64,
 }
 
+/// What became of a file: its slot, the number of its points, the result.
+type Outcome = ((u32, usize), Result<Written, RrdError>);
+
 impl Inner {
     /// The life of a writer.
     pub(super) fn write_on(self: &Arc<Self>, backend: &mut dyn Backend) {
@@ -49,6 +52,10 @@ impl Inner {
             {
                 let mut schedule = self.schedule.lock();
                 loop {
+                    if self.held.load(Ordering::Relaxed) && !schedule.stopping {
+                        self.wake.wait(&mut schedule);
+                        continue;
+                    }
                     let now = self.now();
                     while groups.len() < GROUPS
                         && let Some(entry) = schedule.at.first_entry()
@@ -90,11 +97,7 @@ impl Inner {
                 })
                 .map(|(_, group)| group)
                 .collect();
-            // What a panic interrupts is tried again.
-            if catch_unwind(AssertUnwindSafe(|| self.write_groups(backend, &groups))).is_err() {
-                log::error!("a writer of RRD files panicked; its points are tried again");
-                groups.iter().for_each(|group| self.interrupted(group));
-            }
+            self.write_groups(backend, &groups);
         }
         backend.rest();
     }
@@ -126,23 +129,10 @@ impl Inner {
         }
     }
 
-    fn interrupted(self: &Arc<Self>, group: &Arc<Group>) {
-        let mut state = group.state.lock();
-        if let Some(rows) = state.in_flight.take() {
-            let mut rows = rows.to_vec();
-            rows.append(&mut state.rows);
-            state.rows = rows;
-            (state.hot_from, state.rows_segment) = (0, state.segment);
-            state.failures = state.failures.saturating_add(1);
-            state.due = self.now() + LONGEST_BACK_OFF;
-            let due = state.due;
-            self.look_at(group, &mut state, due);
-        }
-    }
-
     pub(super) fn write_groups(self: &Arc<Self>, backend: &mut dyn Backend, groups: &[Arc<Group>]) {
         let mut rest = groups;
         while !rest.is_empty() {
+            let began = Instant::now();
             let mut taken: Vec<Taken<'_>> = Vec::new();
             let mut points = 0;
             while let Some((group, others)) = rest.split_first()
@@ -154,7 +144,23 @@ impl Inner {
                     taken.push(one);
                 }
             }
-            self.write_taken(backend, taken);
+            let results = catch_unwind(AssertUnwindSafe(|| self.write_taken(backend, &taken)));
+            // What a panic interrupts is tried again, as after a failure of the disk.
+            let results = results.unwrap_or_else(|_| {
+                let panicked = |one: &Taken<'_>| RrdError::Io {
+                    action: "write",
+                    path: self.root.join(&one.group.dir),
+                    source: std::io::Error::from_raw_os_error(nix::libc::EIO),
+                };
+                log::error!("a writer of RRD files panicked; its points are tried again");
+                taken.iter().map(|one| vec![((0, 0), Err(panicked(one)))]).collect()
+            });
+            let before = (self.counters.written.get(), self.counters.failed.get());
+            for (one, results) in taken.into_iter().zip(results) {
+                self.settle(one, results);
+            }
+            self.stats.rrd.done_many(self.counters.written.get() - before.0, began.elapsed());
+            self.stats.rrd_errors.add(self.counters.failed.get() - before.1);
         }
     }
 
@@ -205,7 +211,7 @@ impl Inner {
         Some(Taken { group, _writing: writing, full, rows, points, slots, removed, create, segment, settled })
     }
 
-    fn write_taken(self: &Arc<Self>, backend: &mut dyn Backend, taken: Vec<Taken<'_>>) {
+    fn write_taken(self: &Arc<Self>, backend: &mut dyn Backend, taken: &[Taken<'_>]) -> Vec<Vec<Outcome>> {
         let seconds = self.seconds();
         let decoded: Vec<Decoded> = taken
             .iter()
@@ -223,7 +229,7 @@ impl Inner {
         let points: Vec<_> = decoded
             .iter()
             .zip(&values)
-            .zip(&taken)
+            .zip(taken)
             .map(|((decoded, values), one)| decoded.points(values, &one.slots))
             .collect();
         let mut paths: Vec<PathBuf> = Vec::new();
@@ -247,24 +253,20 @@ impl Inner {
         }
         self.counters.updates.add(jobs.len() as u64);
         self.counters.flushes.add(taken.len() as u64);
-        let began = Instant::now();
         let mut results = backend.write(&jobs).into_iter();
-        let took = began.elapsed();
-        drop(jobs);
-        let before = (self.counters.written.get(), self.counters.failed.get());
-        for (one, (starts, points)) in taken.into_iter().zip(points) {
-            let counts = starts.iter().enumerate().map(|(place, &(slot, start))| {
-                (slot, starts.get(place + 1).map_or(points.len(), |&(_, next)| next) - start)
-            });
-            let results: Vec<_> = counts.zip(results.by_ref()).collect();
-            self.settle(one, results);
-        }
-        self.stats.rrd.done_many(self.counters.written.get() - before.0, took);
-        self.stats.rrd_errors.add(self.counters.failed.get() - before.1);
+        points
+            .iter()
+            .map(|(starts, points)| {
+                let counts = starts.iter().enumerate().map(|(place, &(slot, start))| {
+                    (slot, starts.get(place + 1).map_or(points.len(), |&(_, next)| next) - start)
+                });
+                counts.zip(results.by_ref()).collect()
+            })
+            .collect()
     }
 
     /// Takes over what became of a group's files: slot, number of points, result.
-    fn settle(self: &Arc<Self>, one: Taken<'_>, results: Vec<((u32, usize), Result<Written, RrdError>)>) {
+    fn settle(self: &Arc<Self>, one: Taken<'_>, results: Vec<Outcome>) {
         let count = &self.counters;
         let mut kept: Option<(i32, RrdError)> = None;
         let mut first_error: Option<String> = None;
@@ -377,6 +379,10 @@ impl Inner {
     /// Writes what waits for a group; returns when it is done.
     pub(super) fn flush_group(self: &Arc<Self>, group: &Arc<Group>) -> Result<(), RrdError> {
         let until = Instant::now() + FLUSH_TIME;
+        if self.held.load(Ordering::Relaxed) {
+            let text = "the lock of the RRD tree cannot be had".to_owned();
+            return Err(RrdError::Librrd { path: self.root.join(&group.dir), text });
+        }
         let mut state = group.state.lock();
         let (wanted, now) = (state.accepted, self.now());
         if state.rows.is_empty() && state.in_flight.is_none() {

@@ -1,0 +1,463 @@
+//! The store in trouble: directories that cannot be written, a journal that cannot, a lock that comes late, sectors that are
+//! lost, back ends that panic. Each case lost points once.
+#![allow(clippy::unwrap_used, clippy::panic)] // in a test they are the report
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use gmetad_core::model::UnixTime;
+use gmetad_core::source::{Source, Stop};
+use gmetad_core::stats::Stats;
+use gmetad_core::{Gmetad, GmondReader, PollError, ReaderOptions, SourceSnapshot};
+use gmetad_rrd::cache::{CacheOptions, MakeBackend, RowWriter};
+use gmetad_rrd::files::{Disk, Files};
+use gmetad_rrd::native::Options;
+use gmetad_rrd::{
+    Backend, Cached, Cf, DsKind, Job, NativeStore, Point, RraSpec, RrdError, RrdPlugin, RrdSettings, RrdStore, Schema,
+    Value, View, Written,
+};
+
+const START: i64 = 1_000_000_000;
+
+fn plain() -> NativeStore {
+    NativeStore::new(Options { sync_new: false, ..Options::default() })
+}
+
+fn patient() -> CacheOptions {
+    let journal_sync = Duration::from_millis(10);
+    CacheOptions { cache: Some(Duration::from_secs(3600)), journal_sync, haste: 100, ..CacheOptions::default() }
+}
+
+fn open_with(root: &Path, options: CacheOptions, backend: &MakeBackend, files: Arc<dyn Files + Sync>) -> RrdStore {
+    RrdStore::with_files(root, options, backend, Arc::new(Stats::default()), files).unwrap()
+}
+
+fn open(root: &Path) -> RrdStore {
+    open_with(root, patient(), &native(), Arc::new(Disk))
+}
+
+fn native() -> MakeBackend {
+    Box::new(|| Ok(Box::new(plain())))
+}
+
+fn wait(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !done() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn figure(store: &RrdStore, name: &str) -> u64 {
+    store.counters().into_iter().find(|(known, _)| *known == name).unwrap().1
+}
+
+fn last(path: &Path) -> Option<i64> {
+    View::open(path).ok().map(|view| view.last())
+}
+
+/// The tree as a crash leaves it.
+fn crashed(root: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    let status = std::process::Command::new("cp").arg("-a").arg(root.join(".")).arg(copy.path()).status().unwrap();
+    assert!(status.success());
+    copy
+}
+
+fn own_files(root: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(root.join(".gmetad"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+fn put(store: &RrdStore, dir: &str, metrics: usize, time: i64, text: &str) {
+    let rra = RraSpec { cf: Cf::Average, xff: 0.5, steps: 1, rows: 3000 };
+    let schema = store.schema(Schema::host(10, DsKind::Gauge, &[rra]));
+    let group = store.group(Path::new(dir));
+    let mut row = RowWriter::default();
+    row.start(time);
+    for metric in 0..metrics {
+        row.put(store.slot(&group, &format!("m{metric}.rrd"), &schema).unwrap(), &[Value::Text(text)]);
+    }
+    store.accept(&group, &row, &Arc::from("s")).unwrap();
+}
+
+/// Files below "stuck" cannot be written while the flag is set.
+struct Stuck(NativeStore, Arc<AtomicBool>);
+
+impl Backend for Stuck {
+    fn create(&mut self, path: &Path, schema: &Schema, start: i64) -> Result<(), RrdError> {
+        self.0.create(path, schema, start)
+    }
+
+    fn update(&mut self, path: &Path, points: &[Point<'_>]) -> Result<(), RrdError> {
+        self.0.update(path, points)
+    }
+
+    fn write(&mut self, jobs: &[Job<'_>]) -> Vec<Result<Written, RrdError>> {
+        let one = |job: &Job<'_>| {
+            if self.1.load(Ordering::Relaxed) && job.path.to_string_lossy().contains("stuck") {
+                let source = io::Error::from_raw_os_error(5);
+                return Err(RrdError::Io { action: "write", path: job.path.to_owned(), source });
+            }
+            self.0.write(std::slice::from_ref(job)).pop().unwrap()
+        };
+        jobs.iter().map(one).collect()
+    }
+}
+
+fn stuck(flag: &Arc<AtomicBool>) -> MakeBackend {
+    let flag = Arc::clone(flag);
+    Box::new(move || Ok(Box::new(Stuck(plain(), Arc::clone(&flag)))))
+}
+
+/// A disk whose journal can fail or be slow, whose lock can be refused, whose syncs can last.
+#[derive(Default)]
+struct Bad {
+    fail: AtomicBool,
+    /// MB a second; 0 is no limit.
+    speed: AtomicUsize,
+    no_lock: AtomicBool,
+    slow_sync: AtomicBool,
+    syncing: AtomicBool,
+}
+
+impl Files for Bad {
+    fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if self.fail.load(Ordering::Relaxed) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        if let Some(micros) = bytes.len().checked_div(self.speed.load(Ordering::Relaxed)) {
+            std::thread::sleep(Duration::from_micros(micros as u64));
+        }
+        Disk.write_at(file, bytes, offset)
+    }
+
+    fn make_private_dir(&self, path: &Path) -> io::Result<()> {
+        if self.no_lock.load(Ordering::Relaxed) {
+            return Err(io::Error::from_raw_os_error(30)); // EROFS
+        }
+        Disk.make_private_dir(path)
+    }
+
+    fn sync_tree(&self, dir: &Path) -> io::Result<()> {
+        if self.slow_sync.load(Ordering::SeqCst) {
+            self.syncing.store(true, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Disk.sync_tree(dir)
+    }
+}
+
+/// The journal stays within its bound, and everything that waits survives a crash, also when it is much more than a buffer.
+#[test]
+fn a_bounded_journal_keeps_what_waits_for_stuck_directories() {
+    let dir = tempfile::tempdir().unwrap();
+    let flag = Arc::new(AtomicBool::new(true));
+    let most = 100 << 20;
+    let options = CacheOptions { journal_bytes: most, haste: 50, ..patient() };
+    let store = open_with(dir.path(), options, &stuck(&flag), Arc::new(Disk));
+    let text = "7".repeat(390);
+    // 35 MB that cannot be written, among twice as much that can.
+    let (mut time, mut stuck) = (START, 0u64);
+    let mut highest = 0;
+    while stuck < 88_000 {
+        time += 10;
+        put(&store, &format!("c/stuck{}", time / 10 % 4), 100, time, &text);
+        stuck += 100;
+        (0..2).for_each(|at| put(&store, &format!("c/h{at}"), 100, time, &text));
+        if stuck % 2_000 == 0 {
+            store.flush(Path::new("c/h0/m0.rrd")).unwrap();
+            store.flush_all();
+            highest = highest.max(figure(&store, "journal_bytes"));
+        }
+    }
+    assert_eq!(figure(&store, "points_dropped"), 0);
+    wait("the rest is written", || figure(&store, "points_pending") == stuck);
+    wait("the journal shrinks", || figure(&store, "journal_bytes") <= most);
+    assert!(highest < 2 * most, "{highest} bytes while points came faster than any site's");
+    assert_eq!(figure(&store, "journal_gap_bytes"), 0);
+    let copy = crashed(dir.path());
+    let again = open_with(copy.path(), patient(), &self::stuck(&flag), Arc::new(Disk));
+    assert!(figure(&again, "journal_replayed") >= stuck, "{}", figure(&again, "journal_replayed"));
+}
+
+#[test]
+fn segments_stay_until_their_repeated_rows_are_on_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let flag = Arc::new(AtomicBool::new(true));
+    let files = Arc::new(Bad::default());
+    let options = CacheOptions { journal_bytes: 20_000, ..patient() };
+    let store = open_with(dir.path(), options, &stuck(&flag), Arc::clone(&files) as _);
+    (0..150).for_each(|n| put(&store, "c/stuck", 10, START + n * 10, "12345"));
+    wait("they are in the journal", || figure(&store, "journal_bytes") > 10_000);
+    files.fail.store(true, Ordering::Relaxed);
+    let mut time = START + 10_000;
+    let errors = figure(&store, "journal_errors");
+    wait("the journal fails some times", || {
+        time += 10;
+        put(&store, "c/stuck", 10, time, "1");
+        store.flush_all();
+        figure(&store, "journal_errors") > errors + 20
+    });
+    let copy = crashed(dir.path());
+    let again = open_with(copy.path(), patient(), &stuck(&flag), Arc::new(Disk));
+    assert!(figure(&again, "journal_replayed") >= 1_500, "{}", figure(&again, "journal_replayed"));
+}
+
+#[test]
+fn a_lock_that_comes_late_brings_the_journal_before_everything_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    put(&store, "c/h", 1, START, "1");
+    wait("it is made", || figure(&store, "files_made") == 1);
+    (1..20).for_each(|n| put(&store, "c/h", 1, START + n * 10, "5"));
+    let synced = figure(&store, "journal_syncs");
+    wait("they are in the journal", || figure(&store, "journal_syncs") > synced + 1);
+    let tree = crashed(dir.path());
+    drop(store);
+    let files = Arc::new(Bad::default());
+    files.no_lock.store(true, Ordering::Relaxed);
+    let store = open_with(tree.path(), patient(), &native(), Arc::clone(&files) as _);
+    put(&store, "c/h", 1, START + 300, "9");
+    assert!(store.flush(Path::new("c/h/m0.rrd")).is_err(), "not before the lock");
+    assert_eq!(last(&tree.path().join("c/h/m0.rrd")), Some(START));
+    files.no_lock.store(false, Ordering::Relaxed);
+    wait("the lock comes", || store.has_lock());
+    assert_eq!(store.close(Duration::from_secs(10)), 0);
+    assert_eq!(own_files(tree.path()), ["lock"]);
+    let view = View::open(&tree.path().join("c/h/m0.rrd")).unwrap();
+    assert_eq!(view.last(), START + 300);
+    let rows = view.fetch(Cf::Average, START, START + 200, 10).unwrap().unwrap();
+    assert_eq!(rows.values.iter().filter(|value| **value == 5.0).count(), 19);
+}
+
+#[test]
+fn without_the_lock_nothing_of_another_store_is_touched() {
+    let tree = tempfile::tempdir().unwrap();
+    let files = Arc::new(Bad::default());
+    files.no_lock.store(true, Ordering::Relaxed);
+    let options = CacheOptions { journal_sync: Duration::ZERO, ..patient() };
+    let first = open_with(tree.path(), options, &native(), Arc::clone(&files) as _);
+    let second = open(tree.path());
+    files.no_lock.store(false, Ordering::Relaxed);
+    put(&first, "c/h", 1, START + 500, "1");
+    put(&second, "c/h", 1, START + 100, "1");
+    wait("the owner writes", || last(&tree.path().join("c/h/m0.rrd")) == Some(START + 100));
+    (11..20).for_each(|n| put(&second, "c/g", 1, START + n * 10, "5"));
+    let synced = figure(&second, "journal_syncs");
+    wait("the journal has them", || figure(&second, "journal_syncs") > synced + 1);
+    let before = own_files(tree.path());
+    assert_eq!(first.close(Duration::from_secs(3)), 1);
+    assert_eq!(own_files(tree.path()), before);
+    assert_eq!(last(&tree.path().join("c/h/m0.rrd")), Some(START + 100));
+    let copy = crashed(tree.path());
+    let again = open(copy.path());
+    assert!(figure(&again, "journal_replayed") >= 8);
+}
+
+#[test]
+fn a_lost_page_costs_the_rows_in_it() {
+    for (from, to) in [(0, 512), (0, 4096), (17, 1200)] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        (0..4).for_each(|host| put(&store, &format!("c/h{host}"), 30, START, "1"));
+        wait("all are made", || figure(&store, "files_made") == 120);
+        for n in 1..100 {
+            (0..4).for_each(|host| put(&store, &format!("c/h{host}"), 30, START + n * 10, "5"));
+        }
+        let synced = figure(&store, "journal_syncs");
+        wait("they are in the journal", || figure(&store, "journal_syncs") > synced + 1);
+        let copy = crashed(dir.path());
+        let segment = copy.path().join(".gmetad").join(&own_files(copy.path())[0]);
+        let mut bytes = fs::read(&segment).unwrap();
+        bytes[from..to].fill(0);
+        fs::write(&segment, bytes).unwrap();
+        let again = open(copy.path());
+        let (replayed, damaged) = (figure(&again, "journal_replayed"), figure(&again, "journal_damaged"));
+        // A row is about 75 bytes.
+        assert!(replayed >= 12_000 - 30 * (4096 / 75 + 2), "{from}..{to}: {replayed} points");
+        assert!(damaged > 0, "told");
+        assert_eq!(again.close(Duration::from_secs(10)), 0);
+    }
+}
+
+/// A segment with rows of which nobody knows where they belong is not thrown away.
+#[test]
+fn what_cannot_be_understood_is_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    put(&store, "c/h", 1, START, "1");
+    wait("it is made", || figure(&store, "files_made") == 1);
+    (1..9).for_each(|n| put(&store, "c/h", 1, START + n * 10, "5"));
+    let synced = figure(&store, "journal_syncs");
+    wait("they are in the journal", || figure(&store, "journal_syncs") > synced + 1);
+    let copy = crashed(dir.path());
+    let name = own_files(copy.path())[0].clone();
+    let path = copy.path().join(".gmetad").join(&name);
+    let mut bytes = fs::read(&path).unwrap();
+    // Both copies of the directory's name, and with them the records.
+    let places: Vec<usize> = (0..bytes.len()).filter(|&at| bytes[at..].starts_with(b"c/h")).collect();
+    assert_eq!(places.len(), 2);
+    places.iter().for_each(|&at| bytes[at] = b'x');
+    fs::write(&path, bytes).unwrap();
+    let again = open(copy.path());
+    assert_eq!(figure(&again, "journal_replayed"), 0);
+    assert_eq!(again.close(Duration::from_secs(10)), 0);
+    assert_eq!(own_files(copy.path()), [format!("damaged-{name}"), "lock".to_owned()]);
+}
+
+/// Panics as often as the number says.
+struct Panics(NativeStore, Arc<AtomicUsize>);
+
+impl Backend for Panics {
+    fn create(&mut self, path: &Path, schema: &Schema, start: i64) -> Result<(), RrdError> {
+        self.0.create(path, schema, start)
+    }
+
+    fn update(&mut self, path: &Path, points: &[Point<'_>]) -> Result<(), RrdError> {
+        self.0.update(path, points)
+    }
+
+    fn write(&mut self, jobs: &[Job<'_>]) -> Vec<Result<Written, RrdError>> {
+        if self.1.load(Ordering::SeqCst) > 0 {
+            self.1.fetch_sub(1, Ordering::SeqCst);
+            panic!("as the test wants it");
+        }
+        self.0.write(jobs)
+    }
+}
+
+#[test]
+fn a_panic_of_a_back_end_costs_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let panics = Arc::new(AtomicUsize::new(0));
+    let backend: MakeBackend = {
+        let panics = Arc::clone(&panics);
+        Box::new(move || Ok(Box::new(Panics(plain(), Arc::clone(&panics)))))
+    };
+    let store = open_with(dir.path(), patient(), &backend, Arc::new(Disk));
+    let file = dir.path().join("c/h/m0.rrd");
+    put(&store, "c/h", 1, START, "1");
+    wait("it is made", || last(&file) == Some(START));
+    // While it is written through.
+    store.asked(PathBuf::from("c/h"));
+    put(&store, "c/h", 1, START + 10, "2");
+    wait("hot", || last(&file) == Some(START + 10));
+    panics.store(1, Ordering::SeqCst);
+    put(&store, "c/h", 1, START + 20, "3");
+    wait("the panic", || panics.load(Ordering::SeqCst) == 0);
+    put(&store, "c/h", 1, START + 30, "4");
+    wait("hot again", || last(&file) == Some(START + 30));
+    let rows = View::open(&file).unwrap().fetch(Cf::Average, START, START + 30, 10).unwrap().unwrap();
+    assert_eq!(rows.values[..3], [2.0, 3.0, 4.0]);
+    // While all that waits is written.
+    (4..10).for_each(|n| put(&store, "c/g", 1, START + n * 10, "4"));
+    wait("it is made", || last(&dir.path().join("c/g/m0.rrd")).is_some());
+    put(&store, "c/g", 1, START + 200, "4");
+    panics.store(1, Ordering::SeqCst);
+    assert!(store.flush(Path::new("c/g/m0.rrd")).is_err(), "told, not waited for");
+    put(&store, "c/g", 1, START + 210, "4");
+    wait("written the next time", || store.flush(Path::new("c/g/m0.rrd")).is_ok());
+    assert_eq!(last(&dir.path().join("c/g/m0.rrd")), Some(START + 210));
+    store.flush(Path::new("c/h/m0.rrd")).unwrap();
+    assert_eq!((figure(&store, "points_pending"), figure(&store, "points_dropped")), (0, 0));
+    assert_eq!(store.close(Duration::from_secs(5)), 0);
+    assert_eq!(own_files(dir.path()), ["lock"]);
+}
+
+#[test]
+fn a_group_may_be_retired_while_the_disk_syncs() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = Arc::new(Bad::default());
+    files.slow_sync.store(true, Ordering::SeqCst);
+    let options = CacheOptions { haste: 1000, ..patient() };
+    let store = open_with(dir.path(), options, &native(), Arc::clone(&files) as _);
+    put(&store, "c/h", 5, START, "1");
+    wait("they are made", || figure(&store, "files_made") == 5);
+    let mut time = START;
+    let mut more = || {
+        time += 10;
+        put(&store, "c/other", 1, time, "1");
+        store.flush(Path::new("c/other/m0.rrd")).unwrap();
+    };
+    wait("a sync", || {
+        more();
+        files.syncing.load(Ordering::SeqCst)
+    });
+    let group = store.group(Path::new("c/h"));
+    wait("it is idle", || store.retire(&group));
+    let syncs = figure(&store, "journal_syncs");
+    wait("syncing goes on", || {
+        more();
+        figure(&store, "journal_syncs") > syncs + 20
+    });
+}
+
+/// A host of a cluster that two sources have; some of its metrics have other names at each poll.
+struct Part {
+    reader: GmondReader,
+    name: char,
+    polls: Arc<AtomicUsize>,
+}
+
+impl Source for Part {
+    fn poll(&mut self, now: UnixTime, _stop: &Stop) -> Result<SourceSnapshot, PollError> {
+        let poll = self.polls.fetch_add(1, Ordering::Relaxed);
+        let metric = |name: String, val: u32| {
+            format!(
+                "<METRIC NAME=\"{name}\" VAL=\"{val}\" TYPE=\"uint32\" TN=\"0\" TMAX=\"60\" DMAX=\"1\" SLOPE=\"both\"/>"
+            )
+        };
+        let stable = (0..3).map(|n| metric(format!("{}{n}", self.name), u32::from(self.name) * 10 + n));
+        let changing = (0..40).map(|n| metric(format!("x{poll}_{n}"), 7)).take(if self.name == 'a' { 40 } else { 0 });
+        let document = format!(
+            "<GANGLIA_XML VERSION=\"3.7.2\" SOURCE=\"gmond\"><CLUSTER NAME=\"c\" LOCALTIME=\"{}\">\
+             <HOST NAME=\"h\" REPORTED=\"{now}\" TN=\"0\" TMAX=\"20\">{}</HOST></CLUSTER></GANGLIA_XML>",
+            START + poll as i64,
+            stable.chain(changing).collect::<String>()
+        );
+        // Its DMAX is over at once: only what this poll has is there.
+        self.reader.read_document(document.as_bytes(), now + poll as i64).map_err(|e| PollError::Other(e.to_string()))
+    }
+}
+
+/// Slots of names that are no longer used go; nobody else's values may come into the files then.
+#[test]
+fn two_sources_of_a_host_keep_their_files_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = RrdSettings::new(dir.path());
+    settings.rras = vec!["RRA:AVERAGE:0.5:1:3000".to_owned()];
+    settings.cache = CacheOptions { cache: Some(Duration::ZERO), ..CacheOptions::default() };
+    let polls = ['a', 'b'].map(|name| (name, Arc::new(AtomicUsize::new(0))));
+    let mut builder = Gmetad::builder().plugin(RrdPlugin::hosts(settings));
+    for (name, polls) in &polls {
+        let (name, polls) = (*name, Arc::clone(polls));
+        builder = builder.custom_source(name, Duration::from_millis(20), move || Part {
+            reader: GmondReader::new(Vec::new(), ReaderOptions::default()),
+            name,
+            polls: Arc::clone(&polls),
+        });
+    }
+    let gmetad = builder.start().unwrap();
+    wait("many polls", || polls.iter().all(|(_, polls)| polls.load(Ordering::Relaxed) > 60));
+    gmetad.stop(Duration::from_secs(10)).unwrap();
+    for (name, polls) in &polls {
+        for n in 0..3 {
+            let view = View::open(&dir.path().join(format!("c/h/{name}{n}.rrd"))).unwrap();
+            let end = START + polls.load(Ordering::Relaxed) as i64;
+            let rows = view.fetch(Cf::Average, START, end, 1).unwrap().unwrap();
+            let known: Vec<f64> = rows.values.iter().copied().filter(|value| !value.is_nan()).collect();
+            assert!(known.len() > 50, "{name}{n}: {} rows", known.len());
+            let own = f64::from(u32::from(*name) * 10 + n);
+            assert!(known.iter().all(|value| *value == own), "{name}{n}: {known:?}");
+        }
+    }
+}
