@@ -170,7 +170,7 @@ fn is_up(host: &Attributes, localtime: u32, old: bool) -> bool {
     if old || get("TMAX") == 0 {
         u64::from(localtime).abs_diff(u64::from(get("REPORTED"))) < 60
     } else {
-        u64::from(get("TN")) < 4 * u64::from(get("TMAX"))
+        u64::from(get("TN")) < (4 * u64::from(get("TMAX"))).min(u32::MAX.into())
     }
 }
 
