@@ -2,12 +2,15 @@
 
 use std::fmt::Write as _;
 
+/// What C's `isspace` is true for.
+const BLANKS: [char; 6] = [' ', '\t', '\n', '\r', '\x0b', '\x0c'];
+
 /// The number a C `strtod` reads at the start of `text`; 0 if there is none.
 ///
 /// Accepts what gmetad accepts: `1.50`, `1.5e+10`, `0x10`, `nan`, `inf`, leading blanks, and a number followed by
 /// other text (`12abc` is 12).
 pub fn c_number(text: &str) -> f64 {
-    let text = text.trim_start_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c']);
+    let text = text.trim_start_matches(BLANKS);
     match text.parse::<f64>() {
         Ok(n) => n,
         Err(_) => number_prefix(text),
@@ -87,7 +90,7 @@ fn hex_prefix(bytes: &[u8]) -> f64 {
 /// An unsigned attribute as C's `atoi`/`strtoul` into 32 bits reads it: a leading number, negative ones wrap, none
 /// is 0, and more than 32 bits saturate.
 pub(crate) fn c_unsigned(text: &str) -> u32 {
-    let text = text.trim_start();
+    let text = text.trim_start_matches(BLANKS);
     let (negative, digits) = match text.as_bytes().first() {
         Some(b'-') => (true, &text.as_bytes()[1..]),
         Some(b'+') => (false, &text.as_bytes()[1..]),
@@ -183,9 +186,16 @@ mod tests {
 
     #[test]
     fn unsigned_attributes_wrap_and_saturate() {
-        for (text, value) in
-            [("15", 15), ("", 0), ("x", 0), ("-5", 4_294_967_291), ("7s", 7), ("99999999999", u32::MAX), (" 3", 3)]
-        {
+        for (text, value) in [
+            ("15", 15),
+            ("", 0),
+            ("x", 0),
+            ("-5", 4_294_967_291),
+            ("7s", 7),
+            ("99999999999", u32::MAX),
+            (" 3", 3),
+            ("\u{a0}5", 0),
+        ] {
             assert_eq!(c_unsigned(text), value, "{text:?}");
         }
     }

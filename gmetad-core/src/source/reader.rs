@@ -169,8 +169,21 @@ impl GmondReader {
     /// # Errors
     /// [`DocumentError`] if it is not whole.
     pub fn read_document(&mut self, document: &[u8], now: UnixTime) -> Result<SourceSnapshot, DocumentError> {
+        self.read_pieces([document], now)
+    }
+
+    /// [`GmondReader::read_document`] of a document that comes in pieces. For the tests that compare ways of cutting.
+    ///
+    /// # Errors
+    /// [`DocumentError`] if it is not whole.
+    #[doc(hidden)]
+    pub fn read_pieces<'p>(
+        &mut self,
+        pieces: impl IntoIterator<Item = &'p [u8]>,
+        now: UnixTime,
+    ) -> Result<SourceSnapshot, DocumentError> {
         let mut parser = self.parser(now);
-        let result = parser.push(document).and_then(|()| parser.finish());
+        let result = pieces.into_iter().try_for_each(|piece| parser.push(piece)).and_then(|()| parser.finish());
         self.keep(result)
     }
 

@@ -30,14 +30,19 @@ pub(crate) struct Recognised<'i> {
 }
 
 impl InputText {
-    /// Keeps `element`, where VAL and TN stand at these places; `None` if they stand the other way round.
+    /// Keeps `element`, where VAL and TN stand at these places; `None` if where the tags end may depend on them, or on
+    /// what comes behind.
     pub(crate) fn new(element: &[u8], val: Range<usize>, tn: Range<usize>) -> Option<Self> {
         if val.end > tn.start || tn.end > element.len() {
             return None;
         }
         let text = [&element[..val.start], &element[val.end..tn.start], &element[tn.end..]].concat();
         let at = u32::try_from(val.start).ok()?;
-        Some(Self { text: text.into(), val: at, tn: at + u32::try_from(tn.start - val.end).ok()? })
+        let this = Self { text: text.into(), val: at, tn: at + u32::try_from(tn.start - val.end).ok()? };
+        // A tag with quotes too many ends with its line, but only if `<` follows.
+        let ends_by_itself = element.ends_with(b">");
+        let is_plain = this.find(element).is_some_and(|found| found.len == element.len());
+        (ends_by_itself && is_plain).then_some(this)
     }
 
     /// What `input` says, if it begins with this text, some plain VAL and a TN in digits.
@@ -62,11 +67,12 @@ pub(crate) fn plain_name(input: &[u8]) -> Option<&str> {
     until_quote(input.strip_prefix(b"<METRIC NAME=\"")?)
 }
 
-/// What stands before the next double quote, if it is plain ASCII that means itself.
+/// What stands before the next double quote, if it is plain ASCII that means itself, whatever quotes were before: with
+/// quotes in its attributes' names, a tag can end in what is a value to others.
 fn until_quote(input: &[u8]) -> Option<&str> {
     let end = memchr::memchr(b'"', &input[..input.len().min(VAL_BYTES)])?;
     let text = &input[..end];
-    let plain = text.iter().all(|b| matches!(b, b' '..=b'~') && !matches!(b, b'&' | b'<'));
+    let plain = text.iter().all(|b| matches!(b, b' '..=b'~') && !matches!(b, b'&' | b'<' | b'>' | b'\''));
     if plain { std::str::from_utf8(text).ok() } else { None }
 }
 
@@ -92,6 +98,8 @@ mod tests {
             ("&lt;", "7"),
             ("é", "7"),
             ("<", "7"),
+            (">", "7"),
+            ("it's", "7"),
             ("\t", "7"),
             ("1", ""),
             ("1", "-7"),
@@ -103,5 +111,10 @@ mod tests {
         assert_eq!(found(&with("1.5", "7")[..60]), None, "not all there yet");
         assert_eq!(found(&with("1.5", "7").replace("60", "61")), None);
         assert!(InputText::new(ELEMENT, 40..41, 22..25).is_none());
+        let learned = |element: &str| InputText::new(element.as_bytes(), 9..10, 16..17).is_some();
+        assert!(learned("<M  VAL=\"1\" TN=\"7\"/>"));
+        for element in ["<M  VAL=\"'\" TN=\"7\"/>", "<M  VAL=\"1\" TN=\">\"/>", "<M  VAL=\"1\" TN=\"7\"/>\n"] {
+            assert!(!learned(element), "{element}");
+        }
     }
 }

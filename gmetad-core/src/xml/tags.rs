@@ -152,10 +152,12 @@ fn tag(window: &[u8], len: usize, offset: u64) -> Option<Tag<'_>> {
 
 /// Length of the markup that `input` starts with; `None` if its end is not there yet.
 fn markup_len(input: &[u8]) -> Option<usize> {
-    let until = |end: &[u8]| memchr::memmem::find(input, end).map(|i| i + end.len());
+    let after = |start: usize, end: &[u8]| memchr::memmem::find(&input[start..], end).map(|i| start + i + end.len());
+    let until = |end: &[u8]| after(0, end);
     match input {
         [b'<'] | [b'<', b'!'] | [b'<', b'!', b'-'] => None,
-        [b'<', b'!', b'-', b'-', ..] => until(b"-->"),
+        // `<!-->` is only the beginning of one.
+        [b'<', b'!', b'-', b'-', ..] => after(4, b"-->"),
         [b'<', b'?', ..] => until(b"?>"),
         [b'<', b'!', b'[', ..] => until(b"]]>"),
         [b'<', b'!', ..] => document_type_len(input),
@@ -209,7 +211,7 @@ fn document_type_len(input: &[u8]) -> Option<usize> {
             b']' => brackets = brackets.saturating_sub(1),
             b'>' if brackets == 0 => return Some(at + 1),
             b'<' if input[at..].starts_with(b"<!--") => {
-                at += memchr::memmem::find(&input[at..], b"-->")? + 2;
+                at += 4 + memchr::memmem::find(&input[at + 4..], b"-->")? + 2;
             }
             quote @ (b'"' | b'\'') => at += 1 + memchr::memchr(quote, &input[at + 1..])?,
             _ => {}
@@ -255,6 +257,13 @@ mod tests {
         let doc = b"<?xml version='1.0'?><!DOCTYPE A [ <!-- don't ]> --> <!ELEMENT A ANY> ]>\n<A X=\"a>b\"><!-- <B> -->text<C/></A>";
         let expected = [("A X=\"a>b\"", TagKind::Open, 73), ("C", TagKind::Empty, 100), ("A", TagKind::Close, 104)];
         assert_eq!(tags(&[doc]), expected.map(|(t, k, o)| (t.to_owned(), k, o)));
+    }
+
+    #[test]
+    fn a_comment_does_not_end_in_its_own_beginning() {
+        let doc = b"<!DOCTYPE A [ <!--> <!ELEMENT B ANY> ]> --> ]><A><!--> <B/> --><!----><C/></A>";
+        let names: Vec<_> = tags(&[doc]).into_iter().map(|t| t.0).collect();
+        assert_eq!(names, ["A", "C", "A"]);
     }
 
     #[test]

@@ -8,8 +8,6 @@ use gmetad_core::{GridStore, Query, SourceSnapshot, XmlWriter};
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
-use crate::document::NUMBERS;
-
 type Attributes = BTreeMap<String, String>;
 
 #[derive(Clone, Debug, Default)]
@@ -25,11 +23,14 @@ pub struct OracleCluster {
     localtime: u32,
     /// As they were at the last poll that had the cluster.
     pub sums: Sums,
+    came: u64,
     pub hosts: BTreeMap<String, OracleHost>,
 }
 
 #[derive(Clone, Debug, Default)]
 pub struct OracleHost {
+    /// The how manieth host of its cluster it was when it came: sums of f64 depend on the order.
+    place: u64,
     attributes: Attributes,
     dmax: u32,
     started: u32,
@@ -55,11 +56,22 @@ pub struct OracleGrid {
 }
 
 /// Hosts up and down; per name sum, number and decimals.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Sums {
     pub up: u64,
     pub down: u64,
     pub metrics: BTreeMap<String, (f64, u64, u8)>,
+}
+
+impl PartialEq for Sums {
+    /// NaN is NaN here.
+    fn eq(&self, other: &Self) -> bool {
+        let same = |a: f64, b: f64| a == b || (a.is_nan() && b.is_nan());
+        (self.up, self.down, self.metrics.len()) == (other.up, other.down, other.metrics.len())
+            && self.metrics.iter().zip(&other.metrics).all(|((name, sum), (other_name, other))| {
+                name == other_name && same(sum.0, other.0) && (sum.1, sum.2) == (other.1, other.2)
+            })
+    }
 }
 
 impl Sums {
@@ -84,23 +96,65 @@ impl Sums {
     }
 }
 
-/// C's atoi into 32 bits.
+/// C's blanks.
+fn trimmed(text: &str) -> &str {
+    text.trim_start_matches([' ', '\t', '\n', '\r', '\u{b}', '\u{c}'])
+}
+
+/// C's atoi into 32 bits, which saturates.
 fn number(attributes: &Attributes, key: &str) -> Option<u32> {
-    let text = attributes.get(key)?;
-    let digits: String = text.trim_start_matches('-').chars().take_while(char::is_ascii_digit).collect();
-    let n = digits.parse().unwrap_or(0u32);
+    let text = trimmed(attributes.get(key)?);
+    let digits: String =
+        text.strip_prefix(['-', '+']).unwrap_or(text).chars().take_while(char::is_ascii_digit).collect();
+    let n = if digits.is_empty() { 0 } else { digits.parse().unwrap_or(u32::MAX) };
     Some(if text.starts_with('-') { n.wrapping_neg() } else { n })
 }
 
-fn value_of(text: &str, kind: &str) -> (f64, u8) {
-    let (number, decimals) = NUMBERS.iter().find(|n| n.0 == text).map_or((0.0, 0), |n| (n.1, n.2));
-    let decimals = if matches!(kind, "float" | "double") { decimals.max(dot_digits(text)) } else { 0 };
-    (number, decimals)
+/// C's strtod, the slow way: the longest beginning that is a number.
+fn float(text: &str) -> f64 {
+    let text = trimmed(text);
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if let Some(n) = unsigned.strip_prefix("0x").or(unsigned.strip_prefix("0X")).and_then(hexadecimal) {
+        return if text.starts_with('-') { -n } else { n };
+    }
+    let ends = text.char_indices().map(|(at, _)| at).chain([text.len()]).rev();
+    ends.filter_map(|end| text[..end].parse().ok()).next().unwrap_or(0.0)
 }
 
-/// Texts that are no numbers still have digits behind a dot, perhaps.
-fn dot_digits(text: &str) -> u8 {
-    text.rsplit_once('.').map_or(0, |(_, rest)| rest.bytes().take_while(u8::is_ascii_digit).count() as u8)
+fn hexadecimal(text: &str) -> Option<f64> {
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_hexdigit).count();
+    let whole = digits(text);
+    if whole == 0 {
+        return None;
+    }
+    let fraction = text[whole..].strip_prefix('.').map_or("", |rest| &rest[..digits(rest)]);
+    let dot = usize::from(text[whole..].starts_with('.'));
+    let mantissa = u64::from_str_radix(&format!("{}{fraction}", &text[..whole]), 16).expect("no more than 16 digits");
+    let mut power = -4 * fraction.len() as i32;
+    if let Some(rest) = text[whole + dot + fraction.len()..].strip_prefix(['p', 'P']) {
+        let ends = (1..=rest.len()).rev().filter(|end| rest.is_char_boundary(*end));
+        power += ends.filter_map(|end| rest[..end].parse::<i32>().ok()).next().unwrap_or(0);
+    }
+    Some(mantissa as f64 * 2f64.powi(power))
+}
+
+/// How many digits a number's text has behind the dot, moved by the exponent.
+fn digits_behind(text: &str) -> u8 {
+    let (fraction, exponent) = match text.rsplit_once('.') {
+        Some((_, rest)) => rest.split_at(rest.bytes().take_while(u8::is_ascii_digit).count()),
+        None if text.starts_with(|c: char| c.is_ascii_digit()) => {
+            text.find(['e', 'E']).map_or(("", ""), |at| ("", &text[at..]))
+        }
+        None => ("", ""),
+    };
+    let exponent = exponent.strip_prefix(['e', 'E']).unwrap_or("");
+    let ends = (1..=exponent.len()).rev().filter(|end| exponent.is_char_boundary(*end));
+    let exponent = ends.filter_map(|end| exponent[..end].parse::<i64>().ok()).next().unwrap_or(0);
+    (fraction.len() as i64 - exponent).clamp(0, 15) as u8
+}
+
+fn value_of(text: &str, kind: &str) -> (f64, u8) {
+    (float(text), if matches!(kind, "float" | "double") { digits_behind(text) } else { 0 })
 }
 
 fn is_numeric(kind: &str) -> bool {
@@ -116,7 +170,7 @@ fn is_up(host: &Attributes, localtime: u32, old: bool) -> bool {
     if old || get("TMAX") == 0 {
         u64::from(localtime).abs_diff(u64::from(get("REPORTED"))) < 60
     } else {
-        u64::from(get("TN")) < 4 * u64::from(get("TMAX"))
+        u64::from(get("TN")) < (4 * u64::from(get("TMAX"))).min(u32::MAX.into())
     }
 }
 
@@ -201,6 +255,7 @@ impl Oracle {
             "EXTRA_ELEMENT" => {
                 if let (Some((_, extra)), Some(name), Some(val)) =
                     (&mut place.metric, attributes.get("NAME"), attributes.get("VAL"))
+                    && extra.len() < 32
                 {
                     extra.push((name.clone(), val.clone()));
                 }
@@ -213,7 +268,7 @@ impl Oracle {
             }
             "METRICS" => {
                 if let (Some((_, grid)), Some(name), Some(sum)) =
-                    (&mut place.grid, attributes.get("NAME"), attributes.get("SUM"))
+                    (&mut place.grid, attributes.get("NAME").filter(|name| !name.is_empty()), attributes.get("SUM"))
                     && attributes.get("TYPE").is_none_or(|kind| is_numeric(kind))
                 {
                     let (sum, decimals) = value_of(sum, "double");
@@ -250,7 +305,10 @@ impl Oracle {
         // A cluster without LOCALTIME is taken to have ours.
         let localtime = if cluster.localtime == 0 { now as u32 } else { cluster.localtime };
         let up = is_up(&attributes, localtime, place.old);
-        let host = cluster.hosts.entry(name).or_default();
+        cluster.came += 1;
+        let place_of_new = cluster.came;
+        let host =
+            cluster.hosts.entry(name).or_insert_with(|| OracleHost { place: place_of_new, ..OracleHost::default() });
         // The second element of a host in one document adds to the first.
         if !host.fresh {
             host.metrics.values_mut().for_each(|metric| metric.fresh = false);
@@ -338,7 +396,9 @@ impl OracleCluster {
 
     fn sum(&self) -> Sums {
         let mut sums = Sums::default();
-        for host in self.hosts.values().filter(|host| host.fresh) {
+        let mut hosts: Vec<_> = self.hosts.values().filter(|host| host.fresh).collect();
+        hosts.sort_by_key(|host| host.place);
+        for host in hosts {
             *(if host.up { &mut sums.up } else { &mut sums.down }) += 1;
             for (name, metric) in host.metrics.iter().filter(|(_, m)| host.up && m.fresh) {
                 if is_numeric(&metric.attributes["TYPE"]) {

@@ -12,7 +12,8 @@ use crate::document::{Poll, any_document, clusters, polls};
 use crate::oracle::Oracle;
 
 pub fn reader(scalable: bool) -> GmondReader {
-    let options = ReaderOptions { parse: ParseOptions { scalable }, ..ReaderOptions::default() };
+    let options =
+        ReaderOptions { parse: ParseOptions { scalable, ..ParseOptions::default() }, ..ReaderOptions::default() };
     GmondReader::new(Vec::new(), options)
 }
 

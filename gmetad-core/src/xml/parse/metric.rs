@@ -89,7 +89,7 @@ impl State<'_> {
         } else {
             metric.open = self.host != InHost::Ignored && (metric.dmax == 0 || metric.tn <= metric.dmax);
             self.learning = match (val, tn) {
-                (Some(val), Some(tn)) => Some(Learning { offset: tag.offset, val, tn, damage }),
+                (Some(val), Some(tn)) if !self.options.plain => Some(Learning { offset: tag.offset, val, tn, damage }),
                 _ => None,
             };
             return;
