@@ -10,7 +10,7 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 
 use crate::limits;
-use crate::model::{Host, MetricDef, SeriesId, Shape, Slope, decimals};
+use crate::model::{Host, MetricDef, SeriesId, Shape, Slope};
 use crate::xml::escape::escape_into;
 
 /// What seldom changes of a summary metric, with its printed text around SUM and NUM.
@@ -244,17 +244,14 @@ pub(crate) fn of_hosts<'h>(hosts: impl Iterator<Item = (&'h Host, bool)> + Clone
         summary.hosts_up += 1;
         let parts = host.parts();
         at = layout.position(&parts.shape, at).unwrap_or(at);
-        for (slot, (cell, entry)) in parts.cells.iter().zip(&layout.maps[at]).enumerate() {
+        for (cell, entry) in parts.cells.iter().zip(&layout.maps[at]) {
             if *entry == NONE || !cell.is_fresh() {
                 continue;
             }
             let metric = &mut summary.metrics[*entry as usize];
             metric.sum += cell.number;
             metric.num += 1;
-            if parts.shape.defs()[slot].kind().is_float() && metric.decimals < 15 {
-                let value = host.metric_at(slot).map_or("", |m| m.value());
-                metric.decimals = metric.decimals.max(decimals(value));
-            }
+            metric.decimals = metric.decimals.max(cell.decimals());
         }
     }
     summary

@@ -1,13 +1,12 @@
 //! Makes the next version of a cluster from the version before and the hosts of a document.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::host::{Cell, Host, HostDef, HostParts, Metric, SeriesId, SeriesIds};
 use super::metric::{MetricAttrs, MetricDef};
 use super::shape::{Interner, Shape};
-use super::{Cluster, HostIndex, UnixTime, c_number};
+use super::{Cluster, Decimal, HostIndex, MetricType, UnixTime, c_number, decimals};
 use crate::limits;
 use crate::summary;
 use crate::xml::recognise::{Recognised, plain_name};
@@ -62,22 +61,32 @@ pub(crate) struct HostBuilder {
     base: Option<Arc<Host>>,
     shape: Option<Arc<Shape>>,
     /// What was seen for each slot of `shape`.
-    seen: Vec<Option<Seen>>,
+    seen: Vec<Seen>,
+    /// Definitions that are not the slot's.
+    replaced: Vec<(usize, Arc<MetricDef>)>,
     /// Metrics that `shape` has no slot for.
     added: Vec<(Arc<MetricDef>, Seen)>,
     added_names: HashMap<Box<str>, usize>,
-    vals: String,
+    /// The values in the order they came; UTF-8.
+    vals: Vec<u8>,
+    /// Slots that were seen one after the other, from the first on.
+    in_order: usize,
+    /// Something was seen out of order, or twice.
+    out_of_order: bool,
     next: usize,
     rendered: Vec<u8>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Seen {
-    val: Range<usize>,
     number: f64,
     tn: u32,
-    /// The definition, where it is not the slot's.
-    def: Option<Arc<MetricDef>>,
+    /// Where its value stands in `vals`.
+    start: u32,
+    end: u32,
+    decimals: u8,
+    /// It was in the document.
+    is: bool,
 }
 
 impl HostBuilder {
@@ -85,49 +94,71 @@ impl HostBuilder {
         self.shape = base.as_ref().map(|host| Arc::clone(&host.parts().shape)).or_else(|| like.cloned());
         self.base = base;
         self.seen.clear();
-        self.seen.resize(self.shape.as_ref().map_or(0, |shape| shape.defs().len()), None);
+        self.seen.resize(self.shape.as_ref().map_or(0, |shape| shape.defs().len()), Seen::default());
+        self.replaced.clear();
         self.added.clear();
         self.added_names.clear();
         self.vals.clear();
-        self.next = 0;
+        (self.in_order, self.out_of_order, self.next) = (0, false, 0);
     }
 
     /// The next metric, if its text is that of a slot: the slot probably next, or the one of its name.
     pub(crate) fn recognise<'i>(&self, input: &'i [u8]) -> Option<(usize, Recognised<'i>)> {
         let shape = self.shape.as_deref()?;
-        let at = |slot: usize| Some((slot, shape.defs().get(slot)?.input()?.find(input)?));
+        let at = |slot: usize| Some((slot, shape.defs().get(slot)?.recognise(input)?));
         at(self.next).or_else(|| at(shape.slot(plain_name(input)?, self.next).filter(|slot| *slot != self.next)?))
     }
 
     /// Takes a metric that was recognised; false if there is no room for it.
     pub(crate) fn recognised(&mut self, slot: usize, metric: &Recognised<'_>, room: &mut Room) -> bool {
         let Some(def) = self.shape.as_ref().and_then(|shape| shape.defs().get(slot)) else { return false };
-        let (numeric, expired) = (def.kind().is_numeric(), def.dmax() != 0 && metric.tn > def.dmax());
+        let (kind, expired) = (def.kind(), def.dmax() != 0 && metric.tn > def.dmax());
         if expired {
             return true;
         }
-        if !self.has_room(Some(slot), "", metric.val, room) {
+        if !self.has_room(Some(slot), "", metric.val.len(), room) {
             return false;
         }
-        let seen = self.seen_as(metric.val, numeric, metric.tn);
-        self.seen[slot] = Some(seen);
-        self.next = slot + 1;
+        let seen = self.seen_as(metric.val, metric.decimal, kind, metric.tn);
+        self.see(slot, seen);
         true
     }
 
-    fn has_room(&self, slot: Option<usize>, name: &str, val: &str, room: &mut Room) -> bool {
+    fn has_room(&self, slot: Option<usize>, name: &str, val: usize, room: &mut Room) -> bool {
         let known = match slot {
-            Some(slot) => self.base.is_some() || self.seen[slot].is_some(),
+            Some(slot) => self.base.is_some() || self.seen[slot].is,
             None => self.added_names.contains_key(name),
         };
-        self.vals.len() + val.len() <= limits::HOST_BYTES && (known || room.series())
+        self.vals.len() + val <= limits::HOST_BYTES && (known || room.series())
     }
 
-    fn seen_as(&mut self, val: &str, numeric: bool, tn: u32) -> Seen {
-        let start = self.vals.len();
-        self.vals.push_str(val);
-        let number = if numeric { c_number(val) } else { 0.0 };
-        Seen { val: start..self.vals.len(), number, tn, def: None }
+    fn seen_as(&mut self, val: &[u8], decimal: Option<Decimal>, kind: MetricType, tn: u32) -> Seen {
+        let start = self.vals.len() as u32;
+        self.vals.extend_from_slice(val);
+        let (number, digits) = match decimal {
+            _ if !kind.is_numeric() => (0.0, 0),
+            Some(Decimal { number, decimals, .. }) => (number, decimals),
+            None => {
+                let text = str::from_utf8(val).unwrap_or_default();
+                (c_number(text), decimals(text))
+            }
+        };
+        let decimals = if kind.is_float() { digits } else { 0 };
+        Seen { number, tn, start, end: self.vals.len() as u32, decimals, is: true }
+    }
+
+    fn see(&mut self, slot: usize, seen: Seen) {
+        if slot == self.in_order {
+            self.in_order += 1;
+        } else {
+            self.out_of_order = true;
+        }
+        if self.seen[slot].is {
+            // The last one of a name counts, whole.
+            self.replaced.retain(|(replaced, _)| *replaced != slot);
+        }
+        self.seen[slot] = seen;
+        self.next = slot + 1;
     }
 
     /// Takes a metric of the host; its definition, or `None` if there is no room for it.
@@ -141,19 +172,18 @@ impl HostBuilder {
         room: &mut Room,
     ) -> Option<Arc<MetricDef>> {
         let slot = self.shape.as_ref().and_then(|shape| shape.slot(attrs.name, self.next));
-        if !self.has_room(slot, attrs.name, val, room) {
+        if !self.has_room(slot, attrs.name, val.len(), room) {
             return None;
         }
         let parts = attrs.render(&mut self.rendered, extra);
-        let mut seen = self.seen_as(val, attrs.kind.is_numeric(), tn);
+        let seen = self.seen_as(val.as_bytes(), None, attrs.kind, tn);
         if let (Some(shape), Some(slot)) = (&self.shape, slot) {
             let mut def = Arc::clone(&shape.defs()[slot]);
+            self.see(slot, seen);
             if def.rendered() != self.rendered {
                 def = interner.def(attrs, &self.rendered, parts);
-                seen.def = Some(Arc::clone(&def));
+                self.replaced.push((slot, Arc::clone(&def)));
             }
-            self.seen[slot] = Some(seen);
-            self.next = slot + 1;
             return Some(def);
         }
         let def = interner.def(attrs, &self.rendered, parts);
@@ -167,44 +197,50 @@ impl HostBuilder {
         Some(def)
     }
 
+    /// The cells and the text of the slots that are kept, then of what was added; and the slots, if not all are.
+    fn cells(&self, context: PollContext) -> (Box<[Cell]>, Vec<u8>, Option<Vec<usize>>) {
+        let cell = |seen: &Seen, end: usize| Cell::new(seen.number, seen.tn, end, seen.decimals, true);
+        if self.in_order == self.seen.len() && !self.out_of_order && self.added.is_empty() {
+            // The values stand as they are to stand.
+            return (self.seen.iter().map(|seen| cell(seen, seen.end as usize)).collect(), self.vals.to_vec(), None);
+        }
+        let slots = self.seen.len() + self.added.len();
+        let (mut cells, mut kept) = (Vec::with_capacity(slots), Vec::with_capacity(self.seen.len()));
+        let mut text = Vec::with_capacity(self.vals.len());
+        for (slot, seen) in self.seen.iter().enumerate() {
+            if seen.is {
+                text.extend_from_slice(&self.vals[seen.start as usize..seen.end as usize]);
+                cells.push(cell(seen, text.len()));
+                kept.push(slot);
+                continue;
+            }
+            // Not in this document: keeps its value and ages, unless its time is over.
+            let Some(host) = &self.base else { continue };
+            let keeps =
+                |m: &Metric<'_>| !m.is_expired(context.now) && text.len() + m.value().len() <= 2 * limits::HOST_BYTES;
+            let Some(metric) = host.metric_at(slot).filter(keeps) else { continue };
+            text.extend_from_slice(metric.value().as_bytes());
+            let fresh = metric.is_fresh() && host.parts().round == context.round;
+            let decimals = metric.cell().decimals();
+            cells.push(Cell::new(metric.number(), metric.tn(context.now), text.len(), decimals, fresh));
+            kept.push(slot);
+        }
+        for (_, seen) in &self.added {
+            text.extend_from_slice(&self.vals[seen.start as usize..seen.end as usize]);
+            cells.push(cell(seen, text.len()));
+        }
+        let all = kept.len() == self.seen.len();
+        (cells.into(), text, if all { None } else { Some(kept) })
+    }
+
     fn finish(&mut self, attrs: &HostAttrs, up: bool, context: PollContext, interner: &mut Interner) -> Arc<Host> {
+        let (cells, text, kept) = self.cells(context);
+        self.replaced.sort_unstable_by_key(|(slot, _)| *slot);
         let base = self.base.take();
         let shape = self.shape.take();
         let old = base.as_ref().map(|host| host.parts());
-        let slots = self.seen.len() + self.added.len();
-        let mut cells = Vec::with_capacity(slots);
-        let mut text = String::with_capacity(self.vals.len() + 8);
-        let mut same = self.added.is_empty();
-        let mut kept = Vec::new();
-        for (slot, seen) in self.seen.iter().enumerate() {
-            match (seen, &base) {
-                (Some(seen), _) => {
-                    same &= seen.def.is_none();
-                    text.push_str(&self.vals[seen.val.clone()]);
-                    cells.push(Cell::new(seen.number, seen.tn, text.len(), true));
-                    kept.push(slot);
-                }
-                // Not in this document: keeps its value and ages, unless its time is over.
-                (None, Some(host)) => {
-                    let keeps = |m: &Metric<'_>| {
-                        !m.is_expired(context.now) && text.len() + m.value().len() <= 2 * limits::HOST_BYTES
-                    };
-                    let Some(metric) = host.metric_at(slot).filter(keeps) else {
-                        same = false;
-                        continue;
-                    };
-                    text.push_str(metric.value());
-                    let fresh = metric.is_fresh() && host.parts().round == context.round;
-                    cells.push(Cell::new(metric.number(), metric.tn(context.now), text.len(), fresh));
-                    kept.push(slot);
-                }
-                (None, None) => same = false,
-            }
-        }
-        for (_, seen) in &self.added {
-            text.push_str(&self.vals[seen.val.clone()]);
-            cells.push(Cell::new(seen.number, seen.tn, text.len(), true));
-        }
+        let same = kept.is_none() && self.added.is_empty() && self.replaced.is_empty();
+        let kept = kept.unwrap_or_else(|| if same { Vec::new() } else { (0..self.seen.len()).collect() });
         let (shape, ids) = match (shape, old) {
             (Some(shape), Some(old)) if same => (shape, old.ids.clone()),
             (Some(shape), None) if same => {
@@ -216,8 +252,8 @@ impl HostBuilder {
                 let defs = kept
                     .iter()
                     .map(|slot| {
-                        let replaced = self.seen[*slot].as_ref().and_then(|seen| seen.def.as_ref());
-                        Arc::clone(replaced.unwrap_or(&slot_defs[*slot]))
+                        let replaced = self.replaced.binary_search_by_key(slot, |(replaced, _)| *replaced);
+                        Arc::clone(replaced.map_or(&slot_defs[*slot], |at| &self.replaced[at].1))
                     })
                     .chain(self.added.iter().map(|(def, _)| Arc::clone(def)))
                     .collect::<Vec<_>>();
@@ -249,8 +285,9 @@ impl HostBuilder {
             def,
             shape,
             ids,
-            cells: cells.into(),
-            text: text.into(),
+            cells,
+            // All of it came as text.
+            text: String::from_utf8(text).unwrap_or_default().into(),
             reported: attrs.reported,
             tn: attrs.tn,
             tmax: attrs.tmax,

@@ -64,23 +64,35 @@ pub(crate) struct Cell {
     pub(crate) number: f64,
     /// TN at the host's `polled` time.
     pub(crate) tn: u32,
-    /// Where its VAL ends in the host's text; the highest bit marks a metric that was not in the last poll.
-    end: u32,
+    /// Where its VAL ends in the host's text, 27 bits; how many decimals it has, 4 bits; the highest bit marks a metric
+    /// that was not in the last poll.
+    packed: u32,
 }
 
+const END: u32 = (1 << 27) - 1;
+const DECIMALS: u32 = 15;
 const STALE: u32 = 1 << 31;
 
+/// What a host's text may have: what a poll brought, and as much that is kept of earlier ones.
+const _: () = assert!(2 * crate::limits::HOST_BYTES <= END as usize);
+
 impl Cell {
-    pub(crate) fn new(number: f64, tn: u32, end: usize, fresh: bool) -> Self {
-        Self { number, tn, end: end as u32 & !STALE | if fresh { 0 } else { STALE } }
+    pub(crate) fn new(number: f64, tn: u32, end: usize, decimals: u8, fresh: bool) -> Self {
+        let decimals = u32::from(decimals).min(DECIMALS) << 27;
+        Self { number, tn, packed: end as u32 & END | decimals | if fresh { 0 } else { STALE } }
     }
 
     fn end(self) -> usize {
-        (self.end & !STALE) as usize
+        (self.packed & END) as usize
+    }
+
+    /// Digits behind the dot of a value that is summed and printed with them; 0 for types without.
+    pub(crate) fn decimals(self) -> u8 {
+        (self.packed >> 27 & DECIMALS) as u8
     }
 
     pub(crate) fn is_fresh(self) -> bool {
-        self.end & STALE == 0
+        self.packed & STALE == 0
     }
 }
 
@@ -253,7 +265,7 @@ impl<'a> Metric<'a> {
         SeriesId(self.host.ids.get(self.slot))
     }
 
-    fn cell(&self) -> Cell {
+    pub(crate) fn cell(&self) -> Cell {
         self.host.cells[self.slot]
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use crate::xml::escape::{escape_into, unescape};
-use crate::xml::recognise::InputText;
+use crate::xml::recognise::{InputText, Printed, Recognised};
 
 /// The TYPE of a metric (reference 4.3). An element with any other TYPE is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -227,15 +227,19 @@ impl MetricDef {
         extra_elements(self.tail())
     }
 
-    /// The text it was understood from, if that is known.
-    pub(crate) fn input(&self) -> Option<&InputText> {
-        self.input.get()
+    /// What `input` says, if it begins with the text this was understood from.
+    pub(crate) fn recognise<'i>(&self, input: &'i [u8]) -> Option<Recognised<'i>> {
+        self.input.get()?.find(input, self.printed())
+    }
+
+    fn printed(&self) -> Printed<'_> {
+        Printed { head: self.head(), middle: self.middle(), tail: self.tail() }
     }
 
     /// Keeps the text it was understood from; the first one stays.
-    pub(crate) fn learn(&self, text: impl FnOnce() -> Option<InputText>) {
+    pub(crate) fn learn(&self, text: impl FnOnce(Printed<'_>) -> Option<InputText>) {
         if self.input.get().is_none()
-            && let Some(text) = text()
+            && let Some(text) = text(self.printed())
         {
             // Another reader of the same definition may have been faster.
             let _ = self.input.set(text);

@@ -5,6 +5,48 @@ use std::fmt::Write as _;
 /// What C's `isspace` is true for.
 const BLANKS: [char; 6] = [' ', '\t', '\n', '\r', '\x0b', '\x0c'];
 
+/// A decimal as gmond prints most values: a sign, at most 15 digits, at most one dot with digits on both sides.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Decimal {
+    pub(crate) number: f64,
+    /// Digits behind the dot.
+    pub(crate) decimals: u8,
+    /// Bytes of its text.
+    pub(crate) len: usize,
+}
+
+/// The decimal that is all of `text` before its first double quote.
+///
+/// Its number is that of [`c_number`]: digits and power of ten are exact, so their quotient is rounded once.
+pub(crate) fn leading_decimal(text: &[u8]) -> Option<Decimal> {
+    const POWERS: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+    let negative = text.first() == Some(&b'-');
+    let start = usize::from(negative);
+    let mut digits = 0u64;
+    let mut at = start;
+    let mut whole = None;
+    loop {
+        match *text.get(at)? {
+            byte @ b'0'..=b'9' => digits = digits * 10 + u64::from(byte - b'0'),
+            b'.' if whole.is_none() && at > start => whole = Some(at),
+            b'"' => break,
+            _ => return None,
+        }
+        at += 1;
+        // One dot and 15 digits.
+        if at - start > 16 {
+            return None;
+        }
+    }
+    let decimals = whole.map_or(0, |whole| at - whole - 1);
+    let count = at - start - usize::from(whole.is_some());
+    if count == 0 || count > 15 || whole.is_some() && decimals == 0 {
+        return None;
+    }
+    let number = digits as f64 / POWERS[decimals];
+    Some(Decimal { number: if negative { -number } else { number }, decimals: decimals as u8, len: at })
+}
+
 /// The number a C `strtod` reads at the start of `text`; 0 if there is none.
 ///
 /// Accepts what gmetad accepts: `1.50`, `1.5e+10`, `0x10`, `nan`, `inf`, leading blanks, and a number followed by
@@ -152,6 +194,8 @@ pub(crate) fn write_fixed(out: &mut Vec<u8>, value: f64, decimals: u8) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -182,6 +226,22 @@ mod tests {
         assert!(c_number("nan").is_nan() && c_number("NAN(1)").is_nan());
         assert_eq!(c_number("inf"), f64::INFINITY);
         assert_eq!(c_number("-infinite"), f64::NEG_INFINITY);
+    }
+
+    proptest! {
+        #[test]
+        fn plain_decimals_are_what_c_reads(text in "-?[0-9]{0,17}(\\.[0-9]{0,17})?[\"x+ e]?[0-9\"]{0,3}") {
+            if let Some(found) = leading_decimal(text.as_bytes()) {
+                let own = &text[..found.len];
+                prop_assert!(text[found.len..].starts_with('"'));
+                prop_assert_eq!(found.number.to_bits(), c_number(own).to_bits());
+                prop_assert_eq!(found.decimals, decimals(own));
+            } else if let Some((own, _)) = text.split_once('"') {
+                let digits = own.bytes().filter(u8::is_ascii_digit).count();
+                let dots = own.starts_with("-.") || own.starts_with('.') || own.ends_with('.');
+                prop_assert!(!(1..=15).contains(&digits) || dots || own.contains(['x', '+', ' ', 'e']), "{}", own);
+            }
+        }
     }
 
     #[test]

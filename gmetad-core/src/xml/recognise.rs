@@ -6,24 +6,37 @@
 
 use std::ops::Range;
 
+use crate::model::{Decimal, leading_decimal};
+
 /// Longest VAL that is recognised; longer ones are understood in the plain way.
 const VAL_BYTES: usize = 1024;
 /// Digits of TN that always fit.
 const TN_DIGITS: usize = 9;
 
-/// The text of an element from `<METRIC` to the end of `</METRIC>`, without its VAL and TN.
+/// The text of an element from `<METRIC` to the end of `</METRIC>`, without its VAL and TN. Most of it is like the text
+/// that is printed, and kept there only.
 #[derive(Debug)]
-pub(crate) struct InputText {
-    text: Box<[u8]>,
-    /// Where VAL was, and where TN was.
-    val: u32,
-    tn: u32,
+pub(crate) enum InputText {
+    /// Up to TN as it is printed; then so many bytes of what is printed, own ones, and what is printed from there.
+    Like { same: u32, own: Box<[u8]>, from: u32 },
+    /// Otherwise; with the places where VAL was, and where TN was.
+    Whole { text: Box<[u8]>, val: u32, tn: u32 },
+}
+
+/// The text of an element as it is printed: before VAL, between VAL and TN, behind TN.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Printed<'a> {
+    pub(crate) head: &'a [u8],
+    pub(crate) middle: &'a [u8],
+    pub(crate) tail: &'a [u8],
 }
 
 /// What a recognised element says.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Recognised<'i> {
-    pub(crate) val: &'i str,
+    pub(crate) val: &'i [u8],
+    /// VAL as a number, if it is a plain one.
+    pub(crate) decimal: Option<Decimal>,
     pub(crate) tn: u32,
     /// Bytes of the element.
     pub(crate) len: usize,
@@ -32,48 +45,74 @@ pub(crate) struct Recognised<'i> {
 impl InputText {
     /// Keeps `element`, where VAL and TN stand at these places; `None` if where the tags end may depend on them, or on
     /// what comes behind.
-    pub(crate) fn new(element: &[u8], val: Range<usize>, tn: Range<usize>) -> Option<Self> {
+    pub(crate) fn new(element: &[u8], val: Range<usize>, tn: Range<usize>, printed: Printed<'_>) -> Option<Self> {
         if val.end > tn.start || tn.end > element.len() {
             return None;
         }
-        let text = [&element[..val.start], &element[val.end..tn.start], &element[tn.end..]].concat();
-        let at = u32::try_from(val.start).ok()?;
-        let this = Self { text: text.into(), val: at, tn: at + u32::try_from(tn.start - val.end).ok()? };
+        let (head, middle, tail) = (&element[..val.start], &element[val.end..tn.start], &element[tn.end..]);
+        let this = if head == printed.head && middle == printed.middle {
+            let pairs = || tail.iter().zip(printed.tail);
+            let same = pairs().take_while(|(a, b)| a == b).count();
+            // What is printed ends with a line feed, an element does not.
+            let end = printed.tail.trim_ascii_end();
+            let pairs = tail[same..].iter().rev().zip(end[same.min(end.len())..].iter().rev());
+            let behind = pairs.take_while(|(a, b)| a == b).count();
+            let own = tail[same..tail.len() - behind].into();
+            Self::Like { same: u32::try_from(same).ok()?, own, from: u32::try_from(end.len() - behind).ok()? }
+        } else {
+            let at = u32::try_from(head.len()).ok()?;
+            let tn = at + u32::try_from(middle.len()).ok()?;
+            Self::Whole { text: [head, middle, tail].concat().into(), val: at, tn }
+        };
         // A tag with quotes too many ends with its line, but only if `<` follows.
         let ends_by_itself = element.ends_with(b">");
-        let is_plain = this.find(element).is_some_and(|found| found.len == element.len());
+        let is_plain = this.find(element, printed).is_some_and(|found| found.len == element.len());
         (ends_by_itself && is_plain).then_some(this)
     }
 
     /// What `input` says, if it begins with this text, some plain VAL and a TN in digits.
-    pub(crate) fn find<'i>(&self, input: &'i [u8]) -> Option<Recognised<'i>> {
-        let (head, rest) = self.text.split_at(self.val as usize);
-        let (middle, tail) = rest.split_at((self.tn - self.val) as usize);
+    pub(crate) fn find<'i>(&self, input: &'i [u8], printed: Printed<'_>) -> Option<Recognised<'i>> {
+        let (head, middle, tail) = match self {
+            Self::Like { same, own, from } => {
+                let end = printed.tail.len() - 1;
+                let tail = [&printed.tail[..*same as usize], own, &printed.tail[*from as usize..end]];
+                (printed.head, printed.middle, tail)
+            }
+            Self::Whole { text, val, tn } => {
+                let (head, rest) = text.split_at(*val as usize);
+                let (middle, tail) = rest.split_at((*tn - *val) as usize);
+                (head, middle, [tail, &[], &[]])
+            }
+        };
         let after_head = input.strip_prefix(head)?;
-        let val = until_quote(after_head)?;
+        let decimal = leading_decimal(after_head);
+        let val = match decimal {
+            Some(decimal) => &after_head[..decimal.len],
+            None => until_quote(after_head)?,
+        };
         let after_middle = after_head[val.len()..].strip_prefix(middle)?;
         let digits = after_middle.iter().take(TN_DIGITS + 1).take_while(|b| b.is_ascii_digit()).count();
         if !(1..=TN_DIGITS).contains(&digits) {
             return None;
         }
-        let after = after_middle[digits..].strip_prefix(tail)?;
+        let after = tail.iter().try_fold(&after_middle[digits..], |rest, part| rest.strip_prefix(*part))?;
         let tn = after_middle[..digits].iter().fold(0, |n, b| n * 10 + u32::from(b - b'0'));
-        Some(Recognised { val, tn, len: input.len() - after.len() })
+        Some(Recognised { val, decimal, tn, len: input.len() - after.len() })
     }
 }
 
 /// The NAME of an element that begins like all of gmond's do; `None` if it is anything but plain.
 pub(crate) fn plain_name(input: &[u8]) -> Option<&str> {
-    until_quote(input.strip_prefix(b"<METRIC NAME=\"")?)
+    std::str::from_utf8(until_quote(input.strip_prefix(b"<METRIC NAME=\"")?)?).ok()
 }
 
 /// What stands before the next double quote, if it is plain ASCII that means itself, whatever quotes were before: with
 /// quotes in its attributes' names, a tag can end in what is a value to others.
-fn until_quote(input: &[u8]) -> Option<&str> {
+fn until_quote(input: &[u8]) -> Option<&[u8]> {
     let end = memchr::memchr(b'"', &input[..input.len().min(VAL_BYTES)])?;
     let text = &input[..end];
     let plain = text.iter().all(|b| matches!(b, b' '..=b'~') && !matches!(b, b'&' | b'<' | b'>' | b'\''));
-    if plain { std::str::from_utf8(text).ok() } else { None }
+    plain.then_some(text)
 }
 
 #[cfg(test)]
@@ -82,13 +121,26 @@ mod tests {
 
     const ELEMENT: &[u8] = b"<METRIC NAME=\"a\" VAL=\"1.5\" UNITS=\"\" TN=\"7\" TMAX=\"60\"><EXTRA_DATA/></METRIC>";
 
-    fn text() -> InputText {
-        InputText::new(ELEMENT, 22..25, 40..41).expect("in order")
-    }
+    /// As it is printed, with a SOURCE that the element does not have.
+    const PRINTED: Printed<'_> = Printed {
+        head: b"<METRIC NAME=\"a\" VAL=\"",
+        middle: b"\" UNITS=\"\" TN=\"",
+        tail: b"\" TMAX=\"60\" SOURCE=\"gmond\"><EXTRA_DATA/></METRIC>\n",
+    };
+    const OTHERWISE: Printed<'_> = Printed { head: b"<METRIC VAL=\"", ..PRINTED };
 
     #[test]
     fn the_same_text_with_other_values_is_recognised() {
-        let found = |input: &str| text().find(input.as_bytes()).map(|r| (r.val.to_owned(), r.tn, r.len));
+        recognised(PRINTED);
+        recognised(OTHERWISE);
+    }
+
+    fn recognised(printed: Printed<'_>) {
+        let text = InputText::new(ELEMENT, 22..25, 40..41, printed).expect("in order");
+        let like = matches!(&text, InputText::Like { own, .. } if own.is_empty());
+        assert_eq!(like, printed.head == PRINTED.head);
+        let value = |r: Recognised<'_>| (String::from_utf8_lossy(r.val).into_owned(), r.tn, r.len);
+        let found = |input: &str| text.find(input.as_bytes(), printed).map(value);
         let with = |val: &str, tn: &str| {
             format!("<METRIC NAME=\"a\" VAL=\"{val}\" UNITS=\"\" TN=\"{tn}\" TMAX=\"60\"><EXTRA_DATA/></METRIC>")
         };
@@ -110,8 +162,8 @@ mod tests {
         }
         assert_eq!(found(&with("1.5", "7")[..60]), None, "not all there yet");
         assert_eq!(found(&with("1.5", "7").replace("60", "61")), None);
-        assert!(InputText::new(ELEMENT, 40..41, 22..25).is_none());
-        let learned = |element: &str| InputText::new(element.as_bytes(), 9..10, 16..17).is_some();
+        assert!(InputText::new(ELEMENT, 40..41, 22..25, printed).is_none());
+        let learned = |element: &str| InputText::new(element.as_bytes(), 9..10, 16..17, printed).is_some();
         assert!(learned("<M  VAL=\"1\" TN=\"7\"/>"));
         for element in ["<M  VAL=\"'\" TN=\"7\"/>", "<M  VAL=\"1\" TN=\">\"/>", "<M  VAL=\"1\" TN=\"7\"/>\n"] {
             assert!(!learned(element), "{element}");

@@ -81,6 +81,9 @@ pub(crate) trait TagSink {
     fn tag(&mut self, tag: &Tag<'_>);
 }
 
+/// Bytes that are joined with an unfinished tag at first: most METRICs end within.
+const JOIN: usize = 2048;
+
 /// Keeps the tail of a stream that is not a whole tag yet.
 #[derive(Debug, Default)]
 pub(crate) struct TagStream {
@@ -95,15 +98,32 @@ impl TagStream {
         if self.offset + (self.tail.len() + bytes.len()) as u64 > limits::DOCUMENT_BYTES {
             return Err(TagError::TooLong);
         }
-        let joined;
-        let input = if self.tail.is_empty() {
-            bytes
-        } else {
-            let mut tail = std::mem::take(&mut self.tail);
-            tail.extend_from_slice(bytes);
-            joined = tail;
-            &joined
-        };
+        // What is left of the tag before is joined with as little as completes it; the rest is read where it is.
+        let mut joined = std::mem::take(&mut self.tail);
+        let mut rest = bytes;
+        while !joined.is_empty() {
+            let (more, behind) = rest.split_at(rest.len().min(JOIN.max(joined.len())));
+            let old = joined.len();
+            joined.extend_from_slice(more);
+            let taken = self.cut(&joined, sink)?;
+            if taken >= old {
+                rest = &rest[taken - old..];
+                break;
+            }
+            joined.drain(..taken);
+            rest = behind;
+            if rest.is_empty() {
+                self.tail = joined;
+                return Ok(());
+            }
+        }
+        let taken = self.cut(rest, sink)?;
+        self.tail = rest[taken..].to_vec();
+        Ok(())
+    }
+
+    /// Hands every whole tag of `input` to `sink`; how many bytes there are before the first one that is not whole.
+    fn cut(&mut self, input: &[u8], sink: &mut impl TagSink) -> Result<usize, TagError> {
         let mut at = 0;
         while let Some(open) = memchr::memchr(b'<', &input[at..]) {
             at += open;
@@ -119,8 +139,7 @@ impl TagStream {
             }
             let Some(len) = len else {
                 self.offset += at as u64;
-                self.tail = input[at..].to_vec();
-                return Ok(());
+                return Ok(at);
             };
             if let Some(tag) = tag(&input[..at + len], len, self.offset + at as u64) {
                 sink.tag(&tag);
@@ -128,7 +147,7 @@ impl TagStream {
             at += len;
         }
         self.offset += input.len() as u64;
-        Ok(())
+        Ok(input.len())
     }
 
     /// Bytes taken in so far.

@@ -147,7 +147,9 @@ impl State<'_> {
                 if let Some((learning, end)) = text
                     && learning.damage == (self.report.skipped, self.report.mended)
                 {
-                    def.learn(|| InputText::new(end.input_from(learning.offset)?, learning.val, learning.tn));
+                    def.learn(|printed| {
+                        InputText::new(end.input_from(learning.offset)?, learning.val, learning.tn, printed)
+                    });
                 }
             }
             (InHost::OfGrid, Some(grid)) if kind.is_numeric() => {
