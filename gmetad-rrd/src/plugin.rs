@@ -347,7 +347,9 @@ impl Plugin for RrdPlugin {
         if last {
             let left = store.close(CLOSE_WITHIN);
             self.tree.0.lock().store = None;
-            if left > 0 {
+            if left > 0 && !store.has_lock() {
+                log::error!("{left} RRD points are lost: the lock of {} could not be had", store.root().display());
+            } else if left > 0 {
                 log::warn!(
                     "{left} RRD points stay in the journal below {}: the next start takes them, and gmetad --flush-and-exit \
                      writes them",

@@ -156,37 +156,74 @@ impl Files for Bad {
     }
 }
 
-/// The journal stays within its bound, and everything that waits survives a crash, also when it is much more than a buffer.
+/// The journal stays within its bound, and everything that waits survives a crash, also when it is much more than a buffer,
+/// and all of one directory.
 #[test]
 fn a_bounded_journal_keeps_what_waits_for_stuck_directories() {
-    let dir = tempfile::tempdir().unwrap();
-    let flag = Arc::new(AtomicBool::new(true));
-    let most = 100 << 20;
-    let options = CacheOptions { journal_bytes: most, haste: 50, ..patient() };
-    let store = open_with(dir.path(), options, &stuck(&flag), Arc::new(Disk));
-    let text = "7".repeat(390);
-    // 35 MB that cannot be written, among twice as much that can.
-    let (mut time, mut stuck) = (START, 0u64);
-    let mut highest = 0;
-    while stuck < 88_000 {
-        time += 10;
-        put(&store, &format!("c/stuck{}", time / 10 % 4), 100, time, &text);
-        stuck += 100;
-        (0..2).for_each(|at| put(&store, &format!("c/h{at}"), 100, time, &text));
-        if stuck % 2_000 == 0 {
-            store.flush(Path::new("c/h0/m0.rrd")).unwrap();
-            store.flush_all();
-            highest = highest.max(figure(&store, "journal_bytes"));
+    for directories in [1, 4] {
+        let dir = tempfile::tempdir().unwrap();
+        let flag = Arc::new(AtomicBool::new(true));
+        let most = 100 << 20;
+        let options = CacheOptions { journal_bytes: most, haste: 50, ..patient() };
+        let store = open_with(dir.path(), options, &stuck(&flag), Arc::new(Disk));
+        let text = "7".repeat(390);
+        // 35 MB that cannot be written, among twice as much that can.
+        let (mut time, mut stuck) = (START, 0u64);
+        let mut highest = 0;
+        while stuck < 88_000 {
+            time += 10;
+            put(&store, &format!("c/stuck{}", time / 10 % directories), 100, time, &text);
+            stuck += 100;
+            (0..2).for_each(|at| put(&store, &format!("c/h{at}"), 100, time, &text));
+            if stuck % 2_000 == 0 {
+                store.flush(Path::new("c/h0/m0.rrd")).unwrap();
+                store.flush_all();
+                highest = highest.max(figure(&store, "journal_bytes"));
+            }
         }
+        assert_eq!(figure(&store, "points_dropped"), 0);
+        wait("the rest is written", || figure(&store, "points_pending") == stuck);
+        wait("the journal shrinks", || figure(&store, "journal_bytes") <= most);
+        assert!(highest < 2 * most, "{highest} bytes while points came faster than any site's");
+        assert_eq!(figure(&store, "journal_gap_bytes"), 0);
+        let copy = crashed(dir.path());
+        let again = open_with(copy.path(), patient(), &self::stuck(&flag), Arc::new(Disk));
+        assert!(figure(&again, "journal_replayed") >= stuck, "{}", figure(&again, "journal_replayed"));
     }
-    assert_eq!(figure(&store, "points_dropped"), 0);
-    wait("the rest is written", || figure(&store, "points_pending") == stuck);
-    wait("the journal shrinks", || figure(&store, "journal_bytes") <= most);
-    assert!(highest < 2 * most, "{highest} bytes while points came faster than any site's");
-    assert_eq!(figure(&store, "journal_gap_bytes"), 0);
+}
+
+/// Without anything stuck: directories that come, wait, and go.
+#[test]
+fn a_journal_is_bounded_while_few_points_wait_for_long() {
+    let dir = tempfile::tempdir().unwrap();
+    let most = 400_000;
+    let options = CacheOptions { journal_bytes: most, ..patient() };
+    let store = open_with(dir.path(), options, &native(), Arc::new(Disk));
+    let text = "7".repeat(390);
+    let (mut time, mut waiting) = (START, Vec::new());
+    for round in 0..60 {
+        put(&store, &format!("c/q{round}"), 1, time, "1");
+        wait("a new file is made", || last(&dir.path().join(format!("c/q{round}/m0.rrd"))).is_some());
+        put(&store, &format!("c/q{round}"), 1, time + 10, "1");
+        waiting.push(time + 10);
+        for _ in 0..10 {
+            time += 10;
+            put(&store, "c/busy", 10, time, &text);
+        }
+        store.flush(Path::new("c/busy/m0.rrd")).unwrap();
+        wait("the journal is not larger than its bound for long", || figure(&store, "journal_bytes") <= most);
+    }
+    assert!(figure(&store, "journal_written_bytes") > 4 * most);
+    let synced = figure(&store, "journal_syncs");
+    put(&store, "c/busy", 10, time + 10, &text);
+    wait("all is in the journal", || figure(&store, "journal_syncs") > synced + 1);
     let copy = crashed(dir.path());
-    let again = open_with(copy.path(), patient(), &self::stuck(&flag), Arc::new(Disk));
-    assert!(figure(&again, "journal_replayed") >= stuck, "{}", figure(&again, "journal_replayed"));
+    assert!(figure(&store, "points_pending") > 40);
+    let again = open(copy.path());
+    assert_eq!(again.close(Duration::from_secs(20)), 0);
+    for (round, time) in waiting.into_iter().enumerate() {
+        assert_eq!(last(&copy.path().join(format!("c/q{round}/m0.rrd"))), Some(time));
+    }
 }
 
 #[test]
@@ -311,7 +348,93 @@ fn what_cannot_be_understood_is_set_aside() {
     let again = open(copy.path());
     assert_eq!(figure(&again, "journal_replayed"), 0);
     assert_eq!(again.close(Duration::from_secs(10)), 0);
-    assert_eq!(own_files(copy.path()), [format!("damaged-{name}"), "lock".to_owned()]);
+    let left = own_files(copy.path());
+    assert!(left.len() == 2 && left[0].starts_with(&format!("damaged-{name}-")) && left[1] == "lock", "{left:?}");
+}
+
+#[test]
+fn damaged_segments_are_kept_side_by_side_but_not_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = dir.path().join(".gmetad");
+    fs::create_dir(&own).unwrap();
+    let older = "damaged-journal-0000000000000001-1700000000";
+    fs::write(own.join(older), "an older one").unwrap();
+    for number in 1..=12 {
+        fs::write(own.join(format!("journal-{number:016x}")), "damaged").unwrap();
+    }
+    assert_eq!(open(dir.path()).close(Duration::from_secs(5)), 0);
+    let left = own_files(dir.path());
+    assert_eq!(left.iter().filter(|name| name.starts_with("damaged-")).count(), 8, "{left:?}");
+    assert_eq!(left.len(), 9, "{left:?}");
+    assert_eq!(fs::read_to_string(own.join(older)).unwrap(), "an older one");
+}
+
+/// A journal that is larger than what may wait, and has a number that a new one would not have, found late.
+#[test]
+fn a_late_lock_takes_a_large_journal_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    put(&store, "c/h", 20, START, "1");
+    wait("they are made", || figure(&store, "files_made") == 20);
+    (1..1000).for_each(|n| put(&store, "c/h", 20, START + n * 10, "12345.678"));
+    let synced = figure(&store, "journal_syncs");
+    wait("they are in the journal", || figure(&store, "journal_syncs") > synced + 1);
+    let tree = crashed(dir.path());
+    drop(store);
+    let segment = |number: u64| tree.path().join(format!(".gmetad/journal-{number:016x}"));
+    fs::rename(segment(1), segment(7)).unwrap();
+    let files = Arc::new(Bad::default());
+    files.no_lock.store(true, Ordering::Relaxed);
+    let flag = Arc::new(AtomicBool::new(true));
+    let options = CacheOptions { memory: 50_000, ..patient() };
+    let store = open_with(tree.path(), options, &stuck(&flag), Arc::clone(&files) as _);
+    put(&store, "c/stuck", 1, START + 30_000, "9");
+    files.no_lock.store(false, Ordering::Relaxed);
+    wait("the lock comes", || store.has_lock());
+    let mut time = START + 30_000;
+    wait("a segment is begun", || {
+        time += 10;
+        put(&store, "c/h", 1, time, "9");
+        own_files(tree.path()).len() > 1
+    });
+    assert!(!segment(1).exists(), "numbers go on behind the old ones: {:?}", own_files(tree.path()));
+    flag.store(false, Ordering::Relaxed);
+    wait("files are written", || store.flush(Path::new("c/h/m0.rrd")).is_ok());
+    assert_eq!(store.close(Duration::from_secs(20)), 0);
+    assert_eq!(figure(&store, "points_dropped"), 0);
+    let view = View::open(&tree.path().join("c/h/m5.rrd")).unwrap();
+    let rows = view.fetch(Cf::Average, START, START + 9990, 10).unwrap().unwrap();
+    assert_eq!(rows.values.iter().filter(|value| !value.is_nan()).count(), 999);
+}
+
+/// Every point of the journal is accounted for.
+#[test]
+fn points_of_removed_files_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_with(dir.path(), CacheOptions { haste: 1000, ..patient() }, &native(), Arc::new(Disk));
+    put(&store, "c/h", 2, START, "1");
+    wait("they are made", || figure(&store, "files_made") == 2);
+    let mut time = START;
+    let rotations = figure(&store, "JournalRotate");
+    wait("the names are known to last", || {
+        time += 10;
+        put(&store, "c/o", 1, time, "1");
+        store.flush(Path::new("c/o/m0.rrd")).unwrap();
+        figure(&store, "JournalRotate") > rotations + 2
+    });
+    (1..20).for_each(|n| put(&store, "c/h", 2, START + n * 10, "5"));
+    let synced = figure(&store, "journal_syncs");
+    wait("they are in the journal", || figure(&store, "journal_syncs") > synced + 1);
+    let tree = crashed(dir.path());
+    drop(store);
+    fs::remove_file(tree.path().join("c/h/m0.rrd")).unwrap();
+    let store = open(tree.path());
+    assert_eq!(store.close(Duration::from_secs(10)), 0);
+    let figure = |name| figure(&store, name);
+    assert!(figure("points_removed") >= 19, "{}", figure("points_removed"));
+    let sum = figure("points_written") + figure("points_past") + figure("points_removed");
+    assert_eq!(sum, figure("journal_replayed"));
+    assert!(!tree.path().join("c/h/m0.rrd").exists());
 }
 
 /// Panics as often as the number says.

@@ -18,7 +18,7 @@ pub use host::{Host, Metric, SeriesId};
 pub(crate) use metric::{MetricAttrs, attribute, extra_elements, render_extra};
 pub use metric::{MetricDef, MetricType, Slope};
 pub use number::c_number;
-pub(crate) use number::{Decimal, c_unsigned, decimals, leading_decimal, write_fixed};
+pub(crate) use number::{Decimal, c_unsigned, decimals, leading_decimal, leading_digits, write_fixed};
 pub(crate) use shape::{Interner, Shape};
 
 /// Seconds since the epoch on our own clock.

@@ -6,12 +6,10 @@
 
 use std::ops::Range;
 
-use crate::model::{Decimal, leading_decimal};
+use crate::model::{Decimal, leading_decimal, leading_digits};
 
 /// Longest VAL that is recognised; longer ones are understood in the plain way.
 const VAL_BYTES: usize = 1024;
-/// Digits of TN that always fit.
-const TN_DIGITS: usize = 9;
 
 /// The text of an element from `<METRIC` to the end of `</METRIC>`, without its VAL and TN. Most of it is like the text
 /// that is printed, and kept there only.
@@ -91,12 +89,8 @@ impl InputText {
             None => until_quote(after_head)?,
         };
         let after_middle = after_head[val.len()..].strip_prefix(middle)?;
-        let digits = after_middle.iter().take(TN_DIGITS + 1).take_while(|b| b.is_ascii_digit()).count();
-        if !(1..=TN_DIGITS).contains(&digits) {
-            return None;
-        }
+        let (tn, digits) = leading_digits(after_middle)?;
         let after = tail.iter().try_fold(&after_middle[digits..], |rest, part| rest.strip_prefix(*part))?;
-        let tn = after_middle[..digits].iter().fold(0, |n, b| n * 10 + u32::from(b - b'0'));
         Some(Recognised { val, decimal, tn, len: input.len() - after.len() })
     }
 }

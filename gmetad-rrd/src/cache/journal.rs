@@ -10,11 +10,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::group::{Group, Slot, State};
+use super::group::{Group, Slot, State, take_row};
 use super::record::{MAGIC, Record, SlotRecord};
 use crate::files::Files;
 use crate::format::encode_fixed;
@@ -31,8 +31,10 @@ const PREFIX: &str = "journal-";
 const DAMAGED: &str = "damaged-";
 /// Segments that could not be understood and are kept for people, at most.
 const KEPT: usize = 8;
-/// How long repeated rows may take to the disk; then they count as not written.
-const SETTLE: Duration = Duration::from_secs(10);
+/// Files that one record names, at most.
+const NAMED: usize = 4096;
+/// Bytes of a compact segment that are written at once.
+const COMPACT: usize = 1 << 20;
 
 pub(super) struct Journal {
     files: Arc<dyn Files + Sync>,
@@ -70,11 +72,6 @@ struct Buffer {
     segment: u64,
     /// Schemas that the segment knows, by id.
     schemas: Vec<Arc<Schema>>,
-    /// How many times the buffer was emptied, and how many of these batches the file has.
-    taken: u64,
-    written: u64,
-    /// Somebody waits for the next batch.
-    hurry: bool,
     /// Rows were left out since the buffer was emptied.
     gap: bool,
     closing: bool,
@@ -84,12 +81,13 @@ struct Buffer {
 
 /// What may fail.
 #[derive(Debug, Clone, Copy)]
-enum What {
+pub(super) enum What {
     Write = 1,
     Begin = 2,
     Sync = 4,
     SyncFiles = 8,
     Remove = 16,
+    Compact = 32,
 }
 
 struct Segment {
@@ -112,8 +110,6 @@ impl Buffer {
             Record::Pad.put(batch);
             batch.append(&mut self.again);
         }
-        self.taken += 1;
-        self.hurry = false;
     }
 }
 
@@ -135,9 +131,6 @@ impl Journal {
             again: Vec::new(),
             segment: number,
             schemas: Vec::new(),
-            taken: 0,
-            written: 0,
-            hurry: false,
             gap: false,
             closing: false,
             failing: 0,
@@ -160,8 +153,12 @@ impl Journal {
         journal
     }
 
-    /// Old segments are ours: they stay until their rows are written.
+    /// Old segments are ours: they stay until their rows are written. What is written comes behind them.
     pub(super) fn adopt(&self, old: &[(u64, u64)]) {
+        if let Some((last, _)) = old.last() {
+            let mut buffer = self.buffer.lock();
+            buffer.segment = buffer.segment.max(last + 1);
+        }
         let closed = |&(number, size): &(u64, u64)| Segment {
             number,
             size,
@@ -187,6 +184,7 @@ impl Journal {
         let listed = self.dir.parent().map_or(Ok(()), |root| self.files.sync_dir(root));
         match listed.and_then(|()| begin(&*self.files, &self.dir, number)) {
             Ok(segment) => {
+                self.buffer.lock().segment = segment.number;
                 self.push(segment);
                 self.recovered(What::Begin);
             }
@@ -221,10 +219,19 @@ impl Journal {
     /// Removes a segment's file, or sets it aside.
     fn remove(&self, number: u64, keep: bool) -> io::Result<()> {
         let path = path(&self.dir, number);
-        let damaged = |name: &OsString| name.as_encoded_bytes().starts_with(DAMAGED.as_bytes());
-        let keep = keep && self.files.list(&self.dir)?.iter().filter(|name| damaged(name)).count() < KEPT;
-        let done = if keep { self.files.rename(&path, &aside(&self.dir, number)) } else { self.files.remove(&path) };
+        let done = if keep { self.set_aside(number) } else { self.files.remove(&path) };
         done.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+    }
+
+    fn set_aside(&self, number: u64) -> io::Result<()> {
+        let damaged = |name: &&OsString| name.as_encoded_bytes().starts_with(DAMAGED.as_bytes());
+        if self.files.list(&self.dir)?.iter().filter(damaged).count() >= KEPT {
+            log::warn!("{}: {KEPT} damaged segments are kept already: {} is removed", self.dir.display(), name(number));
+            return self.files.remove(&path(&self.dir, number));
+        }
+        // Numbers begin anew when a journal was empty.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        self.files.rename(&path(&self.dir, number), &self.dir.join(format!("{DAMAGED}{}-{now}", name(number))))
     }
 
     /// Takes a row; returns the segment it goes to.
@@ -250,30 +257,6 @@ impl Journal {
         segment
     }
 
-    /// How many bytes have been left out so far; to be asked before rows are repeated.
-    pub(super) fn gaps(&self) -> u64 {
-        self.counters.gaps.get()
-    }
-
-    /// Waits until everything that was appended is on the disk. `false`: it is not, or not in time, or rows were left out since
-    /// `gaps` was asked for.
-    pub(super) fn settled(&self, gaps: u64) -> bool {
-        let until = Instant::now() + SETTLE;
-        let mut buffer = self.buffer.lock();
-        let wanted = buffer.taken + 1;
-        buffer.hurry = true;
-        self.wake.notify_all();
-        while buffer.written < wanted {
-            if buffer.closing || self.wake.wait_until(&mut buffer, until).timed_out() {
-                return false;
-            }
-        }
-        drop(buffer);
-        self.sync();
-        let unwritten = What::Write as u8 | What::Begin as u8 | What::Sync as u8;
-        self.buffer.lock().failing & unwritten == 0 && self.gaps() == gaps
-    }
-
     /// Notes which files of the group's slots will exist whatever happens to the machine.
     pub(super) fn made(&self, group: &Group, state: &State) {
         let mut buffer = self.buffer.lock();
@@ -296,7 +279,7 @@ impl Journal {
             let until = Instant::now() + self.interval;
             let (closing, gap) = {
                 let mut buffer = self.buffer.lock();
-                while !buffer.closing && (buffer.bytes.len() <= BUFFER && !buffer.hurry || !kept.is_empty()) {
+                while !buffer.closing && (buffer.bytes.len() <= BUFFER || !kept.is_empty()) {
                     if self.wake.wait_until(&mut buffer, until).timed_out() {
                         break;
                     }
@@ -320,7 +303,6 @@ impl Journal {
                         kept.clear();
                         self.recovered(What::Write);
                     }
-                    self.batch_written();
                     self.rotate_if_due(&mut kept);
                 }
                 Ok(false) => {}
@@ -334,14 +316,6 @@ impl Journal {
             }
         }
         self.sync();
-    }
-
-    /// Everything that was taken out of the buffer is in the file.
-    fn batch_written(&self) {
-        let mut buffer = self.buffer.lock();
-        buffer.written = buffer.taken;
-        drop(buffer);
-        self.wake.notify_all();
     }
 
     /// `false`: there is no segment, which was logged.
@@ -392,7 +366,6 @@ impl Journal {
             self.failed(What::Write, &error);
         }
         kept.clear();
-        self.batch_written();
         self.sync();
         if let Some(last) = self.segments.lock().last_mut().filter(|last| !last.dirty) {
             last.file = None;
@@ -475,18 +448,47 @@ impl Journal {
         }
     }
 
-    /// The segment whose rows must be written or repeated first because the journal has more bytes than its bound, and more
-    /// than `than`; never the one that is written now.
+    /// The newest closed segment, if the journal has more bytes than its bound, and more than `than`.
     pub(super) fn too_much(&self, than: u64) -> Option<u64> {
         let segments = self.segments.lock();
         let size: u64 = segments.iter().map(|segment| segment.size).sum();
-        let [first, _, ..] = &segments[..] else { return None };
-        (size > self.most.max(than)).then_some(first.number)
+        let [.., closed, _] = &segments[..] else { return None };
+        (size > self.most.max(than)).then_some(closed.number)
     }
 
-    /// Bytes of the segments from that one on.
-    pub(super) fn size_from(&self, number: u64) -> u64 {
-        self.segments.lock().iter().filter(|segment| segment.number >= number).map(|segment| segment.size).sum()
+    /// Puts what the closed segments up to `last` still have in the place of that one: `write` writes the rows that wait for
+    /// groups, `sync_files` then brings to the disk what the others have got. Returns the bytes of the new one.
+    ///
+    /// # Errors
+    /// The system's; then the segments are as they were.
+    pub(super) fn compact(
+        &self,
+        last: u64,
+        write: impl FnOnce(&mut Compact<'_>) -> io::Result<()>,
+        sync_files: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<u64> {
+        let aside = self.dir.join("compact");
+        match self.files.remove(&aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = self.files.create(&aside)?;
+        let (bytes, again, schemas) = (MAGIC.to_vec(), Vec::new(), Vec::new());
+        let mut compact = Compact { journal: self, file: &file, at: 0, bytes, again, schemas };
+        write(&mut compact)?;
+        compact.put_out()?;
+        let size = compact.at;
+        self.files.sync(&[&file])?;
+        sync_files()?;
+        if self.segments.lock().iter().any(|segment| segment.number == last && segment.keep) {
+            self.set_aside(last)?;
+        }
+        self.files.rename(&aside, &path(&self.dir, last))?;
+        self.files.sync_dir(&self.dir)?;
+        if let Some(segment) = self.segments.lock().iter_mut().find(|segment| segment.number == last) {
+            (segment.size, segment.file, segment.dirty, segment.keep) = (size, None, false, false);
+        }
+        Ok(size)
     }
 
     pub(super) fn close(&self) {
@@ -500,7 +502,7 @@ impl Journal {
         (segments.len() as u64, segments.iter().map(|segment| segment.size).sum())
     }
 
-    fn failed(&self, what: What, error: &io::Error) {
+    pub(super) fn failed(&self, what: What, error: &io::Error) {
         self.counters.errors.add(1);
         let before = {
             let mut buffer = self.buffer.lock();
@@ -514,6 +516,7 @@ impl Journal {
                 What::Sync => "sync",
                 What::SyncFiles => "sync the files of",
                 What::Remove => "remove a segment of",
+                What::Compact => "make a smaller segment of",
             };
             log::error!(
                 "{}: cannot {tried} the journal: {error}; RRD points go on, but a crash would lose those not in files yet",
@@ -522,7 +525,7 @@ impl Journal {
         }
     }
 
-    fn recovered(&self, what: What) {
+    pub(super) fn recovered(&self, what: What) {
         let (before, after) = {
             let mut buffer = self.buffer.lock();
             let before = buffer.failing;
@@ -532,6 +535,47 @@ impl Journal {
         if before != 0 && after == 0 {
             log::info!("{}: the journal is written again", self.dir.display());
         }
+    }
+}
+
+/// A segment that is written in the place of others.
+pub(super) struct Compact<'a> {
+    journal: &'a Journal,
+    file: &'a File,
+    at: u64,
+    bytes: Vec<u8>,
+    again: Vec<u8>,
+    schemas: Vec<Arc<Schema>>,
+}
+
+impl Compact<'_> {
+    /// Adds rows of a group, each with its length before it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn add(&mut self, group: &Group, slots: &[Slot], rows: &[u8]) -> io::Result<()> {
+        put_slots([&mut self.bytes, &mut self.again], &mut self.schemas, group, slots, 0);
+        let mut rest = rows;
+        while let Some(row) = take_row(&mut rest) {
+            Record::Row { group: group.id, row }.put(&mut self.bytes);
+            if self.bytes.len() > COMPACT {
+                self.put_out()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn put_out(&mut self) -> io::Result<()> {
+        if !self.again.is_empty() {
+            Record::Pad.put(&mut self.bytes);
+            self.bytes.append(&mut self.again);
+        }
+        self.journal.files.write_at(self.file, &self.bytes, self.at)?;
+        self.at += self.bytes.len() as u64;
+        self.bytes.clear();
+        // What comes in meanwhile goes to the disk as ever.
+        self.journal.sync();
+        Ok(())
     }
 }
 
@@ -555,18 +599,20 @@ fn begin(files: &dyn Files, dir: &Path, number: u64) -> io::Result<Segment> {
 /// What the journal has to know of slots from `first` on.
 fn put_slots(out: [&mut Vec<u8>; 2], schemas: &mut Vec<Arc<Schema>>, group: &Group, slots: &[Slot], first: usize) {
     let [bytes, again] = out;
-    let slots = slots[first..]
-        .iter()
-        .map(|slot| SlotRecord {
-            schema: schema_id([&mut *bytes, &mut *again], schemas, &slot.schema),
-            made: slot.lasting,
-            name: &slot.name,
-        })
-        .collect();
     let dir = group.dir.as_os_str().as_encoded_bytes();
-    let record = Record::Slots { group: group.id, first: first as u32, dir, slots };
-    record.put(bytes);
-    record.put(again);
+    for (first, slots) in (first..).step_by(NAMED).zip(slots[first..].chunks(NAMED)) {
+        let slots = slots
+            .iter()
+            .map(|slot| SlotRecord {
+                schema: schema_id([&mut *bytes, &mut *again], schemas, &slot.schema),
+                made: slot.lasting,
+                name: &slot.name,
+            })
+            .collect();
+        let record = Record::Slots { group: group.id, first: first as u32, dir, slots };
+        record.put(bytes);
+        record.put(again);
+    }
 }
 
 fn schema_id(out: [&mut Vec<u8>; 2], schemas: &mut Vec<Arc<Schema>>, schema: &Arc<Schema>) -> u32 {
@@ -590,11 +636,6 @@ pub(super) fn numbers(names: &[OsString]) -> Vec<u64> {
     let mut numbers: Vec<u64> = names.iter().filter_map(number).collect();
     numbers.sort_unstable();
     numbers
-}
-
-/// Where a segment is kept that could not be understood.
-pub(super) fn aside(dir: &Path, number: u64) -> PathBuf {
-    dir.join(format!("{DAMAGED}{}", name(number)))
 }
 
 /// Where a segment lies.

@@ -26,7 +26,7 @@ use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -61,7 +61,8 @@ pub struct CacheOptions {
     pub memory: usize,
     /// How often the journal is written and synced. Zero: no journal.
     pub journal_sync: Duration,
-    /// Most bytes of the journal; beyond it the files its oldest part speaks of are written.
+    /// Most bytes of the journal; beyond it what waits is written into it anew, and the rest of it goes. Points wait in half as
+    /// many bytes of memory at most, so that this helps.
     pub journal_bytes: u64,
     /// Threads that write files.
     pub writers: usize,
@@ -75,9 +76,6 @@ pub struct CacheOptions {
 const GROUP_POINTS: u64 = 2_000_000;
 /// How often what nobody needs any more is looked for.
 const TIDY: Duration = Duration::from_secs(10);
-
-/// Bytes of rows that are repeated in the journal at once.
-const CARRY: usize = 4 << 20;
 
 /// Longest time that points wait if none is set: the first graph of a file that nobody read lacks that much.
 pub const AUTO: Duration = Duration::from_secs(60);
@@ -170,6 +168,8 @@ struct Inner {
     lock: Mutex<Option<File>>,
     /// Nothing is written before the lock of the tree is ours.
     held: AtomicBool,
+    /// Bytes that a late journal brought, beyond what may wait.
+    replaying: AtomicUsize,
     /// Another program has the lock, which was said.
     in_use: AtomicBool,
     /// Segments of earlier runs whose rows are all ours.
@@ -239,14 +239,15 @@ impl RrdStore {
             Err(error) => {
                 // A user who may not write to the root, only further below, has the tree as ever. Anything else may pass, and
                 // then there may be a journal whose points must come first.
-                let never = error.kind() == io::ErrorKind::PermissionDenied && old_segments(&*files, &own).is_empty();
+                let listed = files.list(&own).map(|names| journal::numbers(&names));
+                let never = error.kind() == io::ErrorKind::PermissionDenied
+                    && listed.map_or_else(|e| e.kind() == io::ErrorKind::NotFound, |old| old.is_empty());
                 let until = if never { "no lock and no journal" } else { "points wait" };
                 log::error!("{}: {error}; {until} for RRD files until the lock can be had", own.join("lock").display());
                 (None, !never)
             }
         };
         let mut options = options;
-        // What waits must have room in the journal twice: once where it is, once where it is repeated.
         if !options.journal_sync.is_zero() {
             options.memory = options.memory.min(usize::try_from(options.journal_bytes / 2).unwrap_or(usize::MAX));
         }
@@ -288,6 +289,7 @@ impl RrdStore {
             tick: Condvar::new(),
             lock: Mutex::new(lock),
             held: AtomicBool::new(held),
+            replaying: AtomicUsize::new(0),
             in_use: AtomicBool::new(false),
             replayed: Mutex::default(),
         });
@@ -346,7 +348,11 @@ impl RrdStore {
     /// The slot of a file (its name, with `.rrd`) in a group; `None` if the group has too many.
     pub fn slot(&self, group: &Group, name: &str, schema: &Arc<Schema>) -> Option<u32> {
         let name = self.inner.name(name);
-        group.state.lock().slot(&name, schema)
+        let slot = group.state.lock().slot(&name, schema);
+        if slot.is_none() {
+            self.inner.counters.dropped.add(1);
+        }
+        slot
     }
 
     /// Takes a group out of use whose slots are mostly of names that are no longer used; the directory gets another one when it
@@ -513,7 +519,8 @@ impl Inner {
             Some(journal) => journal.append(group, &mut state, row),
             None => NEVER,
         };
-        if self.memory.get() > self.options.memory || state.points > GROUP_POINTS {
+        let most = self.options.memory + self.replaying.load(Ordering::Relaxed);
+        if self.memory.get() > most || state.points > GROUP_POINTS {
             let before = state.rows.capacity();
             let dropped = state.drop_half();
             self.memory.sub(before - state.rows.capacity());
@@ -595,8 +602,8 @@ impl Inner {
         let tidy = TIDY / self.options.haste.max(1);
         let interval = if self.journal.is_some() { self.options.journal_sync } else { tidy };
         let mut tidied = Instant::now();
-        // The journal's size when all that waits had been repeated: it cannot be much smaller.
-        let mut compact = 0;
+        // What waited when the journal was last made smaller.
+        let mut compact = 0u64;
         loop {
             let closed = {
                 let mut schedule = self.schedule.lock();
@@ -617,9 +624,16 @@ impl Inner {
                     let newest = journal.newest();
                     let needed = self.oldest_segment().min(newest);
                     journal.forget(needed, || self.sync_files(journal));
-                    if let Some(first) = journal.too_much(compact / 2 * 3) {
-                        self.hurry(|state| state.segment <= first);
-                        compact = self.carry_over(journal, first);
+                    if let Some(last) = journal.too_much(compact.saturating_mul(2)) {
+                        match self.compact(journal, last) {
+                            Ok(size) => {
+                                compact = size;
+                                journal.recovered(journal::What::Compact);
+                                // What it has now is not in the segments before it any more.
+                                journal.forget(self.oldest_segment().min(last), || Ok(()));
+                            }
+                            Err(error) => journal.failed(journal::What::Compact, &error),
+                        }
                     }
                 }
                 self.sweep();
@@ -665,12 +679,18 @@ impl Inner {
         if let Some(journal) = &self.journal {
             journal.adopt(&old);
         }
+        // All of it comes at once, and goes soon.
+        self.replaying.store(usize::MAX / 2, Ordering::Relaxed);
         old.iter().for_each(|(number, _)| self.replay(*number, &own));
         self.settle_replay();
+        // Twice: its rows grow by a quarter when one comes behind them.
+        self.replaying.store(self.memory.get().saturating_mul(2), Ordering::Relaxed);
         if let Some(journal) = &self.journal {
             journal.allow();
         }
+        let schedule = self.schedule.lock();
         self.held.store(false, Ordering::Relaxed);
+        drop(schedule);
         self.wake.notify_all();
         log::info!("{}: lock and journal are there now", self.root.display());
     }
@@ -696,47 +716,34 @@ impl Inner {
         Ok(())
     }
 
-    /// Repeats the rows of groups that cannot be written now, so that the segment they are in can go; some at a time, each of
-    /// them on the disk before the next. Returns the journal's size after that without what can go now.
-    fn carry_over(&self, journal: &Journal, segment: u64) -> u64 {
-        let stuck = |group: &Arc<Group>| {
-            let state = group.state.lock();
-            state.segment <= segment && (state.failures > 0 || state.in_flight.is_some())
-        };
-        let groups: Vec<_> = self.groups.lock().values().filter(|group| stuck(group)).cloned().collect();
-        let mut rest = &groups[..];
-        while !rest.is_empty() {
-            let gaps = journal.gaps();
-            let mut carried = Vec::new();
-            let mut bytes = 0;
-            while let Some((group, others)) = rest.split_first()
-                && bytes < CARRY
-            {
-                rest = others;
-                let mut state = group.state.lock();
-                let rows = state.all_rows();
-                bytes += rows.len();
-                let mut all = rows.as_slice();
-                let mut now_in = NEVER;
-                while let Some(row) = group::take_row(&mut all) {
-                    now_in = now_in.min(journal.append(group, &mut state, row));
+    /// Writes what waits of the closed segments up to `last` into one, so that the others can go. Returns its bytes.
+    fn compact(&self, journal: &Journal, last: u64) -> io::Result<u64> {
+        let groups: Vec<_> = self.groups.lock().values().cloned().collect();
+        let mut repeated = Vec::new();
+        let size = journal.compact(
+            last,
+            |compact| {
+                for group in groups {
+                    let state = group.state.lock();
+                    if state.segment > last {
+                        continue;
+                    }
+                    let (slots, rows) = (state.slots.clone(), state.all_rows());
+                    drop(state);
+                    compact.add(&group, &slots, &rows)?;
+                    repeated.push(group);
                 }
-                drop(state);
-                carried.push((group, now_in));
-            }
-            // Until then the old rows are the only ones.
-            if !journal.settled(gaps) || self.schedule.lock().stopping {
-                return 0;
-            }
-            for (group, now_in) in carried.into_iter().filter(|(_, now_in)| *now_in != NEVER) {
-                // Also right if a flush has ended meanwhile: all that is older has been repeated.
-                let mut state = group.state.lock();
-                state.segment = state.segment.max(now_in);
-                state.rows_segment = state.rows_segment.max(now_in);
-            }
+                Ok(())
+            },
+            || self.sync_files(journal),
+        )?;
+        for group in repeated {
+            // Also right if a flush has ended meanwhile: whatever is older stands in it.
+            let mut state = group.state.lock();
+            state.segment = state.segment.max(last);
+            state.rows_segment = state.rows_segment.max(last);
         }
-        let needed = self.oldest_segment();
-        journal.size_from(needed)
+        Ok(size)
     }
 
     /// The oldest segment with rows that are in no file yet.
@@ -746,12 +753,12 @@ impl Inner {
     }
 
     /// Makes groups due.
-    fn hurry(&self, which: impl Fn(&group::State) -> bool) {
+    fn hurry(&self) {
         let groups: Vec<_> = self.groups.lock().values().cloned().collect();
         let now = self.now();
         for group in &groups {
             let mut state = group.state.lock();
-            if state.due != NEVER && which(&state) {
+            if state.due != NEVER {
                 state.due = state.due.min(now);
                 let due = state.due;
                 self.look_at(group, &mut state, due);

@@ -78,7 +78,7 @@ impl Cached for RrdStore {
     }
 
     fn flush_all(&self) {
-        self.inner.hurry(|_| true);
+        self.inner.hurry();
     }
 
     fn pending(&self, path: &Path) -> Result<Vec<String>, RrdError> {

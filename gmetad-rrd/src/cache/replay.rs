@@ -69,8 +69,7 @@ impl Inner {
         if lost > 0 || records.damaged > 0 && groups.is_empty() {
             log::error!(
                 "journal segment {number:016x}: {lost} rows of values in it belong to no file that could be read, {taken} do; it \
-                 is kept as {}",
-                journal::aside(own, number).display()
+                 is kept as damaged-journal-{number:016x}-… when these are in files"
             );
             self.journal.iter().for_each(|journal| journal.keep(number));
             return;

@@ -97,7 +97,9 @@ impl Inner {
                 })
                 .map(|(_, group)| group)
                 .collect();
-            self.write_groups(backend, &groups);
+            if catch_unwind(AssertUnwindSafe(|| self.write_groups(backend, &groups))).is_err() {
+                log::error!("a writer of RRD files panicked and goes on");
+            }
         }
         backend.rest();
     }
@@ -274,6 +276,7 @@ impl Inner {
         let hot_until = seconds.saturating_add(self.options.hot.as_secs().min(u64::from(u32::MAX / 2)) as u32);
         let mut state = one.group.state.lock();
         let (mut young, mut hot_failed) = (state.young, false);
+        let told: u64 = results.iter().map(|((_, points), _)| *points as u64).sum();
         for ((slot, points), result) in results {
             let Some(slot) = state.slots.get_mut(slot as usize) else { continue };
             let error = match result {
@@ -334,10 +337,15 @@ impl Inner {
                 state.settled = one.settled;
                 state.failures = 0;
                 state.trouble = None;
+                // Of files that were removed: nobody wrote them.
+                count.removed.add(if state.removed.is_empty() { 0 } else { one.points.saturating_sub(told) });
                 state.removed.clear();
                 self.memory.sub(one.rows.capacity());
                 self.pending.fetch_sub(one.points, Ordering::Relaxed);
                 state.segment = if state.rows.is_empty() { NEVER } else { state.rows_segment };
+                if self.memory.get() < self.options.memory {
+                    self.replaying.store(0, Ordering::Relaxed);
+                }
                 if self.memory.get() < self.options.memory / 2 {
                     self.dropping.store(false, Ordering::Relaxed);
                 }
