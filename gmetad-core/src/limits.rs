@@ -61,7 +61,10 @@ pub const ANSWER_CHUNK: usize = 64 << 10;
 /// Bytes of an answer that the kernel takes before it can send them (Linux). A reader that stops costs about twice that of
 /// its memory; without a bound it is 4 MB.
 pub const UNSENT_BYTES: u32 = 128 << 10;
-/// Bytes of an answer that are compressed at a time, after the first [`ANSWER_CHUNK`].
+/// Bytes that are compressed in the query loop; what is longer goes on in a dump worker. Answers about a host or a summary
+/// are about as long.
+pub const GZIP_FIRST: usize = 16 << 10;
+/// Bytes that are compressed at a time afterwards.
 pub const GZIP_PIECE: usize = 128 << 10;
 /// Pages shorter than this are not compressed.
 pub const GZIP_MIN: usize = 1 << 10;

@@ -70,7 +70,9 @@ impl Response {
     /// is short.
     pub fn answer(mut self, request: &Request) -> Self {
         let has_it = |tag: &str| serve::has_tag(request.values("if-none-match"), tag);
-        self.varies = self.body.len() >= limits::GZIP_MIN;
+        // A page that brings its own coding is left alone.
+        let coded = self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-encoding"));
+        self.varies = self.body.len() >= limits::GZIP_MIN && !coded;
         if self.status == 200 && self.etag.as_deref().is_some_and(has_it) {
             self.status = 304;
         } else if self.varies && serve::accepts_gzip(request.values("accept-encoding")) {

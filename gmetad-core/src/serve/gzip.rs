@@ -53,7 +53,7 @@ impl<B: Body> Body for Gzip<B> {
         let mut press =
             PRESS.take().unwrap_or_else(|| Box::new(Press { deflate: Compress::new(LEVEL, false), plain: Vec::new() }));
         press.plain.clear();
-        let piece = if self.begun { limits::GZIP_PIECE } else { limits::ANSWER_CHUNK };
+        let piece = if self.begun { limits::GZIP_PIECE } else { limits::GZIP_FIRST };
         let progress = self.body.fill(&mut press.plain, piece);
         if !std::mem::replace(&mut self.begun, true) {
             out.extend_from_slice(&HEAD);
