@@ -66,6 +66,8 @@ fn a_request_line_alone_is_answered_at_once_and_as_ever() {
         for line in [
             "GET / HTTP/1.0\r\n",
             "GET / HTTP/1.1\r\n",
+            "GET / HTTP/1.0\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: localhost\r\n",
             "GET /Quiet HTTP/1.1\n",
             "GET / HTTP/1.1\r\nAccept-Encoding: gzip",
         ] {

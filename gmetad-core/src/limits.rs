@@ -64,7 +64,8 @@ pub const UNSENT_BYTES: u32 = 128 << 10;
 /// Bytes that are compressed in the query loop; what is longer goes on in a dump worker. Answers about a host or a summary
 /// are about as long.
 pub const GZIP_FIRST: usize = 16 << 10;
-/// Bytes that are compressed at a time afterwards.
+/// Bytes that are compressed at a time afterwards. They become a fraction of that; values that are noise may keep their size,
+/// so a reader is never sent more than this and [`ANSWER_CHUNK`] ahead.
 pub const GZIP_PIECE: usize = 128 << 10;
 /// Pages shorter than this are not compressed.
 pub const GZIP_MIN: usize = 1 << 10;

@@ -94,8 +94,8 @@ pub(crate) fn tag(store: &GridStore, query: &Query, now: UnixTime) -> String {
 /// The header lines that have arrived whole behind the request line, up to the empty line.
 pub(crate) struct Arrived<'a> {
     lines: Vec<(&'a str, &'a str)>,
-    /// The empty line is there.
-    pub(crate) complete: bool,
+    /// The empty line is there, too.
+    complete: bool,
 }
 
 impl<'a> Arrived<'a> {
@@ -116,6 +116,11 @@ impl<'a> Arrived<'a> {
             rest = &rest[end + 1..];
         }
         Self { lines, complete: false }
+    }
+
+    /// Whether this is a head with headers, and all of them have come.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.complete && !self.lines.is_empty()
     }
 
     /// The values of the lines of this name.
@@ -196,7 +201,7 @@ mod tests {
     fn only_lines_that_are_there_count() {
         let read = |text: &'static str| {
             let arrived = Arrived::read(text.as_bytes());
-            (arrived.values("a-b").collect::<Vec<_>>().join("|"), arrived.complete)
+            (arrived.values("a-b").collect::<Vec<_>>().join("|"), arrived.is_whole())
         };
         assert_eq!(read(""), (String::new(), false));
         assert_eq!(read("\r"), (String::new(), false));
@@ -208,7 +213,7 @@ mod tests {
             ("x|y:z".to_owned(), true)
         );
         assert_eq!(read("\na-B:x\n\n"), ("x".to_owned(), true));
-        assert_eq!(read("\n\n"), (String::new(), true));
+        assert_eq!(read("\r\n\r\nA-B: body\r\n"), (String::new(), false));
     }
 
     #[test]

@@ -153,7 +153,7 @@ impl Interactive {
         let headers = Arrived::read(after);
         let gzip = accepts_gzip(headers.values("accept-encoding"));
         let conditional = headers.values("if-none-match").next().is_some();
-        if !(headers.complete || gzip || conditional) {
+        if !(headers.is_whole() || gzip || conditional) {
             return Box::new(Headed { head: format!("{OK}\r\n").into(), body: self.xml(query) });
         }
         // Before the writer takes its view: the answer may be newer than its tag, never older.
