@@ -44,6 +44,8 @@ pub const RESOLVER_THREADS: usize = 16;
 
 /// Bytes of a request line on the interactive port, as in C.
 pub const REQUEST_BYTES: usize = 2047;
+/// Bytes of a request line and the headers that come with it; headers beyond do not count.
+pub const REQUEST_HEAD: usize = 4 << 10;
 /// Bytes a client may send after its request (headers nobody reads); over it the connection is closed.
 pub const DISCARDED_BYTES: usize = 64 << 10;
 /// Connections of all ports together; over it the one that has been idle longest is closed.
@@ -56,6 +58,17 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 /// Bytes of an answer made ahead of what a client has taken.
 pub const ANSWER_CHUNK: usize = 64 << 10;
+/// Bytes of an answer that the kernel takes before it can send them (Linux). A reader that stops costs about twice that of
+/// its memory; without a bound it is 4 MB.
+pub const UNSENT_BYTES: u32 = 128 << 10;
+/// Bytes that are compressed in the query loop; what is longer goes on in a dump worker. Answers about a host or a summary
+/// are about as long.
+pub const GZIP_FIRST: usize = 16 << 10;
+/// Bytes that are compressed at a time afterwards. They become a fraction of that; values that are noise may keep their size,
+/// so a reader is never sent more than this and [`ANSWER_CHUNK`] ahead.
+pub const GZIP_PIECE: usize = 128 << 10;
+/// Pages shorter than this are not compressed.
+pub const GZIP_MIN: usize = 1 << 10;
 /// Answers longer than this leave the query loop for a dump worker.
 pub const SMALL_ANSWER: usize = 256 << 10;
 /// Threads that write long answers.

@@ -3,6 +3,7 @@
 //! Publishing swaps one pointer: readers never wait for pollers, nor pollers for readers (invariant 1).
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -37,6 +38,8 @@ pub struct GridStore {
     inner: Mutex<Inner>,
     view: ArcSwap<ViewData>,
     last_root: Arc<LastRoot>,
+    /// Random: tells this store's numbers of views from those of any other, an earlier process's included.
+    id: u64,
 }
 
 /// The root summary of the newest view that has one: its series ids go on. The lock is held while a root is summed, so
@@ -100,13 +103,30 @@ impl Item {
             Self::Grid(grid) => &grid.summary,
         }
     }
+
+    fn polled(&self) -> UnixTime {
+        match self {
+            Self::Cluster(cluster) => cluster.polled,
+            Self::Grid(grid) => grid.polled,
+        }
+    }
+}
+
+/// An item of a view.
+#[derive(Clone, Debug)]
+struct Shown {
+    item: Item,
+    /// Whether a source of it answers.
+    alive: bool,
+    /// The number of the view that showed exactly this object first.
+    since: u64,
 }
 
 #[derive(Debug)]
 struct ViewData {
     identity: Arc<Identity>,
     rules: Arc<RootRules>,
-    items: Vec<(Item, bool)>,
+    items: Vec<Shown>,
     by_name: Arc<HashMap<Arc<str>, usize>>,
     root: OnceLock<Arc<Summary>>,
     last_root: Arc<LastRoot>,
@@ -130,8 +150,9 @@ impl GridStore {
             merged: HashMap::new(),
         };
         let last_root = Arc::default();
-        let view = ArcSwap::from_pointee(inner.view(&last_root, HashMap::new()));
-        Self { inner: Mutex::new(inner), view, last_root }
+        let view = ArcSwap::from_pointee(inner.view(&last_root, HashMap::new(), None));
+        let id = RandomState::new().hash_one(std::process::id());
+        Self { inner: Mutex::new(inner), view, last_root, id }
     }
 
     /// Announces a data source; it shows nothing until it publishes. `name` is for log texts.
@@ -183,13 +204,14 @@ impl GridStore {
         if !inner.merged.is_empty() {
             return false;
         }
+        let since = inner.views + 1;
         let Some((_, slot)) = inner.sources.iter_mut().find(|(known, _)| *known == id) else { return false };
         let shown = self.view.load();
         let mut items = None;
         for (old, new) in slot.snapshot.items().zip(snapshot.items()) {
-            let at = shown.by_name.get(new.name()).copied().filter(|at| shown.items[*at].0.is(&old));
+            let at = shown.by_name.get(new.name()).copied().filter(|at| shown.items[*at].item.is(&old));
             let (Some(at), true) = (at, old.name() == new.name()) else { return false };
-            items.get_or_insert_with(|| shown.items.clone())[at] = (new, true);
+            items.get_or_insert_with(|| shown.items.clone())[at] = Shown { item: new, alive: true, since };
         }
         let same_number = slot.snapshot.items().count() == snapshot.items().count();
         let (Some(items), true) = (items, same_number) else { return false };
@@ -226,6 +248,11 @@ impl GridStore {
         });
     }
 
+    /// A random number that no other store has, in this process or an earlier one.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
     /// The grid as it is now.
     pub fn view(&self) -> GridView {
         GridView(self.view.load_full())
@@ -237,11 +264,12 @@ impl GridStore {
         let mut inner = self.inner.lock();
         let changed = change(&mut inner)?;
         inner.views += 1;
-        let (merged, warnings) = inner.merge(&self.view());
-        let view = Arc::new(inner.view(&self.last_root, merged));
+        let shown = self.view();
+        let (merged, warnings) = inner.merge(&shown);
+        let view = Arc::new(inner.view(&self.last_root, merged, Some(&shown)));
         let old = self.view.swap(view);
         drop(inner);
-        drop(old);
+        drop((old, shown));
         for warning in warnings {
             log::warn!("{warning}");
         }
@@ -305,8 +333,14 @@ impl Inner {
         (merged, warnings)
     }
 
-    fn view(&self, last_root: &Arc<LastRoot>, merged: HashMap<Arc<str>, Arc<Cluster>>) -> ViewData {
-        let mut items: Vec<(Item, bool)> = Vec::new();
+    /// The view of what there is now, after `before`.
+    fn view(
+        &self,
+        last_root: &Arc<LastRoot>,
+        merged: HashMap<Arc<str>, Arc<Cluster>>,
+        before: Option<&GridView>,
+    ) -> ViewData {
+        let mut items: Vec<Shown> = Vec::new();
         let mut by_name: HashMap<Arc<str>, usize> = HashMap::new();
         for (_, slot) in &self.sources {
             for mut item in slot.snapshot.items() {
@@ -315,10 +349,12 @@ impl Inner {
                 }
                 match by_name.get(item.name()) {
                     // A cluster of several sources is alive while one of them is.
-                    Some(at) => items[*at].1 |= slot.alive,
+                    Some(at) => items[*at].alive |= slot.alive,
                     None => {
                         by_name.insert(Arc::clone(item.name()), items.len());
-                        items.push((item, slot.alive));
+                        let known = before.and_then(|view| view.shown(item.name())).filter(|old| old.item.is(&item));
+                        let since = known.map_or(self.views, |old| old.since);
+                        items.push(Shown { item, alive: slot.alive, since });
                     }
                 }
             }
@@ -329,7 +365,7 @@ impl Inner {
     fn view_of(
         &self,
         last_root: &Arc<LastRoot>,
-        items: Vec<(Item, bool)>,
+        items: Vec<Shown>,
         by_name: Arc<HashMap<Arc<str>, usize>>,
     ) -> ViewData {
         ViewData {
@@ -382,7 +418,7 @@ impl GridView {
 
     /// All clusters.
     pub fn clusters(&self) -> impl Iterator<Item = &Cluster> {
-        self.0.items.iter().filter_map(|(item, _)| match item {
+        self.items().filter_map(|item| match item {
             Item::Cluster(cluster) => Some(&**cluster),
             Item::Grid(_) => None,
         })
@@ -390,7 +426,7 @@ impl GridView {
 
     /// All grids that were polled from other gmetads.
     pub fn grids(&self) -> impl Iterator<Item = &Grid> {
-        self.0.items.iter().filter_map(|(item, _)| match item {
+        self.items().filter_map(|item| match item {
             Item::Grid(grid) => Some(&**grid),
             Item::Cluster(_) => None,
         })
@@ -417,7 +453,7 @@ impl GridView {
         let data = &*self.0;
         data.root.get_or_init(|| {
             let mut last = data.last_root.lock();
-            let parts = data.items.iter().map(|(item, alive)| (&**item.summary(), *alive));
+            let parts = data.items.iter().map(|shown| (&**shown.item.summary(), shown.alive));
             let root = Arc::new(summary::of_summaries(parts, &data.rules, last.1.as_deref()));
             if data.number >= last.0 {
                 *last = (data.number, Some(Arc::clone(&root)));
@@ -427,10 +463,23 @@ impl GridView {
     }
 
     pub(crate) fn items(&self) -> impl ExactSizeIterator<Item = &Item> {
-        self.0.items.iter().map(|(item, _)| item)
+        self.0.items.iter().map(|shown| &shown.item)
     }
 
     pub(crate) fn item(&self, name: &str) -> Option<&Item> {
-        self.0.by_name.get(name).map(|at| &self.0.items[*at].0)
+        self.shown(name).map(|shown| &shown.item)
+    }
+
+    fn shown(&self, name: &str) -> Option<&Shown> {
+        self.0.by_name.get(name).map(|at| &self.0.items[*at])
+    }
+
+    /// Which state of the item of that name this is, or of everything if there is none: a number that grows with each
+    /// change, and when the oldest of what is shown was polled.
+    pub(crate) fn state(&self, name: Option<&str>) -> (u64, Option<UnixTime>) {
+        match name.and_then(|name| self.shown(name)) {
+            Some(shown) => (shown.since, Some(shown.item.polled())),
+            None => (self.0.number, self.items().map(Item::polled).min()),
+        }
     }
 }

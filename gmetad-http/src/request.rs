@@ -109,7 +109,12 @@ impl Request {
 
     /// The first header of this name, in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.values(name).next()
+    }
+
+    /// All headers of this name, in any case: lines of a list that was divided.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.headers.iter().filter(move |(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     /// The host asked for, with its port if it has one. Only HTTP/1.0 may have none.

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use gmetad_core::{limits, serve};
+
 use crate::request::Request;
 
 /// What a page answers. Every answer says its length and closes the connection.
@@ -11,12 +13,20 @@ pub struct Response {
     headers: Vec<(&'static str, String)>,
     etag: Option<String>,
     body: Vec<u8>,
+    /// It has, or could have had, a content coding.
+    varies: bool,
 }
 
 impl Response {
     /// An answer with this status code and content type.
     pub fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: vec![("Content-Type", content_type.to_owned())], etag: None, body: body.into() }
+        Self {
+            status,
+            headers: vec![("Content-Type", content_type.to_owned())],
+            etag: None,
+            body: body.into(),
+            varies: false,
+        }
     }
 
     /// Plain text.
@@ -38,7 +48,7 @@ impl Response {
     }
 
     /// Names this version of the page (without quotes), so that a client that has it is told so instead: 304. Without
-    /// a tag an answer is not to be stored.
+    /// a tag an answer is not to be stored. What is long enough to be compressed has a weak tag, since the bytes differ.
     pub fn etag(mut self, tag: impl Into<String>) -> Self {
         let mut tag = tag.into();
         tag.retain(|c| c.is_ascii_graphic() && c != '"');
@@ -56,16 +66,18 @@ impl Response {
         &self.body
     }
 
-    /// The answer to this request: without a body for `HEAD`, 304 for a client that has this version.
+    /// The answer to this request: 304 for a client that has this version, compressed for one that takes gzip, unless it
+    /// is short.
     pub fn answer(mut self, request: &Request) -> Self {
-        let has_it = |tag: &str| {
-            request.header("if-none-match").is_some_and(|tags| {
-                let mut tags = tags.split(',').map(|t| t.trim().trim_start_matches("W/").trim_matches('"'));
-                tags.any(|known| known == "*" || known == tag)
-            })
-        };
+        let has_it = |tag: &str| serve::has_tag(request.values("if-none-match"), tag);
+        // A page that brings its own coding is left alone.
+        let coded = self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-encoding"));
+        self.varies = self.body.len() >= limits::GZIP_MIN && !coded;
         if self.status == 200 && self.etag.as_deref().is_some_and(has_it) {
             self.status = 304;
+        } else if self.varies && serve::accepts_gzip(request.values("accept-encoding")) {
+            self.body = serve::gzip(self.body);
+            self.headers.push(("Content-Encoding", "gzip".to_owned()));
         }
         self
     }
@@ -87,10 +99,13 @@ impl Response {
         }
         match &self.etag {
             Some(tag) => {
-                line("ETag", &format!("\"{tag}\""));
+                line("ETag", &format!("{}\"{tag}\"", if self.varies { "W/" } else { "" }));
                 line("Cache-Control", "no-cache");
             }
             None => line("Cache-Control", "no-store"),
+        }
+        if self.varies {
+            line("Vary", "Accept-Encoding");
         }
         line("X-Content-Type-Options", "nosniff");
         line("Connection", "close");
@@ -164,6 +179,34 @@ mod tests {
         }
         let error = Response::text(404, "hi").etag("v1").answer(&request("If-None-Match: *\r\n"));
         assert_eq!(error.status(), 404);
+    }
+
+    #[test]
+    fn long_pages_are_compressed_for_those_who_take_it() {
+        let answer = |len: usize, headers: &str| {
+            let response = Response::text(200, "x".repeat(len)).etag("v1").answer(&request(headers));
+            let bytes = response.render(1, true);
+            let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").expect("a head") + 4;
+            let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+            assert!(response.status() == 304 || head.contains(&format!("Content-Length: {}\r\n", bytes.len() - end)));
+            (head, bytes[end..].to_vec())
+        };
+        let long = limits::GZIP_MIN;
+        let (head, body) = answer(long, "Accept-Encoding: br\r\nAccept-Encoding: gzip\r\n");
+        assert!(head.contains("Content-Encoding: gzip\r\n") && head.contains("ETag: W/\"v1\"\r\n"), "{head}");
+        assert!(head.contains("Vary: Accept-Encoding\r\n") && body.starts_with(&[0x1f, 0x8b]) && body.len() < 100);
+        for (len, headers, varies) in [
+            (long, "", true),
+            (long, "Accept-Encoding: gzip;q=0\r\n", true),
+            (long - 1, "Accept-Encoding: gzip\r\n", false),
+        ] {
+            let (head, body) = answer(len, headers);
+            assert_eq!(body, "x".repeat(len).into_bytes());
+            assert!(!head.contains("Content-Encoding"), "{head}");
+            assert_eq!((head.contains("Vary"), head.contains("ETag: W/")), (varies, varies), "{head}");
+        }
+        let (head, body) = answer(long, "Accept-Encoding: gzip\r\nIf-None-Match: W/\"v1\"\r\n");
+        assert!(head.starts_with("HTTP/1.1 304 ") && !head.contains("Content-Encoding") && body.is_empty(), "{head}");
     }
 
     proptest! {

@@ -79,15 +79,25 @@ fn clock_values<'a>(document: &'a [u8], key: &'static [u8]) -> impl Iterator<Ite
 
 /// `bytes` compressed by the program gzip.
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    through_gzip("-c", bytes)
+}
+
+/// What the program gzip makes of `bytes`, which must be one whole stream with the right checksum.
+pub fn gunzip(bytes: &[u8]) -> Vec<u8> {
+    through_gzip("-dc", bytes)
+}
+
+fn through_gzip(option: &str, bytes: &[u8]) -> Vec<u8> {
     use std::io::Write;
     use std::process::{Command, Stdio};
     let mut child =
-        Command::new("gzip").arg("-c").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("gzip runs");
+        Command::new("gzip").arg(option).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("gzip runs");
     let mut input = child.stdin.take().unwrap();
     let owned = bytes.to_vec();
     let writer = std::thread::spawn(move || input.write_all(&owned));
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap().unwrap();
+    assert!(output.status.success(), "gzip {option}: {:?}", output.status);
     output.stdout
 }
 

@@ -314,9 +314,11 @@ impl EventLoop {
         connection.queued = false;
         let State::Writing { body, made, pending, sent } = &mut connection.state else { return };
         self.chunk.clear();
-        self.chunk.append(pending);
+        // Its memory goes, too: the next rest is often a small one.
+        self.chunk.extend_from_slice(&std::mem::take(pending));
         if self.chunk.len() < limits::ANSWER_CHUNK && *made == Progress::More {
-            match guarded("an answer", || body.fill(&mut self.chunk, limits::ANSWER_CHUNK)) {
+            let budget = limits::ANSWER_CHUNK - self.chunk.len();
+            match guarded("an answer", || body.fill(&mut self.chunk, budget)) {
                 Some(progress) => *made = progress,
                 None => return self.close(id),
             }
@@ -352,7 +354,7 @@ impl EventLoop {
             self.readable(id);
             return;
         }
-        if *sent >= limits::SMALL_ANSWER && !self.workers.is_empty() {
+        if (*sent >= limits::SMALL_ANSWER || body.costly()) && !self.workers.is_empty() {
             self.hand_over(id);
         } else {
             self.enqueue(id);

@@ -5,6 +5,8 @@
 
 mod access;
 mod event_loop;
+mod gzip;
+mod http;
 mod requests;
 mod xml_ports;
 
@@ -19,6 +21,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 pub use access::AccessList;
 use event_loop::{EventLoop, Inbox};
+pub use gzip::{Gzip, gzip};
+pub use http::{accepts_gzip, has_tag};
 pub use requests::{Asked, Requests};
 pub use xml_ports::{InteractivePort, StatusPage, XmlPort};
 
@@ -59,6 +63,10 @@ pub enum Step {
 pub trait Body: Send {
     /// Appends about `budget` bytes.
     fn fill(&mut self, out: &mut Vec<u8>, budget: usize) -> Progress;
+    /// Whether making it is work: after its first piece it goes on in a dump worker, however short it may be.
+    fn costly(&self) -> bool {
+        false
+    }
     /// The answer was sent whole, `time` after the connection was accepted.
     fn sent(&mut self, time: Duration) {
         let _ = time;
@@ -132,6 +140,9 @@ fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // Accepted sockets have it from the listener. Without it the kernel takes up to 4 MB ahead for each slow reader.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = socket.set_tcp_notsent_lowat(limits::UNSENT_BYTES);
     socket.bind(&address.into())?;
     socket.listen(1024)?;
     Ok(socket.into())

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::{AccessList, Body, Progress, Requests, Service, Session, Step};
+use super::http::{Arrived, accepts_gzip, has_tag, tag};
+use super::{AccessList, Body, Gzip, Progress, Requests, Service, Session, Step};
 use crate::limits;
 use crate::query::{Query, Request};
 use crate::stats::Stats;
@@ -90,19 +91,22 @@ struct Interactive {
     accepted: i64,
 }
 
-const HTTP_HEADER: &[u8] = b"HTTP/1.0 200 OK\r\nServer: gmetad/3.7.2-1\r\nAccess-Control-Allow-Origin: *\r\n\
-    Content-Type: application/xml\r\nConnection: close\r\n\r\n";
+const OK: &str = "HTTP/1.0 200 OK\r\nServer: gmetad/3.7.2-1\r\nAccess-Control-Allow-Origin: *\r\n\
+    Content-Type: application/xml\r\nConnection: close\r\n";
+const UNCHANGED: &str = "HTTP/1.0 304 Not Modified\r\nServer: gmetad/3.7.2-1\r\nAccess-Control-Allow-Origin: *\r\n\
+    Connection: close\r\n";
 
 impl Session for Interactive {
     fn input(&mut self, received: &[u8], end: bool) -> Step {
-        let line = match received.iter().position(|b| matches!(b, b'\n' | b'\r')) {
+        let longest = &received[..received.len().min(limits::REQUEST_BYTES + 1)];
+        let line = match longest.iter().position(|b| matches!(b, b'\n' | b'\r')) {
             Some(end) => &received[..end],
-            None if end => received,
             None if received.len() > limits::REQUEST_BYTES => {
                 log::info!("server_thread() could not read request from {}", self.peer);
                 self.stats.malformed.add(1);
                 return Step::Close;
             }
+            None if end => received,
             None => return Step::Read,
         };
         match Request::parse(line) {
@@ -111,9 +115,11 @@ impl Session for Interactive {
                     log::info!("Got unknown filter filter={filter}");
                 }
                 self.requests.tell(&query, self.store.view().name());
-                let writer = XmlWriter::live(Arc::clone(&self.store), query, self.accepted);
-                let xml = Xml { writer, stats: Arc::clone(&self.stats), dump: false };
-                Step::Answer(if http { Box::new(Headed { head: HTTP_HEADER, body: xml }) } else { Box::new(xml) })
+                Step::Answer(if http {
+                    self.over_http(query, &received[line.len()..])
+                } else {
+                    Box::new(self.xml(query))
+                })
             }
             Ok(Request::Status { parameters }) => match &self.status {
                 Some(status) => {
@@ -128,6 +134,41 @@ impl Session for Interactive {
                 Step::Close
             }
         }
+    }
+
+    fn limit(&self) -> usize {
+        limits::REQUEST_HEAD
+    }
+}
+
+impl Interactive {
+    fn xml(&self, query: Query) -> Xml {
+        let writer = XmlWriter::live(Arc::clone(&self.store), query, self.accepted);
+        Xml { writer, stats: Arc::clone(&self.stats), dump: false }
+    }
+
+    /// The answer with its header. The C daemon answers as soon as it has the request line, and so do we: `after`, what has
+    /// come behind it by now, tells what else the client understands. Who sends headers later, or none, gets C's answer.
+    fn over_http(&self, query: Query, after: &[u8]) -> Box<dyn Body> {
+        let headers = Arrived::read(after);
+        let gzip = accepts_gzip(headers.values("accept-encoding"));
+        let conditional = headers.values("if-none-match").next().is_some();
+        if !(headers.is_whole() || gzip || conditional) {
+            return Box::new(Headed { head: format!("{OK}\r\n").into(), body: self.xml(query) });
+        }
+        // Before the writer takes its view: the answer may be newer than its tag, never older.
+        let tag = tag(&self.store, &query, self.accepted);
+        let lines = format!("ETag: W/\"{tag}\"\r\nCache-Control: no-cache\r\nVary: Accept-Encoding\r\n");
+        if conditional && has_tag(headers.values("if-none-match"), &tag) {
+            let page = format!("{UNCHANGED}{lines}\r\n").into();
+            return Box::new(Counted { page, stats: Arc::clone(&self.stats) });
+        }
+        let body = self.xml(query);
+        if gzip {
+            let head = format!("{OK}{lines}Content-Encoding: gzip\r\n\r\n").into();
+            return Box::new(Headed { head, body: Gzip::new(body) });
+        }
+        Box::new(Headed { head: format!("{OK}{lines}\r\n").into(), body })
     }
 }
 
@@ -163,15 +204,19 @@ impl Body for Counted {
     }
 }
 
-struct Headed {
-    head: &'static [u8],
-    body: Xml,
+struct Headed<B> {
+    head: Vec<u8>,
+    body: B,
 }
 
-impl Body for Headed {
+impl<B: Body> Body for Headed<B> {
     fn fill(&mut self, out: &mut Vec<u8>, budget: usize) -> Progress {
-        out.extend_from_slice(std::mem::take(&mut self.head));
+        out.append(&mut self.head);
         self.body.fill(out, budget)
+    }
+
+    fn costly(&self) -> bool {
+        self.body.costly()
     }
 
     fn sent(&mut self, time: Duration) {

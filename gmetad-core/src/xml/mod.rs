@@ -10,4 +10,5 @@ pub use escape::escaped;
 pub use parse::{DocumentError, ParseOptions, Skipped};
 pub(crate) use parse::{DocumentParser, Scratch};
 pub use tags::TagError;
+pub(crate) use writer::resolve;
 pub use writer::{PROLOG, Progress, VERSION, XmlWriter};

@@ -234,7 +234,7 @@ impl XmlWriter {
 
 /// Makes a path of what exists: the own grid's name in front is dropped, and, unless the query is strict, so is what
 /// matches nothing (the whole level is printed then).
-fn resolve(view: &GridView, query: &mut Query) {
+pub(crate) fn resolve(view: &GridView, query: &mut Query) {
     query.path.truncate(4);
     let path = &mut query.path;
     let is_host = |cluster: &str, host: &str| view.cluster(cluster).is_some_and(|c| c.host(host).is_some());
