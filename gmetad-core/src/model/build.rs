@@ -34,6 +34,9 @@ pub(crate) struct HostAttrs {
     pub(crate) tmax: u32,
     pub(crate) dmax: Option<u32>,
     pub(crate) gmond_started: Option<u32>,
+    /// Of a saved tree: the host was down, or not in the poll that was saved.
+    pub(crate) down: bool,
+    pub(crate) absent: bool,
 }
 
 impl HostAttrs {
@@ -56,6 +59,13 @@ pub(crate) struct PollContext {
     pub(crate) round: u64,
 }
 
+impl PollContext {
+    /// The round of what an earlier process saved: before the first poll.
+    pub(crate) const SAVED: u64 = 0;
+    /// The round of hosts that the last poll before the save did not have: that of no cluster.
+    const ABSENT: u64 = u64::MAX;
+}
+
 /// A host that is being read. Its metrics come one by one; buffers are used for the next host again.
 #[derive(Debug, Default)]
 pub(crate) struct HostBuilder {
@@ -69,6 +79,8 @@ pub(crate) struct HostBuilder {
     vals: String,
     next: usize,
     rendered: Vec<u8>,
+    /// The next metric was not in the poll that was saved.
+    absent: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -76,6 +88,7 @@ struct Seen {
     val: Range<usize>,
     number: f64,
     tn: u32,
+    fresh: bool,
     /// The definition, where it is not the slot's.
     def: Option<Arc<MetricDef>>,
 }
@@ -90,19 +103,27 @@ impl HostBuilder {
         self.added_names.clear();
         self.vals.clear();
         self.next = 0;
+        self.absent = false;
     }
 
-    /// The next metric, if its text is that of a slot: the slot probably next, or the one of its name.
-    pub(crate) fn recognise<'i>(&self, input: &'i [u8]) -> Option<(usize, Recognised<'i>)> {
+    /// The next metric of a saved tree was not in its poll.
+    pub(crate) fn next_is_absent(&mut self) {
+        self.absent = true;
+    }
+
+    /// The next metric, if its text is that of a slot: the slot probably next, or the one of its name. `own`: what we
+    /// printed ourselves is read.
+    pub(crate) fn recognise<'i>(&self, input: &'i [u8], own: bool) -> Option<(usize, Recognised<'i>)> {
         let shape = self.shape.as_deref()?;
-        let at = |slot: usize| Some((slot, shape.defs().get(slot)?.input()?.find(input)?));
+        let find = |def: &MetricDef| if own { def.recognise_own(input) } else { def.recognise(input) };
+        let at = |slot: usize| Some((slot, find(shape.defs().get(slot)?)?));
         at(self.next).or_else(|| at(shape.slot(plain_name(input)?, self.next).filter(|slot| *slot != self.next)?))
     }
 
-    /// Takes a metric that was recognised; false if there is no room for it.
-    pub(crate) fn recognised(&mut self, slot: usize, metric: &Recognised<'_>, room: &mut Room) -> bool {
+    /// Takes a metric that was recognised; false if there is no room for it. `own`: also one beyond its DMAX.
+    pub(crate) fn recognised(&mut self, slot: usize, metric: &Recognised<'_>, room: &mut Room, own: bool) -> bool {
         let Some(def) = self.shape.as_ref().and_then(|shape| shape.defs().get(slot)) else { return false };
-        let (numeric, expired) = (def.kind().is_numeric(), def.dmax() != 0 && metric.tn > def.dmax());
+        let (numeric, expired) = (def.kind().is_numeric(), def.dmax() != 0 && metric.tn > def.dmax() && !own);
         if expired {
             return true;
         }
@@ -127,7 +148,8 @@ impl HostBuilder {
         let start = self.vals.len();
         self.vals.push_str(val);
         let number = if numeric { c_number(val) } else { 0.0 };
-        Seen { val: start..self.vals.len(), number, tn, def: None }
+        let fresh = !std::mem::take(&mut self.absent);
+        Seen { val: start..self.vals.len(), number, tn, fresh, def: None }
     }
 
     /// Takes a metric of the host; its definition, or `None` if there is no room for it.
@@ -181,7 +203,7 @@ impl HostBuilder {
                 (Some(seen), _) => {
                     same &= seen.def.is_none();
                     text.push_str(&self.vals[seen.val.clone()]);
-                    cells.push(Cell::new(seen.number, seen.tn, text.len(), true));
+                    cells.push(Cell::new(seen.number, seen.tn, text.len(), seen.fresh));
                     kept.push(slot);
                 }
                 // Not in this document: keeps its value and ages, unless its time is over.
@@ -203,7 +225,7 @@ impl HostBuilder {
         }
         for (_, seen) in &self.added {
             text.push_str(&self.vals[seen.val.clone()]);
-            cells.push(Cell::new(seen.number, seen.tn, text.len(), true));
+            cells.push(Cell::new(seen.number, seen.tn, text.len(), seen.fresh));
         }
         let (shape, ids) = match (shape, old) {
             (Some(shape), Some(old)) if same => (shape, old.ids.clone()),
@@ -257,7 +279,7 @@ impl HostBuilder {
             dmax: attrs.dmax.or(old.map(|old| old.dmax)).unwrap_or(0),
             gmond_started: attrs.gmond_started.or(old.map(|old| old.gmond_started)).unwrap_or(0),
             polled: context.now,
-            round: context.round,
+            round: if attrs.absent { PollContext::ABSENT } else { context.round },
             up,
         }))
     }

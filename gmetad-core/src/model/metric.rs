@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use crate::xml::escape::{escape_into, unescape};
-use crate::xml::recognise::InputText;
+use crate::xml::recognise::{self, InputText, Recognised};
 
 /// The TYPE of a metric (reference 4.3). An element with any other TYPE is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -227,9 +227,14 @@ impl MetricDef {
         extra_elements(self.tail())
     }
 
-    /// The text it was understood from, if that is known.
-    pub(crate) fn input(&self) -> Option<&InputText> {
-        self.input.get()
+    /// What `input` says, if it begins with the text this was understood from.
+    pub(crate) fn recognise<'i>(&self, input: &'i [u8]) -> Option<Recognised<'i>> {
+        self.input.get()?.find(input)
+    }
+
+    /// The same for the text as we print it ourselves.
+    pub(crate) fn recognise_own<'i>(&self, input: &'i [u8]) -> Option<Recognised<'i>> {
+        recognise::find([self.head(), self.middle(), self.tail()], input)
     }
 
     /// Keeps the text it was understood from; the first one stays.

@@ -44,17 +44,22 @@ impl InputText {
     pub(crate) fn find<'i>(&self, input: &'i [u8]) -> Option<Recognised<'i>> {
         let (head, rest) = self.text.split_at(self.val as usize);
         let (middle, tail) = rest.split_at((self.tn - self.val) as usize);
-        let after_head = input.strip_prefix(head)?;
-        let val = until_quote(after_head)?;
-        let after_middle = after_head[val.len()..].strip_prefix(middle)?;
-        let digits = after_middle.iter().take(TN_DIGITS + 1).take_while(|b| b.is_ascii_digit()).count();
-        if !(1..=TN_DIGITS).contains(&digits) {
-            return None;
-        }
-        let after = after_middle[digits..].strip_prefix(tail)?;
-        let tn = after_middle[..digits].iter().fold(0, |n, b| n * 10 + u32::from(b - b'0'));
-        Some(Recognised { val, tn, len: input.len() - after.len() })
+        find([head, middle, tail], input)
     }
+}
+
+/// What `input` says, if it begins with the first of these texts, some plain VAL, the second, a TN in digits, the third.
+pub(crate) fn find<'i>([head, middle, tail]: [&[u8]; 3], input: &'i [u8]) -> Option<Recognised<'i>> {
+    let after_head = input.strip_prefix(head)?;
+    let val = until_quote(after_head)?;
+    let after_middle = after_head[val.len()..].strip_prefix(middle)?;
+    let digits = after_middle.iter().take(TN_DIGITS + 1).take_while(|b| b.is_ascii_digit()).count();
+    if !(1..=TN_DIGITS).contains(&digits) {
+        return None;
+    }
+    let after = after_middle[digits..].strip_prefix(tail)?;
+    let tn = after_middle[..digits].iter().fold(0, |n, b| n * 10 + u32::from(b - b'0'));
+    Some(Recognised { val, tn, len: input.len() - after.len() })
 }
 
 /// The NAME of an element that begins like all of gmond's do; `None` if it is anything but plain.
