@@ -4,10 +4,13 @@ use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use gmetad_core::conf::Config;
 use gmetad_core::daemon::Builder;
+use gmetad_core::limits;
 
 /// Where it is without `state_dir`, if that can be written.
 const USUAL: &str = "/var/lib/gmetad";
@@ -38,7 +41,7 @@ pub(crate) fn describe(config: &Config) -> String {
 /// Has the daemon save its tree where it can, as the user it is now.
 pub(crate) fn save(builder: Builder, config: &Config) -> Builder {
     let mut tried = Vec::new();
-    let place = places(config).into_iter().find(|place| match make(place) {
+    let place = places(config).into_iter().find(|place| match make_in_time(place) {
         Ok(()) => true,
         Err(error) => {
             tried.push(format!("{}: {error}", place.display()));
@@ -61,6 +64,17 @@ pub(crate) fn save(builder: Builder, config: &Config) -> Builder {
         Some(interval) => builder.state_interval(interval),
         None => builder,
     }
+}
+
+/// Does that on a thread of its own: a disk that hangs must not keep the daemon from starting.
+fn make_in_time(place: &Path) -> io::Result<()> {
+    let (sender, result) = mpsc::channel();
+    let place = place.to_owned();
+    thread::Builder::new().name("state-probe".to_owned()).spawn(move || {
+        let _ = sender.send(make(&place));
+    })?;
+    let hangs = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer"));
+    result.recv_timeout(limits::STATE_IDLE).unwrap_or_else(hangs)
 }
 
 /// Makes the directory, readable by us alone, and finds out whether files can be made in it.
