@@ -75,6 +75,10 @@ impl Daemon {
             ports[1],
             dir.path("rrds").display()
         );
+        // Ours would save its tree for the next one on that port.
+        if Command::new(program).arg("--version").output()?.stdout != b"gmetad 3.7.2\n" {
+            writeln!(text, "state_dir \"{}\"", dir.path("state").display())?;
+        }
         for (i, address) in sources.iter().enumerate() {
             writeln!(text, "data_source \"{i}\" {interval} {address}")?;
         }

@@ -153,8 +153,11 @@ pub(crate) fn source_line(source: &SourceState) -> String {
     let running = source.running_since.map_or(String::new(), |since: Instant| {
         format!(", a poll is under way for {:.1} s", since.elapsed().as_secs_f64())
     });
+    let saved = source.saved.map_or(String::new(), |polled| {
+        format!(", shows what was saved, {} s old", gmetad_core::now().saturating_sub(polled))
+    });
     format!(
-        "[{}] {state}: {} good polls, {} failed, {} hosts, {} metrics, last took {:.1} ms{running}",
+        "[{}] {state}: {} good polls, {} failed, {} hosts, {} metrics, last took {:.1} ms{running}{saved}",
         source.name,
         source.polls,
         source.failures,

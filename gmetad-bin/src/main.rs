@@ -22,6 +22,7 @@ use gmetad_rrd::{Cached, RrdPlugin};
 mod demo;
 mod reload;
 mod settings;
+mod state;
 mod tools;
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
@@ -85,7 +86,7 @@ fn check(options: &Options) -> Fallible<()> {
     }
     // What the start would refuse.
     RrdPlugin::hosts(settings::rrd(&config)).configure(&config.sections).map_err(|error| error.to_string())?;
-    print!("{}", config.describe());
+    print!("{}{}", config.describe(), state::describe(&config));
     Ok(())
 }
 
@@ -199,6 +200,7 @@ fn start(
         tree = Some(hosts.tree());
         builder = builder.plugin(hosts).plugin(summaries);
     }
+    let builder = state::save(builder, config);
     let gmetad = gmetad_http::with_pages(builder, config).start()?;
     let rrd_socket = match tree.and_then(|tree| tree.store()) {
         Some(store) if !config.rrd_socket.is_empty() => {

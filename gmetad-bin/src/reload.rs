@@ -49,6 +49,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
         ("umask", old.umask != new.umask),
         ("debug_level, log_level", old.debug_level != new.debug_level || old.log_level != new.log_level),
         ("logfile", old.logfile != new.logfile),
+        ("state_dir", old.state_dir != new.state_dir),
         ("daemonize", old.daemonize != new.daemonize),
         ("http_port, http_bind", old.http_port != new.http_port || old.http_bind != new.http_bind),
         ("write_rrds", old.write_rrds != new.write_rrds),

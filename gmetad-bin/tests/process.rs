@@ -157,6 +157,9 @@ fn check_of_a_good_configuration() {
     let output = run(&["--check", "-c", &files.conf()]);
     assert!(output.status.success(), "{output:?}");
     net::connect(files.xml_port).expect_err("--check starts nothing");
+    let place = format!("# the tree is saved in {}/tree-{},", files.path("state").display(), files.xml_port);
+    assert!(text(&output.stdout).contains(&place), "no {place} in {output:?}");
+    assert_eq!(fs::read_dir(files.path("state")).unwrap().count(), 0, "--check makes nothing");
 }
 
 #[test]

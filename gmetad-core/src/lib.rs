@@ -64,6 +64,7 @@ pub mod query;
 mod queue;
 pub mod serve;
 pub mod source;
+mod state;
 pub mod stats;
 pub mod store;
 pub mod summary;

@@ -74,6 +74,15 @@ pub const SMALL_ANSWER: usize = 256 << 10;
 /// Threads that write long answers.
 pub const DUMP_WORKERS: usize = 2;
 
+/// Time between two saves of the tree.
+pub const STATE_INTERVAL: Duration = Duration::from_secs(300);
+/// Time for the save at a stop; sources it does not get to keep the file of the save before.
+pub const STATE_STOP: Duration = Duration::from_secs(4);
+/// Age of a saved tree, counted from the poll, beyond which it is not shown any more.
+pub const STATE_AGE: Duration = Duration::from_secs(24 * 3600);
+/// Time without a byte from a saved tree's disk, after which the source is polled without it.
+pub const STATE_IDLE: Duration = Duration::from_secs(10);
+
 /// Transactions that wait for the plugin chain; over it the oldest of the same cluster is replaced.
 pub const CHAIN_QUEUE: usize = 1_024;
 /// Transactions that wait for one sink.

@@ -62,6 +62,8 @@ struct SourceSlot {
     name: String,
     snapshot: SourceSnapshot,
     alive: bool,
+    /// The snapshot is what an earlier process saved: readers are shown it, RRDs must not be.
+    saved: bool,
 }
 
 /// The cluster of one of several sources, and whether that source is alive.
@@ -132,6 +134,8 @@ struct ViewData {
     last_root: Arc<LastRoot>,
     /// Views are numbered in the order they are shown.
     number: u64,
+    /// The root summary counts what an earlier process saved.
+    saved: bool,
 }
 
 /// The whole grid at one moment. Cheap to take and to clone; it never changes.
@@ -160,7 +164,7 @@ impl GridStore {
         let mut inner = self.inner.lock();
         inner.next += 1;
         let id = SourceId(inner.next);
-        let slot = SourceSlot { name: name.to_owned(), snapshot: SourceSnapshot::default(), alive: true };
+        let slot = SourceSlot { name: name.to_owned(), snapshot: SourceSnapshot::default(), alive: true, saved: false };
         inner.sources.push((id, slot));
         id
     }
@@ -173,10 +177,20 @@ impl GridStore {
         });
     }
 
+    /// Shows what an earlier process saved of a source, until it is polled. `alive` is what it was then.
+    pub(crate) fn restore(&self, id: SourceId, snapshot: SourceSnapshot, alive: bool) {
+        self.change(|inner| {
+            let (_, slot) = inner.sources.iter_mut().find(|(known, _)| *known == id)?;
+            (slot.alive, slot.saved) = (alive, true);
+            Some(std::mem::replace(&mut slot.snapshot, snapshot))
+        });
+    }
+
     /// Shows a poll. The source counts as alive.
     ///
     /// Returns the clusters of the snapshot as they are in the grid: with the summary over all sources where a
-    /// cluster has more than one. `None` if the source was removed.
+    /// cluster has more than one (those left out that show what an earlier process saved: what is returned becomes
+    /// points of RRDs). `None` if the source was removed.
     pub fn publish(&self, id: SourceId, snapshot: SourceSnapshot) -> Option<Vec<Arc<Cluster>>> {
         let mut own = snapshot.clusters.clone();
         if self.publish_like_before(id, &snapshot) {
@@ -184,13 +198,16 @@ impl GridStore {
         }
         self.change(|inner| {
             let (_, slot) = inner.sources.iter_mut().find(|(known, _)| *known == id)?;
-            slot.alive = true;
+            (slot.alive, slot.saved) = (true, false);
             Some(std::mem::replace(&mut slot.snapshot, snapshot))
         })?;
         let inner = self.inner.lock();
         for cluster in &mut own {
             if let Some(merged) = inner.merged.get(&cluster.name) {
-                let summary = Arc::clone(&merged.result.summary);
+                let summary = match inner.polled_parts(&cluster.name) {
+                    Some(polled) => union(&polled, &merged.result.summary).summary,
+                    None => Arc::clone(&merged.result.summary),
+                };
                 *cluster = Arc::new(Cluster { summary, ..Cluster::clone(cluster) });
             }
         }
@@ -216,7 +233,7 @@ impl GridStore {
         let same_number = slot.snapshot.items().count() == snapshot.items().count();
         let (Some(items), true) = (items, same_number) else { return false };
         let old_snapshot = std::mem::replace(&mut slot.snapshot, snapshot.clone());
-        slot.alive = true;
+        (slot.alive, slot.saved) = (true, false);
         inner.views += 1;
         let view = inner.view_of(&self.last_root, items, Arc::clone(&shown.by_name));
         drop(shown);
@@ -278,6 +295,18 @@ impl GridStore {
 }
 
 impl Inner {
+    /// The parts of a cluster that were polled by this process, if there is one that was not.
+    fn polled_parts(&self, name: &str) -> Option<Vec<Part>> {
+        let parts = |saved: bool| {
+            let slots = self.sources.iter().filter(move |(_, slot)| slot.saved == saved);
+            slots.flat_map(move |(_, slot)| {
+                let clusters = slot.snapshot.clusters().filter(move |cluster| *cluster.name == *name);
+                clusters.map(|cluster| (Arc::clone(cluster), slot.alive))
+            })
+        };
+        parts(true).next().is_some().then(|| parts(false).collect())
+    }
+
     /// Brings `merged` up to date; returns the cluster of each name that several sources have, and what to log.
     fn merge(&mut self, shown: &GridView) -> (HashMap<Arc<str>, Arc<Cluster>>, Vec<String>) {
         let mut parts: HashMap<Arc<str>, Vec<Part>> = HashMap::new();
@@ -376,6 +405,7 @@ impl Inner {
             root: OnceLock::new(),
             last_root: Arc::clone(last_root),
             number: self.views,
+            saved: self.sources.iter().any(|(_, slot)| slot.saved && slot.alive),
         }
     }
 }
@@ -460,6 +490,19 @@ impl GridView {
             }
             root
         })
+    }
+
+    /// What one source said, alone; for its file.
+    pub(crate) fn of_snapshot(snapshot: &SourceSnapshot) -> Self {
+        let store = GridStore::new(Identity::default(), RootRules::default());
+        let id = store.add_source("");
+        store.publish(id, snapshot.clone());
+        store.view()
+    }
+
+    /// Whether the root summary counts what an earlier process saved.
+    pub(crate) fn counts_saved(&self) -> bool {
+        self.0.saved
     }
 
     pub(crate) fn items(&self) -> impl ExactSizeIterator<Item = &Item> {

@@ -206,6 +206,10 @@ impl Source for SyntheticSource {
         let document = self.cluster.document(now);
         self.reader.read_document(&document, now).map_err(|error| PollError::Other(error.to_string()))
     }
+
+    fn restore(&mut self, document: &mut dyn io::Read, polled: UnixTime) -> io::Result<Option<SourceSnapshot>> {
+        self.reader.restore(document, polled)
+    }
 }
 
 /// The cluster behind a TCP port on loopback, as a gmond.

@@ -90,7 +90,7 @@ fn counters(out: &mut Text, stats: &Stats) {
 /// Name, type, help, and the value of one source, if it has one.
 type Family = (&'static str, &'static str, &'static str, fn(&SourceState) -> Option<f64>);
 
-const SOURCE: [Family; 11] = [
+const SOURCE: [Family; 12] = [
     ("up", "gauge", "Whether the last poll reached it; missing before the first one ended.", |s| {
         s.alive.map(|up| f64::from(u8::from(up)))
     }),
@@ -104,6 +104,12 @@ const SOURCE: [Family; 11] = [
     ("last_poll_timestamp_seconds", "gauge", "When the last good poll began, since the epoch.", |s| {
         Some(s.polled as f64).filter(|_| s.polls > 0)
     }),
+    (
+        "saved_timestamp_seconds",
+        "gauge",
+        "When what is shown was polled, if it was saved by an earlier process.",
+        |s| s.saved.map(|saved| saved as f64),
+    ),
     ("polls", "counter", "Good polls.", |s| Some(s.polls as f64)),
     ("failures", "counter", "Polls that brought nothing.", |s| Some(s.failures as f64)),
 ];

@@ -149,6 +149,8 @@ struct Source {
     skipped: u64,
     mended: u64,
     last_poll: i64,
+    /// When what is shown was polled, if another process did that and saved it.
+    saved: Option<i64>,
     took_ms: u64,
     polls: u64,
     failures: u64,
@@ -232,6 +234,7 @@ fn source(state: SourceState) -> Source {
         skipped: state.report.skipped,
         mended: state.report.mended,
         last_poll: state.polled,
+        saved: state.saved,
         took_ms: state.took.as_millis() as u64,
         polls: state.polls,
         failures: state.failures,

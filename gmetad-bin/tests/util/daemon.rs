@@ -321,17 +321,27 @@ impl Gmetad {
 
     /// Ends it with this signal, if it has not ended, and starts it again in the same place. Returns how long the end took.
     pub fn restart_after(&mut self, signal: &str) -> Duration {
+        let took = self.end_by(signal);
+        self.start_again();
+        took
+    }
+
+    /// Ends it with this signal, if it has not ended. Returns how long the end took.
+    pub fn end_by(&mut self, signal: &str) -> Duration {
         let began = Instant::now();
         super::signal(self.pid(), signal);
         self.wait_exit(super::SOON);
-        let took = began.elapsed();
+        began.elapsed()
+    }
+
+    /// Starts it again in the same place, when it has ended.
+    pub fn start_again(&mut self) {
         let output = fs::OpenOptions::new().append(true).open(self.dir.path().join("log")).unwrap();
         let mut command = Command::new(under_test());
         command.args(["-f", "-d", "1", "-c"]).arg(self.conf_path()).env_remove("RRDCACHED_ADDRESS");
         command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
         self.child = command.spawn().unwrap();
         super::wait_until("it is there again", super::SOON, || net::connect(self.place.interactive_port).is_ok());
-        took
     }
 
     /// The lines given at the launch.

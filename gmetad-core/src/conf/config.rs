@@ -78,8 +78,8 @@ declare! {
         pub setuid_username: String,
         /// `umask`: mask for the daemon's files; bits 07077 only.
         pub umask: u32,
-        /// `state_dir`: saved tree, queues.
-        pub state_dir: PathBuf,
+        /// `state_dir`: saved tree; none: where it can be.
+        pub state_dir: Option<PathBuf>,
         /// `plugins_dir`: executable plugins.
         pub plugins_dir: Option<PathBuf>,
 

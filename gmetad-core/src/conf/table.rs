@@ -378,11 +378,14 @@ const TABLE: &[Directive] = &[
         name: "state_dir",
         origin: Origin::New,
         group: Group::Process,
-        kind: Kind::Path(|c| &mut c.state_dir),
-        default: "/var/lib/gmetad",
-        example: "",
-        help: "Directory of the saved tree and of queues.",
-        doc: "If it cannot be written, those features are off.",
+        kind: Kind::MaybePath(|c| &mut c.state_dir),
+        default: "",
+        example: "/var/lib/gmetad",
+        help: "Directory of the saved tree.",
+        doc: "The tree is saved in it (in tree-PORT, the port being xml_port) at stop and every 5 minutes; after a start it is \
+            shown, as old as it is, until each source is polled. Not given: /var/lib/gmetad or, if that cannot be written, \
+            .gmetad in rrd_rootdir if RRDs are written; else nothing is saved. Given and not to be written: an error in the \
+            log, and nothing is saved.",
     },
     Directive {
         name: "plugins_dir",

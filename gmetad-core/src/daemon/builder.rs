@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +11,14 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
 use super::poller::Poller;
-use super::{Gmetad, Observer, Port, Ports, Shared, Spec, identity, reader_options, root, rules, serve};
+use super::{Gmetad, Observer, Port, Ports, Shared, Spec, identity, reader_options, root, rules, saver, serve};
 use crate::conf::{Address, Config, Section, Trust};
+use crate::limits;
 use crate::plugin::{Chain, Plugin, PluginError, Transaction};
 use crate::serve::{AccessList, InteractivePort, ListenError, Requests, Service, StatusPage, XmlPort};
 use crate::source::{ReaderOptions, Resolver, Source};
-use crate::stats::Stats;
+use crate::state::State;
+use crate::stats::{Report, Stats};
 use crate::store::{GridStore, Identity};
 use crate::summary::RootRules;
 
@@ -54,6 +57,8 @@ pub struct Builder {
     sections: Vec<Section>,
     status: Option<MakeStatus>,
     services: Vec<(String, SocketAddr, MakeService)>,
+    state_dir: Option<PathBuf>,
+    state_interval: Option<Duration>,
 }
 
 impl Builder {
@@ -137,6 +142,21 @@ impl Builder {
         (self, receiver)
     }
 
+    /// Saves the tree in files of this directory (one a source; other sources' are removed), at the stop and every few
+    /// minutes, and shows at the start what is there until each source is polled. The directory is of this daemon alone.
+    /// Without this no file is read or written.
+    pub fn state_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.state_dir = Some(directory.into());
+        self
+    }
+
+    /// Another time between saves, for tests.
+    #[doc(hidden)]
+    pub fn state_interval(mut self, interval: Duration) -> Self {
+        self.state_interval = Some(interval);
+        self
+    }
+
     /// Makes the answer to `/status` on the interactive port.
     pub fn status(mut self, make: impl FnOnce(Observer) -> StatusPage + 'static) -> Self {
         self.status = Some(Box::new(make));
@@ -204,6 +224,11 @@ impl Builder {
 
         let chain = Chain::start(self.plugins, &stats)?;
         self.subscribers.into_iter().for_each(|subscriber| chain.subscribe(subscriber));
+        let state = self.state_dir.map(|dir| Arc::new(State::new(dir)));
+        if let Some(state) = &state {
+            let report: Arc<dyn Report> = Arc::clone(state) as _;
+            stats.reports.add(&report);
+        }
         let shared = Arc::new(Shared {
             store,
             stats: Arc::clone(&stats),
@@ -212,6 +237,7 @@ impl Builder {
             resolver,
             sources,
             notify: chain.notifier(),
+            state: state.clone(),
         });
         let mut gmetad = Gmetad {
             shared: Arc::clone(&shared),
@@ -219,6 +245,7 @@ impl Builder {
             pollers: Mutex::default(),
             ports: Mutex::new(Ports { bound, server: None }),
             root: None,
+            saver: None,
         };
         for (name, address, make) in self.services {
             let service = make(&gmetad);
@@ -230,10 +257,14 @@ impl Builder {
             specs.extend(config.sources.iter().map(|source| Spec::from_config(source, config, &options)));
         }
         for spec in specs {
-            let poller = Poller::start(spec, &shared)?;
+            let poller = Poller::start(spec, &shared, true)?;
             gmetad.pollers.lock().push(poller);
         }
         gmetad.root = Some(root::start(&shared)?);
+        if let Some(state) = state {
+            let interval = self.state_interval.unwrap_or(limits::STATE_INTERVAL);
+            gmetad.saver = Some(saver::start(&shared, state, interval)?);
+        }
         {
             let mut ports = gmetad.ports.lock();
             ports.server = Some(serve(&ports.bound, &stats)?);

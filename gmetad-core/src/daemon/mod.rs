@@ -1,10 +1,11 @@
-//! The whole daemon, wired: sources, store, plugins, ports. No signals, no logger, no files of its own: a program
-//! may have several of these.
+//! The whole daemon, wired: sources, store, plugins, ports. No signals, no logger, no files of its own but the saved tree,
+//! where the embedder wants that ([`Builder::state_dir`]): a program may have several of these.
 
 mod builder;
 mod observer;
 mod poller;
 mod root;
+mod saver;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::conf::{Address, Config, Jitter, SourceConfig};
 use crate::plugin::{Chain, Transaction};
 use crate::serve::{AccessList, ListenError, Listener, Server, Service};
 use crate::source::{GmondReader, ReaderOptions, Resolver, Source, Stop};
+use crate::state::State;
 use crate::stats::Stats;
 use crate::store::{GridStore, Identity};
 use crate::summary::RootRules;
@@ -51,6 +53,7 @@ pub struct Gmetad {
     pollers: Mutex<Vec<Poller>>,
     ports: Mutex<Ports>,
     root: Option<JoinHandle<()>>,
+    saver: Option<JoinHandle<()>>,
 }
 
 /// What the threads of a daemon share.
@@ -62,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) resolver: Resolver,
     pub(crate) sources: Arc<Mutex<Vec<Arc<SourceStatus>>>>,
     pub(crate) notify: Box<dyn Fn(Transaction) + Send + Sync>,
+    /// Where the tree is saved, if it is.
+    pub(crate) state: Option<Arc<State>>,
 }
 
 /// The bound ports and the threads that serve them.
@@ -156,7 +161,7 @@ impl Gmetad {
             if pollers.iter().any(|poller| poller.config() == Some(source)) {
                 continue;
             }
-            match Poller::start(Spec::from_config(source, config, &reader), &self.shared) {
+            match Poller::start(Spec::from_config(source, config, &reader), &self.shared, false) {
                 Ok(poller) => {
                     report.started.push(source.name.clone());
                     pollers.push(poller);
@@ -219,8 +224,12 @@ impl Gmetad {
     pub fn stop(mut self, timeout: Duration) -> Result<(), Vec<String>> {
         let began = Instant::now();
         // Whatever hangs, a source in `connect` for example: half of the time is for the plugins, which have data.
-        let mut left = join(self.close(), began + timeout / 2);
-        left.extend(join(self.chain.close(), began + timeout));
+        let (threads, saver) = (self.close(), self.saver.take());
+        let mut left = join(threads, began + timeout / 2);
+        // The tree is being saved meanwhile; a disk that hangs costs no more than the rest of the time.
+        let mut last = self.chain.close();
+        last.extend(saver);
+        left.extend(join(last, began + timeout));
         if left.is_empty() { Ok(()) } else { Err(left) }
     }
 

@@ -14,6 +14,7 @@ use crate::conf::{Jitter, SourceConfig};
 use crate::model::UnixTime;
 use crate::plugin::{Subject, Transaction, panic_text};
 use crate::source::{PollError, PollReport, Source, SourceSnapshot, Stop};
+use crate::state::{Refusal, State, file_name};
 use crate::store::SourceId;
 
 /// How a source does.
@@ -39,20 +40,31 @@ pub struct SourceState {
     pub report: PollReport,
     /// When the poll that is under way began.
     pub running_since: Option<Instant>,
+    /// When what is shown of it was polled by an earlier process that saved it; `None` if it is its own poll's.
+    pub saved: Option<UnixTime>,
 }
 
 /// The state of a source, shared with those who want to see it.
 #[derive(Debug, Default)]
-pub struct SourceStatus(Mutex<SourceState>);
+pub struct SourceStatus {
+    state: Mutex<SourceState>,
+    /// The last good poll, for the file; only if there are files.
+    last: Mutex<Option<SourceSnapshot>>,
+}
 
 impl SourceStatus {
     /// As it is now.
     pub fn state(&self) -> SourceState {
-        self.0.lock().clone()
+        self.state.lock().clone()
+    }
+
+    /// What its last good poll brought.
+    pub(super) fn last(&self) -> Option<SourceSnapshot> {
+        self.last.lock().clone()
     }
 
     pub(super) fn running_since(&self) -> Option<Instant> {
-        self.0.lock().running_since
+        self.state.lock().running_since
     }
 }
 
@@ -68,11 +80,18 @@ pub(super) struct Poller {
 }
 
 impl Poller {
-    pub(super) fn start(spec: Spec, shared: &Arc<Shared>) -> io::Result<Self> {
+    /// Starts the thread. With `restore` it first shows what an earlier process saved.
+    pub(super) fn start(spec: Spec, shared: &Arc<Shared>, restore: bool) -> io::Result<Self> {
         let id = shared.store.add_source(&spec.name);
         let state = SourceState { name: spec.name.clone(), interval: spec.interval, ..SourceState::default() };
-        let status = Arc::new(SourceStatus(Mutex::new(state)));
-        shared.sources.lock().push(Arc::clone(&status));
+        let status = Arc::new(SourceStatus { state: Mutex::new(state), last: Mutex::default() });
+        let nth = {
+            let mut sources = shared.sources.lock();
+            let nth = sources.iter().filter(|source| source.state.lock().name == spec.name).count();
+            sources.push(Arc::clone(&status));
+            nth
+        };
+        let saved_file = restore.then(|| file_name(&spec.name, nth));
         let stop = Stop::default();
         let mut poller = Self {
             config: spec.config.clone(),
@@ -94,8 +113,10 @@ impl Poller {
             unreachable: Vec::new(),
             down_since: None,
             damage: (0, 0),
+            shows_saved: false,
         };
-        poller.thread = Some(thread::Builder::new().name(format!("poll {}", run.name)).spawn(move || run.run())?);
+        poller.thread =
+            Some(thread::Builder::new().name(format!("poll {}", run.name)).spawn(move || run.run(saved_file))?);
         Ok(poller)
     }
 
@@ -144,11 +165,20 @@ struct Run {
     down_since: Option<Instant>,
     /// Skipped and mended elements that were logged last.
     damage: (u64, u64),
+    /// The grid shows what an earlier process saved.
+    shows_saved: bool,
 }
 
 impl Run {
-    fn run(mut self) {
+    fn run(mut self, saved_file: Option<String>) {
         let mut source = (self.spec.make)();
+        if let (Some(file), Some(state)) = (saved_file, self.shared.state.clone()) {
+            let restored = catch_unwind(AssertUnwindSafe(|| self.restore(&mut *source, &state, &file)));
+            if let Err(panic) = restored {
+                log::error!("saved tree {file}: a panic of the source: {}", panic_text(&*panic));
+                source = (self.spec.make)();
+            }
+        }
         let random = foldhash::fast::RandomState::default();
         for turn in 0u64.. {
             let began = Instant::now();
@@ -158,7 +188,7 @@ impl Run {
             {
                 source = (self.spec.make)();
             }
-            self.status.0.lock().running_since = None;
+            self.status.state.lock().running_since = None;
             let pause = pause(self.spec.interval, self.spec.jitter, random.hash_one(turn));
             let left = pause.saturating_sub(began.elapsed());
             if left.is_zero() && began.elapsed() > self.spec.interval {
@@ -170,8 +200,32 @@ impl Run {
         }
     }
 
+    /// Shows what an earlier process saved, if that can be read, without telling the plugins.
+    fn restore(&mut self, source: &mut dyn Source, state: &State, file: &str) {
+        let now = crate::now();
+        match state.load(file, &self.name, now, &self.stop, source) {
+            Ok(None) => {}
+            Ok(Some((snapshot, alive))) => {
+                let polled = snapshot.polled();
+                self.shared.store.restore(self.id, snapshot, alive);
+                self.shows_saved = true;
+                self.status.state.lock().saved = Some(polled);
+                state.loaded.add(1);
+                log::info!("[{}] shows what was saved, {} s old, until it is polled", self.name, now - polled);
+            }
+            Err(_) if self.stop.is_stopped() => {}
+            Err(Refusal::Old(age)) => {
+                log::info!("[{}] is not shown as it was saved: that was polled {age} s ago", self.name);
+            }
+            Err(refusal) => {
+                state.refused.add(1);
+                log::warn!("saved tree {file} of [{}]: {refusal}; going on without it", self.name);
+            }
+        }
+    }
+
     fn poll(&mut self, source: &mut dyn Source, began: Instant) {
-        self.status.0.lock().running_since = Some(began);
+        self.status.state.lock().running_since = Some(began);
         let now = crate::now();
         match source.poll(now, &self.stop) {
             Ok(snapshot) => self.publish(snapshot, began),
@@ -183,6 +237,10 @@ impl Run {
     fn publish(&mut self, snapshot: SourceSnapshot, began: Instant) {
         let (round, time, report) = (snapshot.round(), snapshot.polled(), snapshot.report().clone());
         let grids: Vec<_> = snapshot.grids().filter(|grid| grid.polled() == time).cloned().collect();
+        if self.shared.state.is_some() {
+            *self.status.last.lock() = Some(snapshot.clone());
+        }
+        self.shows_saved = false;
         // A reload took the source away meanwhile: nobody wants to hear of it any more.
         let Some(clusters) = self.shared.store.publish(self.id, snapshot) else { return };
         let mut summaries = grids.len() as u64;
@@ -212,12 +270,13 @@ impl Run {
             log::info!("data_thread() for [{}] answers again after {} s", self.name, since.elapsed().as_secs());
         }
         self.log_damage(&report);
-        let mut state = self.status.0.lock();
+        let mut state = self.status.state.lock();
         state.alive = Some(true);
         state.polls += 1;
         state.polled = time;
         state.took = began.elapsed();
         state.error.clear();
+        state.saved = None;
         state.report = report;
     }
 
@@ -245,17 +304,19 @@ impl Run {
     }
 
     fn failed(&mut self, error: &PollError, now: UnixTime, began: Instant) {
-        let dead = error.is_dead();
+        // Nobody in this process has heard of a source that shows what was saved: there is no flag that could stay as it was.
+        let dead = error.is_dead() || self.shows_saved;
         self.log_failure(error);
         if dead {
-            // Plugins hear of it: what the source said last, and that it is down.
-            for item in self.shared.store.mark_dead(self.id, now).items() {
+            let said = self.shared.store.mark_dead(self.id, now);
+            // Plugins hear of it: what the source said last, and that it is down. They did not hear of what was saved.
+            for item in said.items().filter(|_| !self.shows_saved) {
                 self.notify(item.into(), now, false);
             }
             self.down_since.get_or_insert(began);
         }
         self.shared.stats.polls_failed.done(began.elapsed());
-        let mut state = self.status.0.lock();
+        let mut state = self.status.state.lock();
         if dead {
             state.alive = Some(false);
         }

@@ -33,6 +33,9 @@ pub(crate) struct HostAttrs {
     pub(crate) tmax: u32,
     pub(crate) dmax: Option<u32>,
     pub(crate) gmond_started: Option<u32>,
+    /// Of a saved tree: the host was down, or not in the poll that was saved.
+    pub(crate) down: bool,
+    pub(crate) absent: bool,
 }
 
 impl HostAttrs {
@@ -55,6 +58,13 @@ pub(crate) struct PollContext {
     pub(crate) round: u64,
 }
 
+impl PollContext {
+    /// The round of what an earlier process saved: before the first poll.
+    pub(crate) const SAVED: u64 = 0;
+    /// The round of hosts that the last poll before the save did not have: that of no cluster.
+    const ABSENT: u64 = u64::MAX;
+}
+
 /// A host that is being read. Its metrics come one by one; buffers are used for the next host again.
 #[derive(Debug, Default)]
 pub(crate) struct HostBuilder {
@@ -75,6 +85,8 @@ pub(crate) struct HostBuilder {
     out_of_order: bool,
     next: usize,
     rendered: Vec<u8>,
+    /// The next metric was not in the poll that was saved.
+    absent: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,6 +99,8 @@ struct Seen {
     decimals: u8,
     /// It was in the document.
     is: bool,
+    /// And in the poll, which differs for a saved document.
+    fresh: bool,
 }
 
 impl HostBuilder {
@@ -100,19 +114,27 @@ impl HostBuilder {
         self.added_names.clear();
         self.vals.clear();
         (self.in_order, self.out_of_order, self.next) = (0, false, 0);
+        self.absent = false;
     }
 
-    /// The next metric, if its text is that of a slot: the slot probably next, or the one of its name.
-    pub(crate) fn recognise<'i>(&self, input: &'i [u8]) -> Option<(usize, Recognised<'i>)> {
+    /// The next metric of a saved tree was not in its poll.
+    pub(crate) fn next_is_absent(&mut self) {
+        self.absent = true;
+    }
+
+    /// The next metric, if its text is that of a slot: the slot probably next, or the one of its name. `own`: what we
+    /// printed ourselves is read.
+    pub(crate) fn recognise<'i>(&self, input: &'i [u8], own: bool) -> Option<(usize, Recognised<'i>)> {
         let shape = self.shape.as_deref()?;
-        let at = |slot: usize| Some((slot, shape.defs().get(slot)?.recognise(input)?));
+        let find = |def: &MetricDef| if own { def.recognise_own(input) } else { def.recognise(input) };
+        let at = |slot: usize| Some((slot, find(shape.defs().get(slot)?)?));
         at(self.next).or_else(|| at(shape.slot(plain_name(input)?, self.next).filter(|slot| *slot != self.next)?))
     }
 
-    /// Takes a metric that was recognised; false if there is no room for it.
-    pub(crate) fn recognised(&mut self, slot: usize, metric: &Recognised<'_>, room: &mut Room) -> bool {
+    /// Takes a metric that was recognised; false if there is no room for it. `own`: also one beyond its DMAX.
+    pub(crate) fn recognised(&mut self, slot: usize, metric: &Recognised<'_>, room: &mut Room, own: bool) -> bool {
         let Some(def) = self.shape.as_ref().and_then(|shape| shape.defs().get(slot)) else { return false };
-        let (kind, expired) = (def.kind(), def.dmax() != 0 && metric.tn > def.dmax());
+        let (kind, expired) = (def.kind(), def.dmax() != 0 && metric.tn > def.dmax() && !own);
         if expired {
             return true;
         }
@@ -144,7 +166,8 @@ impl HostBuilder {
             }
         };
         let decimals = if kind.is_float() { digits } else { 0 };
-        Seen { number, tn, start, end: self.vals.len() as u32, decimals, is: true }
+        let fresh = !std::mem::take(&mut self.absent);
+        Seen { number, tn, start, end: self.vals.len() as u32, decimals, is: true, fresh }
     }
 
     fn see(&mut self, slot: usize, seen: Seen) {
@@ -199,7 +222,7 @@ impl HostBuilder {
 
     /// The cells and the text of the slots that are kept, then of what was added; and the slots, if not all are.
     fn cells(&self, context: PollContext) -> (Box<[Cell]>, Vec<u8>, Option<Vec<usize>>) {
-        let cell = |seen: &Seen, end: usize| Cell::new(seen.number, seen.tn, end, seen.decimals, true);
+        let cell = |seen: &Seen, end: usize| Cell::new(seen.number, seen.tn, end, seen.decimals, seen.fresh);
         if self.in_order == self.seen.len() && !self.out_of_order && self.added.is_empty() {
             // The values stand as they are to stand.
             return (self.seen.iter().map(|seen| cell(seen, seen.end as usize)).collect(), self.vals.to_vec(), None);
@@ -294,7 +317,7 @@ impl HostBuilder {
             dmax: attrs.dmax.or(old.map(|old| old.dmax)).unwrap_or(0),
             gmond_started: attrs.gmond_started.or(old.map(|old| old.gmond_started)).unwrap_or(0),
             polled: context.now,
-            round: context.round,
+            round: if attrs.absent { PollContext::ABSENT } else { context.round },
             up,
         }))
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use crate::xml::escape::{escape_into, unescape};
-use crate::xml::recognise::{InputText, Printed, Recognised};
+use crate::xml::recognise::{self, InputText, Printed, Recognised};
 
 /// The TYPE of a metric (reference 4.3). An element with any other TYPE is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -230,6 +230,11 @@ impl MetricDef {
     /// What `input` says, if it begins with the text this was understood from.
     pub(crate) fn recognise<'i>(&self, input: &'i [u8]) -> Option<Recognised<'i>> {
         self.input.get()?.find(input, self.printed())
+    }
+
+    /// The same for the text as we print it ourselves.
+    pub(crate) fn recognise_own<'i>(&self, input: &'i [u8]) -> Option<Recognised<'i>> {
+        recognise::find(self.printed(), [self.tail(), &[], &[]], input)
     }
 
     fn printed(&self) -> Printed<'_> {

@@ -3,6 +3,7 @@
 mod reader;
 mod resolve;
 
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,19 @@ pub trait Source: Send {
     /// Takes the next snapshot. `now` is our clock at the beginning of the poll; the call may block for as long as
     /// its own deadlines allow, and must return soon after `stop` is set.
     fn poll(&mut self, now: UnixTime, stop: &Stop) -> Result<SourceSnapshot, PollError>;
+
+    /// Understands what an earlier process saved of this source, which it had `polled` at that time; called before the
+    /// first poll, if at all. To be read to its end: only there it shows whether it is whole. It is shown until the first
+    /// good poll, which must bring nothing of it.
+    ///
+    /// `None` if this kind of source has no use for it.
+    ///
+    /// # Errors
+    /// Those of `document`, and what is wrong with what it holds.
+    fn restore(&mut self, document: &mut dyn Read, polled: UnixTime) -> io::Result<Option<SourceSnapshot>> {
+        let _ = (document, polled);
+        Ok(None)
+    }
 }
 
 /// How long a look-up, a connect or a read blocks before the stop flag and the deadlines are looked at.
@@ -104,7 +118,7 @@ impl SourceSnapshot {
         self.polled
     }
 
-    /// Which good poll of its source it is, from 1.
+    /// Which good poll of its source it is, from 1; 0 is what an earlier process saved.
     pub fn round(&self) -> u64 {
         self.round
     }

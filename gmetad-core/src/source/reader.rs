@@ -286,6 +286,32 @@ impl Source for GmondReader {
         }
         self.keep(result)
     }
+
+    // The next poll has no snapshot before it (`before` stays as it is), so nothing of this one can get into it; its
+    // definitions and shapes are found through the interner for as long as somebody shows this one.
+    fn restore(&mut self, document: &mut dyn Read, polled: UnixTime) -> io::Result<Option<SourceSnapshot>> {
+        let mut parser = DocumentParser::saved(&mut self.interner, &mut self.scratch, polled);
+        let result = copy_into(document, &mut parser).and_then(|()| parser.finish().map_err(invalid));
+        if result.is_err() {
+            self.interner.sweep();
+        }
+        result.map(Some)
+    }
+}
+
+/// Hands all of `document` to a parser.
+fn copy_into(document: &mut dyn Read, parser: &mut DocumentParser<'_>) -> io::Result<()> {
+    let mut buffer = vec![0; limits::ANSWER_CHUNK];
+    loop {
+        match document.read(&mut buffer)? {
+            0 => return Ok(()),
+            n => parser.push(&buffer[..n]).map_err(invalid)?,
+        }
+    }
+}
+
+fn invalid(error: DocumentError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 /// Addresses that did not answer, with the reason.

@@ -3,6 +3,7 @@
 pub(crate) mod escape;
 mod parse;
 pub(crate) mod recognise;
+mod saved;
 mod tags;
 mod writer;
 

@@ -70,29 +70,33 @@ impl InputText {
 
     /// What `input` says, if it begins with this text, some plain VAL and a TN in digits.
     pub(crate) fn find<'i>(&self, input: &'i [u8], printed: Printed<'_>) -> Option<Recognised<'i>> {
-        let (head, middle, tail) = match self {
+        match self {
             Self::Like { same, own, from } => {
                 let end = printed.tail.len() - 1;
                 let tail = [&printed.tail[..*same as usize], own, &printed.tail[*from as usize..end]];
-                (printed.head, printed.middle, tail)
+                find(printed, tail, input)
             }
             Self::Whole { text, val, tn } => {
                 let (head, rest) = text.split_at(*val as usize);
                 let (middle, tail) = rest.split_at((*tn - *val) as usize);
-                (head, middle, [tail, &[], &[]])
+                find(Printed { head, middle, tail }, [tail, &[], &[]], input)
             }
-        };
-        let after_head = input.strip_prefix(head)?;
-        let decimal = leading_decimal(after_head);
-        let val = match decimal {
-            Some(decimal) => &after_head[..decimal.len],
-            None => until_quote(after_head)?,
-        };
-        let after_middle = after_head[val.len()..].strip_prefix(middle)?;
-        let (tn, digits) = leading_digits(after_middle)?;
-        let after = tail.iter().try_fold(&after_middle[digits..], |rest, part| rest.strip_prefix(*part))?;
-        Some(Recognised { val, decimal, tn, len: input.len() - after.len() })
+        }
     }
+}
+
+/// What `input` says, if it begins with that head, some plain VAL, that middle, a TN in digits, and the parts of `tail`.
+pub(crate) fn find<'i>(around: Printed<'_>, tail: [&[u8]; 3], input: &'i [u8]) -> Option<Recognised<'i>> {
+    let after_head = input.strip_prefix(around.head)?;
+    let decimal = leading_decimal(after_head);
+    let val = match decimal {
+        Some(decimal) => &after_head[..decimal.len],
+        None => until_quote(after_head)?,
+    };
+    let after_middle = after_head[val.len()..].strip_prefix(around.middle)?;
+    let (tn, digits) = leading_digits(after_middle)?;
+    let after = tail.iter().try_fold(&after_middle[digits..], |rest, part| rest.strip_prefix(*part))?;
+    Some(Recognised { val, decimal, tn, len: input.len() - after.len() })
 }
 
 /// The NAME of an element that begins like all of gmond's do; `None` if it is anything but plain.

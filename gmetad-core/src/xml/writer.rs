@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::escape::escape_into;
+use super::saved;
 use crate::model::{Cluster, Grid, Host, UnixTime};
 use crate::query::Query;
+use crate::source::SourceSnapshot;
 use crate::store::{GridStore, GridView, Item};
 use crate::summary::Summary;
 
@@ -35,6 +37,8 @@ pub struct XmlWriter {
     at: usize,
     /// The end tag of the item that is open.
     end: &'static [u8],
+    /// For a file of our own, see [`saved`].
+    saved: bool,
 }
 
 /// Where the tree comes from.
@@ -77,6 +81,12 @@ impl XmlWriter {
         Self::start(Views::Live(store), &view, query, now)
     }
 
+    /// The document of one source that is to be saved, with the ages of its poll.
+    pub(crate) fn saved(snapshot: &SourceSnapshot) -> Self {
+        let view = GridView::of_snapshot(snapshot);
+        Self { saved: true, ..Self::new(&view, Query::default(), snapshot.polled()) }
+    }
+
     fn start(grid: Views, view: &GridView, mut query: Query, now: UnixTime) -> Self {
         resolve(view, &mut query);
         let items = match query.path.first() {
@@ -84,7 +94,7 @@ impl XmlWriter {
             Some(name) if query.strict && name == "*" => view.items().map(|item| Arc::clone(item.name())).collect(),
             Some(name) => view.item(name).map(|item| Arc::clone(item.name())).into_iter().collect(),
         };
-        Self { grid, query, now, stage: Stage::Prolog, items, at: 0, end: b"" }
+        Self { grid, query, now, stage: Stage::Prolog, items, at: 0, end: b"", saved: false }
     }
 
     /// Appends about `budget` bytes to `out` (one element more at most).
@@ -115,7 +125,8 @@ impl XmlWriter {
                     Stage::NextItem
                 }
                 Stage::Epilog => {
-                    out.extend_from_slice(b"</GRID>\n</GANGLIA_XML>\n");
+                    out.extend_from_slice(if self.saved { b"" } else { b"</GRID>\n" });
+                    out.extend_from_slice(b"</GANGLIA_XML>\n");
                     Stage::Done
                 }
                 Stage::Done => return Progress::Done,
@@ -140,6 +151,9 @@ impl XmlWriter {
         out.extend_from_slice(b"<GANGLIA_XML VERSION=\"");
         out.extend_from_slice(VERSION.as_bytes());
         out.extend_from_slice(b"\" SOURCE=\"gmetad\">\n");
+        if self.saved {
+            return Stage::NextItem;
+        }
         grid_tag(out, view.name(), view.authority(), self.now.max(0) as u64);
         if self.query.summary && self.query.path.is_empty() {
             Stage::Root(Arc::clone(view.summary()), 0)
@@ -172,7 +186,7 @@ impl XmlWriter {
                 }
                 match self.query.path.get(1) {
                     Some(name) if !(self.query.strict && name == "*") => match cluster.host_slot(name) {
-                        Some(slot) => self.open_host(out, slot, Arc::clone(&cluster.hosts[slot])),
+                        Some(slot) => self.open_host(out, slot, cluster, &cluster.hosts[slot]),
                         None => Stage::EndItem,
                     },
                     _ => Stage::Hosts(0, None),
@@ -191,14 +205,21 @@ impl XmlWriter {
             _ => slot,
         };
         match cluster.hosts.get(slot) {
-            Some(host) => self.open_host(out, slot, Arc::clone(host)),
+            Some(host) => self.open_host(out, slot, cluster, host),
             None => Stage::EndItem,
         }
     }
 
-    fn open_host(&self, out: &mut Vec<u8>, slot: usize, host: Arc<Host>) -> Stage {
-        host_tag(out, &host, self.now);
-        Stage::Metrics(slot, host, 0)
+    fn open_host(&self, out: &mut Vec<u8>, slot: usize, cluster: &Cluster, host: &Arc<Host>) -> Stage {
+        host_attributes(out, host, self.now);
+        for (name, _) in [(saved::DOWN, !host.is_up()), (saved::ABSENT, !cluster.is_fresh(host))]
+            .into_iter()
+            .filter(|(_, is)| self.saved && *is)
+        {
+            number_attribute(out, name, 1);
+        }
+        out.extend_from_slice(b">\n");
+        Stage::Metrics(slot, Arc::clone(host), 0)
     }
 
     fn metrics(&self, out: &mut Vec<u8>, slot: usize, host: Arc<Host>, from: usize, end: usize) -> Stage {
@@ -218,9 +239,16 @@ impl XmlWriter {
                     if out.len() >= end {
                         return Stage::Metrics(slot, Arc::clone(&host), at);
                     }
-                    if !metric.is_expired(self.now) {
-                        write_metric(out, metric, self.now);
+                    // What is no longer shown may still be summed.
+                    if metric.is_expired(self.now) && !self.saved {
+                        continue;
                     }
+                    if self.saved && !metric.is_fresh() {
+                        out.extend_from_slice(b"<");
+                        out.extend_from_slice(saved::ABSENT.as_bytes());
+                        out.extend_from_slice(b"/>");
+                    }
+                    write_metric(out, metric, self.now);
                 }
             }
         }
@@ -301,7 +329,8 @@ fn cluster_tag(out: &mut Vec<u8>, cluster: &Cluster) {
     out.extend_from_slice(b">\n");
 }
 
-fn host_tag(out: &mut Vec<u8>, host: &Host, now: UnixTime) {
+/// A HOST up to its last attribute.
+fn host_attributes(out: &mut Vec<u8>, host: &Host, now: UnixTime) {
     out.extend_from_slice(b"<HOST");
     text_attribute(out, "NAME", host.name());
     text_attribute(out, "IP", host.ip());
@@ -312,7 +341,6 @@ fn host_tag(out: &mut Vec<u8>, host: &Host, now: UnixTime) {
     text_attribute(out, "LOCATION", host.location());
     number_attribute(out, "GMOND_STARTED", host.gmond_started());
     text_attribute(out, "TAGS", host.tags());
-    out.extend_from_slice(b">\n");
 }
 
 fn write_metric(out: &mut Vec<u8>, metric: crate::model::Metric<'_>, now: UnixTime) {

@@ -1,5 +1,6 @@
 //! CLUSTERs and HOSTs.
 
+use super::super::saved;
 use super::super::tags::Tag;
 use super::{InHost, Scratch, State};
 use crate::limits;
@@ -56,6 +57,8 @@ impl State<'_> {
         attrs.name.clear();
         attrs.ip.clear();
         (attrs.reported, attrs.tn, attrs.tmax, attrs.dmax, attrs.gmond_started) = (0, 0, 0, None, None);
+        (attrs.down, attrs.absent) = (false, false);
+        let saved = self.saved;
         let (mut location, mut tags) = (false, false);
         let set = |to: &mut Option<String>, value: &str| value.clone_into(to.get_or_insert_default());
         let whole = self.report.attributes(tag, "", |key, value| match key {
@@ -74,6 +77,8 @@ impl State<'_> {
                 set(&mut attrs.tags, value);
                 tags = true;
             }
+            saved::DOWN if saved => attrs.down = true,
+            saved::ABSENT if saved => attrs.absent = true,
             _ => {}
         });
         if !location {
@@ -127,6 +132,9 @@ impl State<'_> {
 
     /// Whether the open host of a cluster is up; LOCALTIME 0 or none means our own time.
     fn host_is_up(&self) -> bool {
+        if self.saved {
+            return !self.scratch.host_attrs.down;
+        }
         let localtime = self.cluster.map_or(0, |at| self.clusters[at].localtime());
         let localtime = if localtime == 0 { self.context.now.clamp(0, i64::from(u32::MAX)) as u32 } else { localtime };
         self.scratch.host_attrs.is_up(localtime, self.old)

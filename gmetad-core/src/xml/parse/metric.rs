@@ -87,9 +87,12 @@ impl State<'_> {
         } else if metric.kind.is_none() {
             "METRIC of a TYPE that Ganglia does not have"
         } else {
-            metric.open = self.host != InHost::Ignored && (metric.dmax == 0 || metric.tn <= metric.dmax);
+            metric.open = self.host != InHost::Ignored && (metric.dmax == 0 || metric.tn <= metric.dmax || self.saved);
             self.learning = match (val, tn) {
-                (Some(val), Some(tn)) if !self.options.plain => Some(Learning { offset: tag.offset, val, tn, damage }),
+                // Only the source's own text is worth knowing: it is what comes again.
+                (Some(val), Some(tn)) if !self.saved && !self.options.plain => {
+                    Some(Learning { offset: tag.offset, val, tn, damage })
+                }
                 _ => None,
             };
             return;
@@ -135,7 +138,7 @@ impl State<'_> {
         };
         match (self.host, &mut self.grid) {
             // The metrics of a host that is down are ignored: its old ones stay and age (reference 4.5).
-            (InHost::OfCluster, _) if self.up => {
+            (InHost::OfCluster, _) if self.up || self.saved => {
                 let extra_text = &metric.extra_text;
                 let extra =
                     metric.extra.iter().map(|(name, val)| (&extra_text[name.clone()], &extra_text[val.clone()]));

@@ -13,9 +13,12 @@ use std::sync::Arc;
 use grid::OpenGrid;
 use metric::{Learning, MetricText};
 
+use super::saved;
 use super::tags::{Tag, TagError, TagKind, TagSink, TagStream};
 use crate::limits;
-use crate::model::{ClusterBuilder, Grid, HostAttrs, HostBuilder, Interner, PollContext, Room, without_expired};
+use crate::model::{
+    ClusterBuilder, Grid, HostAttrs, HostBuilder, Interner, PollContext, Room, UnixTime, without_expired,
+};
 use crate::source::{PollReport, SourceSnapshot};
 
 /// How documents are understood.
@@ -80,6 +83,8 @@ struct State<'a> {
     root: Root,
     /// VERSION is below 2.5.
     old: bool,
+    /// It is a tree that an earlier process saved, see [`super::saved`].
+    saved: bool,
     /// Open GRIDs; the outermost one is summed.
     grids: u64,
     grid: Option<OpenGrid>,
@@ -139,6 +144,7 @@ impl<'a> DocumentParser<'a> {
             room: Room::besides(before.into_iter().flat_map(SourceSnapshot::clusters)),
             root: Root::Missing,
             old: false,
+            saved: false,
             grids: 0,
             grid: None,
             cluster: None,
@@ -150,6 +156,16 @@ impl<'a> DocumentParser<'a> {
             done_grids: Vec::new(),
         };
         Self { stream: TagStream::default(), state }
+    }
+
+    /// A reader of a tree that was `polled` and saved by an earlier process.
+    pub(crate) fn saved(interner: &'a mut Interner, scratch: &'a mut Scratch, polled: UnixTime) -> Self {
+        // It has nothing but what the source's snapshot had, in which a GRID is a sum already.
+        static OPTIONS: ParseOptions = ParseOptions { scalable: true, plain: false };
+        let context = PollContext { now: polled, round: PollContext::SAVED };
+        let mut parser = Self::new(&OPTIONS, interner, scratch, None, context);
+        parser.state.saved = true;
+        parser
     }
 
     /// Takes the next bytes.
@@ -179,12 +195,13 @@ impl<'a> DocumentParser<'a> {
 
 impl TagSink for State<'_> {
     fn recognise(&mut self, input: &[u8]) -> usize {
-        if self.options.plain || self.host != InHost::OfCluster || !self.up || self.scratch.metric.open {
+        let wanted = self.host == InHost::OfCluster && (self.up || self.saved);
+        if self.options.plain || !wanted || self.scratch.metric.open {
             return 0;
         }
-        let Some((slot, metric)) = self.scratch.host.recognise(input) else { return 0 };
+        let Some((slot, metric)) = self.scratch.host.recognise(input, self.saved) else { return 0 };
         // Without room it is cut and understood as any other, and refused by name.
-        if self.scratch.host.recognised(slot, &metric, &mut self.room) { metric.len } else { 0 }
+        if self.scratch.host.recognised(slot, &metric, &mut self.room, self.saved) { metric.len } else { 0 }
     }
 
     fn tag(&mut self, tag: &Tag<'_>) {
@@ -205,6 +222,7 @@ impl TagSink for State<'_> {
                     self.end_metric(learning.map(|learning| (learning, tag)));
                 }
             }
+            saved::ABSENT if self.saved => self.scratch.host.next_is_absent(),
             "EXTRA_ELEMENT" if !close && self.scratch.metric.open => self.extra_element(tag),
             "HOST" => {
                 self.end_host();
