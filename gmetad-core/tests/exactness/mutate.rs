@@ -145,7 +145,7 @@ const NUMBERS: [&[u8]; 22] = [
     b"",
     b"x",
 ];
-const TOKENS: [&[u8]; 30] = [
+const TOKENS: [&[u8]; 36] = [
     b"\"",
     b"\"",
     b"'",
@@ -176,6 +176,13 @@ const TOKENS: [&[u8]; 30] = [
     b"<?",
     b"?>",
     b"&amp;",
+    // Elements where they do not belong.
+    b"<GANGLIA_XML VERSION=\"2.4.1\">",
+    b"<GANGLIA_XML VERSION=\"2.4.1\">",
+    b"<HOST NAME=\"h1\" TN=\"9\" TMAX=\"20\">",
+    b"</CLUSTER>",
+    b"<GRID NAME=\"g\">",
+    b"</GRID>",
 ];
 const NOISE: [&[u8]; 9] = [
     b"<!-- x -->",
