@@ -58,7 +58,7 @@ const CASES: [Case; 11] = [
     case("dump", 40, (SERIES, "series"), |_| query("/")),
     case("summary-query", 200, (1, "call"), |_| query("/?filter=summary")),
     case("host-query", 400, (1, "call"), |_| query("/bench/node00007.bench")),
-    case("rrd-accept", 100, (SERIES, "point"), rrd_accept),
+    case("rrd-accept", 200, (SERIES, "point"), rrd_accept),
     case("rrd-update", 20, (METRICS * POINTS, "point"), rrd_update),
 ];
 
@@ -74,7 +74,8 @@ fn main() -> ExitCode {
         eprintln!("no such case, or no number");
         return ExitCode::FAILURE;
     };
-    let scratch = std::env::temp_dir().join(format!("gmetad-instructions-{}", std::process::id()));
+    // A path of the same length each time: its bytes are hashed and compared.
+    let scratch = std::env::temp_dir().join(format!("gmetad-instructions-{:010}", std::process::id()));
     let mut run = (case.prepare)(&scratch);
     for _ in 0..repeat {
         run();
@@ -193,7 +194,8 @@ fn rrd_accept(scratch: &Path) -> Box<dyn FnMut()> {
     accept(&store);
     store.flush_all();
     while store.counters().into_iter().any(|(name, n)| name == "points_pending" && n > 0) {
-        std::thread::sleep(Duration::from_millis(1));
+        // Seldom: what looking costs is in the count, and how often depends on the load of the machine.
+        std::thread::sleep(Duration::from_millis(50));
     }
     // What waits is not written at the end.
     let store = std::mem::ManuallyDrop::new(store);
