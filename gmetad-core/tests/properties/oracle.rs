@@ -215,7 +215,8 @@ impl Oracle {
             }
         }
         for cluster in self.clusters.values_mut() {
-            cluster.hosts.retain(|_, host| host.fresh || host.dmax == 0 || now - host.since <= i64::from(host.dmax));
+            let age = |host: &OracleHost| (now - host.since).clamp(0, u32::MAX.into());
+            cluster.hosts.retain(|_, host| host.fresh || host.dmax == 0 || age(host) <= i64::from(host.dmax));
             for host in cluster.hosts.values_mut() {
                 host.metrics.retain(|_, metric| !metric.is_expired(now));
             }
