@@ -230,7 +230,8 @@ pub fn tags(document: &[u8]) -> Vec<Tag> {
     all
 }
 
-fn tag(document: &[u8], start: usize) -> Tag {
+/// The tag that begins there.
+pub fn tag(document: &[u8], start: usize) -> Tag {
     let close = document.get(start + 1) == Some(&b'/');
     let word = |from: usize| {
         let ends = |b: &u8| matches!(b, b' ' | b'\t' | b'\r' | b'\n' | b'=' | b'<' | b'>' | b'/' | b'"' | b'\'');
