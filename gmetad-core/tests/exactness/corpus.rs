@@ -183,21 +183,22 @@ impl Writer {
         let (tn, dmax) = (*self.rng.pick(&TIMES), *self.rng.pick::<&[u8]>(&[b"0", b"0", b"100"]));
         let reported = *self.rng.pick::<&[u8]>(&[b"1700000000", b"1699999900"]);
         let tn = if self.rng.one_in(2) { b"3" } else { tn };
-        self.open(
-            "HOST",
-            &[
-                ("NAME", name),
-                ("IP", b"10.0.0.1"),
-                ("TAGS", b""),
-                ("REPORTED", reported),
-                ("TN", tn),
-                ("TMAX", b"20"),
-                ("DMAX", dmax),
-                ("LOCATION", b"unspecified"),
-                ("GMOND_STARTED", b"1690000000"),
-            ],
-            true,
-        );
+        let mut attributes: Vec<Attribute<'_>> = vec![
+            ("NAME", name),
+            ("IP", b"10.0.0.1"),
+            ("TAGS", b""),
+            ("REPORTED", reported),
+            ("TN", tn),
+            ("TMAX", b"20"),
+            ("DMAX", dmax),
+            ("LOCATION", b"unspecified"),
+            ("GMOND_STARTED", b"1690000000"),
+        ];
+        if self.odd == 1 {
+            attributes.insert(0, ("a\"b", b"c"));
+            attributes.push(("d\"e", b"f"));
+        }
+        self.open("HOST", &attributes, true);
         for _ in 0..self.rng.within(1..6) {
             self.metric();
         }
@@ -277,11 +278,8 @@ impl Writer {
 
     fn open(&mut self, name: &'static str, attributes: &[Attribute<'_>], open: bool) {
         let needed = ["NAME", "VAL", "TYPE", "VERSION", "SUM"];
-        let mut attributes: Vec<_> = attributes
-            .iter()
-            .filter(|(key, _)| needed.contains(key) || !self.rng.one_in(self.sparse))
-            .filter(|(key, _)| name == "METRIC" || !key.contains('"'))
-            .collect();
+        let mut attributes: Vec<_> =
+            attributes.iter().filter(|(key, _)| needed.contains(key) || !self.rng.one_in(self.sparse)).collect();
         if let Some(seed) = self.order {
             Rng::new(seed).shuffle(&mut attributes);
         }

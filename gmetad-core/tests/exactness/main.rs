@@ -21,6 +21,7 @@ mod oracle;
 mod rng;
 mod wellformed;
 
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -188,18 +189,20 @@ fn check(sent: &[Sent], scalable: bool, counts: &mut Counts) -> Result<(), Strin
     Ok(())
 }
 
-/// [`check`], with panics as errors.
-fn check_all(sent: &[Sent], scalable: bool, counts: &mut Counts) -> Result<(), String> {
-    let text = |panic: Box<dyn std::any::Any + Send>| match panic.downcast::<String>() {
-        Ok(text) => *text,
-        Err(panic) => panic.downcast_ref::<&str>().map_or("a panic", |text| text).to_owned(),
-    };
-    catch_unwind(AssertUnwindSafe(|| check(sent, scalable, counts))).unwrap_or_else(|panic| Err(text(panic)))
+/// What `call` returns, with panics as errors.
+fn caught<T>(call: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| match panic.downcast::<String>() {
+        Ok(text) => Err(*text),
+        Err(panic) => Err(panic.downcast_ref::<&str>().map_or("a panic", |text| text).to_owned()),
+    })
 }
 
 /// What is left of a case that fails when everything is taken off that can be.
 fn reduced(mut case: Case, bases: &[Vec<u8>]) -> String {
-    let fails = |sent: &[Sent], scalable| check_all(sent, scalable, &mut Counts::default()).is_err();
+    let fails = |sent: &[Sent], scalable| caught(|| check(sent, scalable, &mut Counts::default())).is_err();
+    if let Err(error) = caught(|| Ok(case.sent(bases))) {
+        return format!("a mutation fails: {error}, {case:?}");
+    }
     loop {
         let smaller = case.smaller().find(|case| fails(&case.sent(bases), case.scalable));
         let Some(smaller) = smaller else { break };
@@ -226,7 +229,7 @@ fn reduced(mut case: Case, bases: &[Vec<u8>]) -> String {
             at = (at.0 + 1, 0);
         }
     }
-    let why = check_all(&sent, case.scalable, &mut Counts::default()).err();
+    let why = caught(|| check(&sent, case.scalable, &mut Counts::default())).err();
     let mut text = format!("{}\nscalable: {}, {:?}", why.unwrap_or_default(), case.scalable, case.always);
     for (sent, document) in sent.iter().zip(&case.documents) {
         let Sent { bytes, now, cuts } = sent;
@@ -260,7 +263,7 @@ fn what_is_recognised_is_what_is_understood() {
                     let mutated = |d: &&Document| !d.once.is_empty() || !case.always.is_empty();
                     counts.documents += case.documents.len() as u64;
                     counts.mutated += case.documents.iter().filter(mutated).count() as u64;
-                    if check_all(&case.sent(&bases), case.scalable, &mut counts).is_err() {
+                    if caught(|| check(&case.sent(&bases), case.scalable, &mut counts)).is_err() {
                         next.store(cases, Ordering::Relaxed);
                         let mut failed = failed.lock().unwrap();
                         *failed = Some(failed.map_or(seed, |other| other.min(seed)));
@@ -278,7 +281,8 @@ fn what_is_recognised_is_what_is_understood() {
     let failed = failed.lock().unwrap().map(|seed| (seed, reduced(Case::new(seed, bases.len()), &bases)));
     std::panic::set_hook(hook);
     let counts = *total.lock().unwrap();
-    println!("{counts:?} in {:.1} s", began.elapsed().as_secs_f64());
+    // Past libtest, which keeps what a test prints that passes.
+    let _ = writeln!(std::io::stderr(), "exactness: {counts:?} in {:.1} s", began.elapsed().as_secs_f64());
     if let Some((seed, text)) = failed {
         panic!("case {seed}: {text}");
     }

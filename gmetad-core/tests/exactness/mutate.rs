@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::START;
 use crate::rng::Rng;
 
 /// A change, and the number that decides where and with what.
@@ -145,7 +146,7 @@ const NUMBERS: [&[u8]; 22] = [
     b"",
     b"x",
 ];
-const TOKENS: [&[u8]; 30] = [
+const TOKENS: [&[u8]; 36] = [
     b"\"",
     b"\"",
     b"'",
@@ -176,6 +177,13 @@ const TOKENS: [&[u8]; 30] = [
     b"<?",
     b"?>",
     b"&amp;",
+    // Elements where they do not belong.
+    b"<GANGLIA_XML VERSION=\"2.4.1\">",
+    b"<GANGLIA_XML VERSION=\"2.4.1\">",
+    b"<HOST NAME=\"h1\" TN=\"9\" TMAX=\"20\">",
+    b"</CLUSTER>",
+    b"<GRID NAME=\"g\">",
+    b"</GRID>",
 ];
 const NOISE: [&[u8]; 9] = [
     b"<!-- x -->",
@@ -222,7 +230,8 @@ pub fn tags(document: &[u8]) -> Vec<Tag> {
     all
 }
 
-fn tag(document: &[u8], start: usize) -> Tag {
+/// The tag that begins there.
+pub fn tag(document: &[u8], start: usize) -> Tag {
     let close = document.get(start + 1) == Some(&b'/');
     let word = |from: usize| {
         let ends = |b: &u8| matches!(b, b' ' | b'\t' | b'\r' | b'\n' | b'=' | b'<' | b'>' | b'/' | b'"' | b'\'');
@@ -287,11 +296,14 @@ pub fn next_poll(document: &mut Vec<u8>, seed: u64) {
                 (b"METRIC", b"VAL") | (b"METRICS", b"SUM") => match rng.below(6) {
                     0 => continue,
                     1 => rng.pick(&MILD_VALUES).to_vec(),
+                    2 => number(&mut rng),
                     _ => format!("{}.{:02}", rng.below(2000), rng.below(100)).into_bytes(),
                 },
                 (b"METRIC", b"TN") if rng.one_in(8) => rng.pick(&NUMBERS).to_vec(),
                 (b"METRIC", b"TN") => rng.below(90).to_string().into_bytes(),
+                (b"HOST", b"TN") if rng.one_in(8) => rng.pick(&NUMBERS).to_vec(),
                 (b"HOST", b"TN") => rng.below(20).to_string().into_bytes(),
+                (b"HOST", b"REPORTED") => (START - rng.below(90) as i64).to_string().into_bytes(),
                 _ => continue,
             };
             out.extend_from_slice(&document[copied..value.start]);
@@ -301,6 +313,25 @@ pub fn next_poll(document: &mut Vec<u8>, seed: u64) {
     }
     out.extend_from_slice(&document[copied..]);
     *document = out;
+}
+
+/// Some way to write a number.
+fn number(rng: &mut Rng) -> Vec<u8> {
+    let mut text = rng.pick(&["", "", "", "-", "+", " "]).to_string();
+    let digits = |rng: &mut Rng| {
+        let len = *rng.pick(&[0, 1, 1, 2, 3, 7, 8, 9, 15, 16, 17, 19, 20, 25]);
+        (0..len).map(|_| char::from(b'0' + rng.below(10) as u8)).collect::<String>()
+    };
+    text += &digits(rng);
+    if rng.one_in(2) {
+        text.push('.');
+        text += &digits(rng);
+    }
+    if rng.one_in(6) {
+        text += rng.pick::<&str>(&["e", "E", "e+", "e-"]);
+        text += &rng.below(40).to_string();
+    }
+    text.into_bytes()
 }
 
 impl Mutation {
@@ -326,15 +357,33 @@ impl Mutation {
             Kind::ReorderAttributes => reorder_attributes(document, &tags, rng),
             Kind::Value => {
                 let value = *rng.pick(&MILD_VALUES);
-                set_value(document, &tags, rng, &[b"VAL", b"SUM", b"NAME", b"UNITS", b"TYPE"], value);
+                set_value(
+                    document,
+                    &tags,
+                    rng,
+                    &[b"VAL", b"VAL", b"SUM", b"NAME", b"UNITS", b"TYPE", b"IP", b"TAGS", b"LOCATION"],
+                    value,
+                );
             }
             Kind::Number => {
                 let value = *rng.pick(&NUMBERS);
-                set_value(document, &tags, rng, &[b"TN", b"TMAX", b"DMAX", b"REPORTED", b"LOCALTIME", b"NUM"], value);
+                set_value(
+                    document,
+                    &tags,
+                    rng,
+                    &[b"TN", b"TN", b"TMAX", b"DMAX", b"REPORTED", b"LOCALTIME", b"GMOND_STARTED", b"NUM"],
+                    value,
+                );
             }
             Kind::HostileValue => {
                 let value = *rng.pick(&HOSTILE_VALUES);
-                set_value(document, &tags, rng, &[b"VAL", b"VAL", b"VAL", b"TN", b"NAME", b"UNITS", b"ODD"], value);
+                set_value(
+                    document,
+                    &tags,
+                    rng,
+                    &[b"VAL", b"VAL", b"VAL", b"TN", b"NAME", b"UNITS", b"ODD", b"REPORTED", b"IP", b"TAGS"],
+                    value,
+                );
             }
             Kind::DropElement => {
                 if let Some(range) = element(document, &tags, rng) {
@@ -358,7 +407,7 @@ impl Mutation {
                     let copy = document[from.clone()].to_vec();
                     document.splice(to..to, copy);
                     document.drain(from);
-                } else {
+                } else if to <= from.start {
                     let copy: Vec<u8> = document.drain(from).collect();
                     document.splice(to..to, copy);
                 }

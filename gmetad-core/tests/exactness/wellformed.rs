@@ -6,6 +6,8 @@ use gmetad_core::xml::PROLOG;
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
+use crate::mutate::tag;
+
 /// The document in UTF-8, tag by tag as the daemon decodes it, if the oracle can judge it.
 pub fn judged(document: &[u8]) -> Option<String> {
     let mut text = String::with_capacity(document.len() + 16);
@@ -13,11 +15,17 @@ pub fn judged(document: &[u8]) -> Option<String> {
     let mut from = 0;
     for end in starts.chain([document.len()]) {
         let piece = &document[from..end];
-        let (tag, behind) = piece.split_at(memchr::memrchr(b'>', piece).map_or(0, |last| last + 1));
-        for part in [tag, behind] {
-            match std::str::from_utf8(part) {
-                Ok(part) => text.push_str(part),
-                Err(_) => text.extend(part.iter().map(|b| char::from(*b))),
+        match std::str::from_utf8(piece) {
+            Ok(piece) => text.push_str(piece),
+            Err(_) => {
+                // The tag for itself, and what is behind it.
+                let (tag, behind) = piece.split_at(tag(document, from).range.end.clamp(from, end) - from);
+                for part in [tag, behind] {
+                    match std::str::from_utf8(part) {
+                        Ok(part) => text.push_str(part),
+                        Err(_) => text.extend(part.iter().map(|b| char::from(*b))),
+                    }
+                }
             }
         }
         from = end;

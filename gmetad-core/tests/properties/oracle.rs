@@ -129,13 +129,15 @@ fn hexadecimal(text: &str) -> Option<f64> {
     }
     let fraction = text[whole..].strip_prefix('.').map_or("", |rest| &rest[..digits(rest)]);
     let dot = usize::from(text[whole..].starts_with('.'));
-    let mantissa = u64::from_str_radix(&format!("{}{fraction}", &text[..whole]), 16).expect("no more than 16 digits");
+    // Exact for up to 13 digits, as the product's.
+    let all = text[..whole].chars().chain(fraction.chars()).filter_map(|c| c.to_digit(16));
+    let mantissa = all.fold(0.0, |n, digit| n * 16.0 + f64::from(digit));
     let mut power = -4 * fraction.len() as i32;
     if let Some(rest) = text[whole + dot + fraction.len()..].strip_prefix(['p', 'P']) {
         let ends = (1..=rest.len()).rev().filter(|end| rest.is_char_boundary(*end));
         power += ends.filter_map(|end| rest[..end].parse::<i32>().ok()).next().unwrap_or(0);
     }
-    Some(mantissa as f64 * 2f64.powi(power))
+    Some(mantissa * 2f64.powi(power))
 }
 
 /// How many digits a number's text has behind the dot, moved by the exponent.
@@ -213,7 +215,8 @@ impl Oracle {
             }
         }
         for cluster in self.clusters.values_mut() {
-            cluster.hosts.retain(|_, host| host.fresh || host.dmax == 0 || now - host.since <= i64::from(host.dmax));
+            let age = |host: &OracleHost| (now - host.since).clamp(0, u32::MAX.into());
+            cluster.hosts.retain(|_, host| host.fresh || host.dmax == 0 || age(host) <= i64::from(host.dmax));
             for host in cluster.hosts.values_mut() {
                 host.metrics.retain(|_, metric| !metric.is_expired(now));
             }
@@ -443,6 +446,9 @@ impl OracleHost {
             let not_empty = |key, otherwise| Some(or(attributes, key, otherwise)).filter(|t| !t.is_empty());
             assert_eq!(metric.value(), attributes["VAL"], "{name}");
             assert_eq!(def.kind().name(), attributes["TYPE"]);
+            let number = if is_numeric(&attributes["TYPE"]) { float(&attributes["VAL"]) } else { 0.0 };
+            let is_number = metric.number() == number || (metric.number().is_nan() && number.is_nan());
+            assert!(is_number, "{name}: {} is {number} and not {}", attributes["VAL"], metric.number());
             assert_eq!(def.units(), or(attributes, "UNITS", ""));
             assert_eq!(def.slope_text(), not_empty("SLOPE", "").unwrap_or("unspecified"));
             assert_eq!(def.source(), not_empty("SOURCE", "").unwrap_or("gmond"));
