@@ -170,8 +170,8 @@ fn rrd_accept(scratch: &Path) -> Box<dyn FnMut()> {
     let schema = store.schema(schema());
     let groups: Vec<_> = (0..HOSTS)
         .map(|host| {
-            let group = store.group(Path::new(&format!("bench/h{host}")), false);
-            let slots: Vec<_> = (0..METRICS).map(|m| store.slot(&group, &format!("m{m}.rrd"), &schema)).collect();
+            let group = store.group(Path::new(&format!("bench/h{host}")));
+            let slots: Vec<_> = (0..METRICS).map(|m| store.slot(&group, &format!("m{m}.rrd"), &schema).expect("few files")).collect();
             (group, slots)
         })
         .collect();
