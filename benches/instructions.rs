@@ -171,7 +171,8 @@ fn rrd_accept(scratch: &Path) -> Box<dyn FnMut()> {
     let groups: Vec<_> = (0..HOSTS)
         .map(|host| {
             let group = store.group(Path::new(&format!("bench/h{host}")));
-            let slots: Vec<_> = (0..METRICS).map(|m| store.slot(&group, &format!("m{m}.rrd"), &schema).expect("few files")).collect();
+            let slots: Vec<_> =
+                (0..METRICS).map(|m| store.slot(&group, &format!("m{m}.rrd"), &schema).expect("few files")).collect();
             (group, slots)
         })
         .collect();

@@ -9,7 +9,7 @@ use super::shape::{Interner, Shape};
 use super::{Cluster, Decimal, HostIndex, MetricType, UnixTime, c_number, decimals};
 use crate::limits;
 use crate::summary;
-use crate::xml::recognise::{Recognised, plain_name};
+use crate::xml::recognise::plain_name;
 
 /// The attributes of a CLUSTER element.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -122,28 +122,35 @@ impl HostBuilder {
         self.absent = true;
     }
 
-    /// The next metric, if its text is that of a slot: the slot probably next, or the one of its name. `own`: what we
-    /// printed ourselves is read.
-    pub(crate) fn recognise<'i>(&self, input: &'i [u8], own: bool) -> Option<(usize, Recognised<'i>)> {
-        let shape = self.shape.as_deref()?;
-        let find = |def: &MetricDef| if own { def.recognise_own(input) } else { def.recognise(input) };
-        let at = |slot: usize| Some((slot, find(shape.defs().get(slot)?)?));
-        at(self.next).or_else(|| at(shape.slot(plain_name(input)?, self.next).filter(|slot| *slot != self.next)?))
-    }
-
-    /// Takes a metric that was recognised; false if there is no room for it. `own`: also one beyond its DMAX.
-    pub(crate) fn recognised(&mut self, slot: usize, metric: &Recognised<'_>, room: &mut Room, own: bool) -> bool {
-        let Some(def) = self.shape.as_ref().and_then(|shape| shape.defs().get(slot)) else { return false };
-        let (kind, expired) = (def.kind(), def.dmax() != 0 && metric.tn > def.dmax() && !own);
-        if expired {
-            return true;
+    /// Takes the next metric if its text is that of a slot: the slot probably next, or the one of its name. Returns how many
+    /// bytes it has; 0 if it is to be understood anew, or has no room. `own`: what we printed ourselves is read, also if it is
+    /// beyond its DMAX.
+    pub(crate) fn recognise(&mut self, input: &[u8], own: bool, room: &mut Room) -> usize {
+        let Some(shape) = self.shape.as_deref() else { return 0 };
+        let mut slot = self.next;
+        let (def, metric) = loop {
+            if let Some(def) = shape.defs().get(slot)
+                && let Some(found) = if own { def.recognise_own(input) } else { def.recognise(input) }
+            {
+                break (def, found);
+            }
+            let by_name = plain_name(input).and_then(|name| shape.slot(name, self.next));
+            match by_name.filter(|by_name| slot == self.next && *by_name != slot) {
+                Some(by_name) => slot = by_name,
+                None => return 0,
+            }
+        };
+        let kind = def.kind();
+        if def.dmax() != 0 && metric.tn > def.dmax() && !own {
+            return metric.len;
         }
+        // Without room it is cut and understood as any other, and refused by name.
         if !self.has_room(Some(slot), "", metric.val.len(), room) {
-            return false;
+            return 0;
         }
         let seen = self.seen_as(metric.val, metric.decimal, kind, metric.tn);
         self.see(slot, seen);
-        true
+        metric.len
     }
 
     fn has_room(&self, slot: Option<usize>, name: &str, val: usize, room: &mut Room) -> bool {

@@ -228,6 +228,7 @@ impl MetricDef {
     }
 
     /// What `input` says, if it begins with the text this was understood from.
+    #[inline]
     pub(crate) fn recognise<'i>(&self, input: &'i [u8]) -> Option<Recognised<'i>> {
         self.input.get()?.find(input, self.printed())
     }

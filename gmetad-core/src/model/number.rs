@@ -21,7 +21,7 @@ pub(crate) struct Decimal {
 /// are looked at together: a loop over them would end elsewhere for each value, which no processor foresees.
 pub(crate) fn leading_decimal(text: &[u8]) -> Option<Decimal> {
     const POWERS: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
-    let word = u128::from_le_bytes(*text.first_chunk()?);
+    let word = word(text);
     let len = first(word, b'"');
     let negative = word as u8 == b'-';
     let start = usize::from(negative);
@@ -45,12 +45,21 @@ pub(crate) fn leading_decimal(text: &[u8]) -> Option<Decimal> {
 
 /// The number, and the length, of the digits that are all of `text` before its first double quote: nine at most.
 pub(crate) fn leading_digits(text: &[u8]) -> Option<(u32, usize)> {
-    let word = u128::from_le_bytes(*text.first_chunk()?);
+    let word = word(text);
     let len = first(word, b'"');
     if !(1..=9).contains(&len) {
         return None;
     }
     Some((number(word, len)? as u32, len))
+}
+
+/// The first 16 bytes of a text, with zeros if there are fewer.
+fn word(text: &[u8]) -> u128 {
+    u128::from_le_bytes(text.first_chunk().copied().unwrap_or_else(|| {
+        let mut bytes = [0; 16];
+        bytes[..text.len()].copy_from_slice(text);
+        bytes
+    }))
 }
 
 const ONES: u128 = u128::from_le_bytes([1; 16]);

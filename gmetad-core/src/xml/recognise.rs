@@ -69,6 +69,7 @@ impl InputText {
     }
 
     /// What `input` says, if it begins with this text, some plain VAL and a TN in digits.
+    #[inline]
     pub(crate) fn find<'i>(&self, input: &'i [u8], printed: Printed<'_>) -> Option<Recognised<'i>> {
         match self {
             Self::Like { same, own, from } => {
@@ -86,6 +87,7 @@ impl InputText {
 }
 
 /// What `input` says, if it begins with that head, some plain VAL, that middle, a TN in digits, and the parts of `tail`.
+#[inline]
 pub(crate) fn find<'i>(around: Printed<'_>, tail: [&[u8]; 3], input: &'i [u8]) -> Option<Recognised<'i>> {
     let after_head = input.strip_prefix(around.head)?;
     let decimal = leading_decimal(after_head);
@@ -95,7 +97,9 @@ pub(crate) fn find<'i>(around: Printed<'_>, tail: [&[u8]; 3], input: &'i [u8]) -
     };
     let after_middle = after_head[val.len()..].strip_prefix(around.middle)?;
     let (tn, digits) = leading_digits(after_middle)?;
-    let after = tail.iter().try_fold(&after_middle[digits..], |rest, part| rest.strip_prefix(*part))?;
+    // An empty part has no place in memory; some processors take long to find out that it need not be looked at.
+    let mut parts = tail.iter().filter(|part| !part.is_empty());
+    let after = parts.try_fold(&after_middle[digits..], |rest, part| rest.strip_prefix(*part))?;
     Some(Recognised { val, decimal, tn, len: input.len() - after.len() })
 }
 

@@ -199,9 +199,7 @@ impl TagSink for State<'_> {
         if self.options.plain || !wanted || self.scratch.metric.open {
             return 0;
         }
-        let Some((slot, metric)) = self.scratch.host.recognise(input, self.saved) else { return 0 };
-        // Without room it is cut and understood as any other, and refused by name.
-        if self.scratch.host.recognised(slot, &metric, &mut self.room, self.saved) { metric.len } else { 0 }
+        self.scratch.host.recognise(input, self.saved, &mut self.room)
     }
 
     fn tag(&mut self, tag: &Tag<'_>) {
