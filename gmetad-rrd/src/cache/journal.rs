@@ -224,14 +224,38 @@ impl Journal {
     }
 
     fn set_aside(&self, number: u64) -> io::Result<()> {
+        match self.aside(number)? {
+            Some(aside) => self.files.rename(&path(&self.dir, number), &aside),
+            None => self.files.remove(&path(&self.dir, number)),
+        }
+    }
+
+    /// Where a segment is to be kept; `None` if enough are kept already.
+    fn aside(&self, number: u64) -> io::Result<Option<PathBuf>> {
         let damaged = |name: &&OsString| name.as_encoded_bytes().starts_with(DAMAGED.as_bytes());
         if self.files.list(&self.dir)?.iter().filter(damaged).count() >= KEPT {
-            log::warn!("{}: {KEPT} damaged segments are kept already: {} is removed", self.dir.display(), name(number));
-            return self.files.remove(&path(&self.dir, number));
+            log::warn!("{}: {KEPT} damaged segments are kept already: {} goes", self.dir.display(), name(number));
+            return Ok(None);
         }
         // Numbers begin anew when a journal was empty.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        self.files.rename(&path(&self.dir, number), &self.dir.join(format!("{DAMAGED}{}-{now}", name(number))))
+        Ok(Some(self.dir.join(format!("{DAMAGED}{}-{now}", name(number)))))
+    }
+
+    /// Keeps a copy of a segment that is about to be replaced.
+    fn copy_aside(&self, number: u64) -> io::Result<()> {
+        if let Some(aside) = self.aside(number)? {
+            let bytes = self.files.read(&path(&self.dir, number))?;
+            let file = self.files.create(&aside)?;
+            self.files.write_at(&file, &bytes, 0)?;
+            self.files.sync(&[&file])?;
+        }
+        self.segments
+            .lock()
+            .iter_mut()
+            .filter(|segment| segment.number == number)
+            .for_each(|segment| segment.keep = false);
+        Ok(())
     }
 
     /// Takes a row; returns the segment it goes to.
@@ -467,12 +491,22 @@ impl Journal {
         write: impl FnOnce(&mut Compact<'_>) -> io::Result<()>,
         sync_files: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<u64> {
-        let aside = self.dir.join("compact");
-        match self.files.remove(&aside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        let aside = compact_path(&self.dir);
+        let done = self.compact_by(&aside, last, write, sync_files);
+        if done.is_err() {
+            let _ = self.files.remove(&aside); // on a full disk its room is wanted
         }
-        let file = self.files.create(&aside)?;
+        done
+    }
+
+    fn compact_by(
+        &self,
+        aside: &Path,
+        last: u64,
+        write: impl FnOnce(&mut Compact<'_>) -> io::Result<()>,
+        sync_files: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<u64> {
+        let file = self.files.create(aside)?;
         let (bytes, again, schemas) = (MAGIC.to_vec(), Vec::new(), Vec::new());
         let mut compact = Compact { journal: self, file: &file, at: 0, bytes, again, schemas };
         write(&mut compact)?;
@@ -481,9 +515,9 @@ impl Journal {
         self.files.sync(&[&file])?;
         sync_files()?;
         if self.segments.lock().iter().any(|segment| segment.number == last && segment.keep) {
-            self.set_aside(last)?;
+            self.copy_aside(last)?;
         }
-        self.files.rename(&aside, &path(&self.dir, last))?;
+        self.files.rename(aside, &path(&self.dir, last))?;
         self.files.sync_dir(&self.dir)?;
         if let Some(segment) = self.segments.lock().iter_mut().find(|segment| segment.number == last) {
             (segment.size, segment.file, segment.dirty, segment.keep) = (size, None, false, false);
@@ -636,6 +670,11 @@ pub(super) fn numbers(names: &[OsString]) -> Vec<u64> {
     let mut numbers: Vec<u64> = names.iter().filter_map(number).collect();
     numbers.sort_unstable();
     numbers
+}
+
+/// Where a segment is made in which what waits is written anew.
+pub(super) fn compact_path(dir: &Path) -> PathBuf {
+    dir.join("compact")
 }
 
 /// Where a segment lies.

@@ -174,6 +174,7 @@ struct Inner {
     in_use: AtomicBool,
     /// Segments of earlier runs whose rows are all ours.
     replayed: Mutex<Vec<u64>>,
+    replay: Mutex<replay::Notes>,
 }
 
 /// When which group is to be looked at; and who is at work.
@@ -292,6 +293,7 @@ impl RrdStore {
             replaying: AtomicUsize::new(0),
             in_use: AtomicBool::new(false),
             replayed: Mutex::default(),
+            replay: Mutex::default(),
         });
         for number in old.iter().map(|(number, _)| *number) {
             inner.replay(number, &own);
@@ -303,6 +305,7 @@ impl RrdStore {
             }
         }
         inner.settle_replay();
+        inner.make_room_for_replayed();
         let report: Arc<dyn Report> = Arc::clone(&inner) as _;
         inner.stats.reports.add(&report);
         let mut threads = Vec::new();
@@ -403,6 +406,10 @@ impl RrdStore {
             return 0;
         }
         let inner = &self.inner;
+        // The journal of the run before is being read, after which all can be written.
+        while inner.held.load(Ordering::Relaxed) && inner.lock.lock().is_some() && Instant::now() < until {
+            thread::sleep(Duration::from_millis(5));
+        }
         let groups: Vec<_> = inner.groups.lock().values().cloned().collect();
         let failures = |group: &Group| group.state.lock().failures;
         let before: Vec<_> = groups.into_iter().map(|group| (failures(&group), group)).collect();
@@ -520,7 +527,8 @@ impl Inner {
             None => NEVER,
         };
         let most = self.options.memory + self.replaying.load(Ordering::Relaxed);
-        if self.memory.get() > most || state.points > GROUP_POINTS {
+        let replaying = most > self.options.memory;
+        if self.memory.get() > most || state.points > GROUP_POINTS && !replaying {
             let before = state.rows.capacity();
             let dropped = state.drop_half();
             self.memory.sub(before - state.rows.capacity());
@@ -558,6 +566,15 @@ impl Inner {
         let look = if state.has_hot(seconds) { now } else { state.due };
         self.look_at(group, &mut state, look);
         Ok(())
+    }
+
+    /// What an earlier run accepted is not dropped because it comes all at once.
+    fn make_room_for_replayed(&self) {
+        *self.replay.lock() = replay::Notes::default();
+        let replayed = self.memory.get();
+        // Rows grow by a quarter when one comes behind them.
+        let room = if replayed > self.options.memory / 2 { replayed.saturating_mul(2) } else { 0 };
+        self.replaying.store(room, Ordering::Relaxed);
     }
 
     /// How long the points of a group wait.
@@ -624,8 +641,9 @@ impl Inner {
                     let newest = journal.newest();
                     let needed = self.oldest_segment().min(newest);
                     journal.forget(needed, || self.sync_files(journal));
-                    if let Some(last) = journal.too_much(compact.saturating_mul(2)) {
-                        match self.compact(journal, last) {
+                    match journal.too_much(compact.saturating_mul(2)) {
+                        None => journal.recovered(journal::What::Compact),
+                        Some(last) => match self.compact(journal, last) {
                             Ok(size) => {
                                 compact = size;
                                 journal.recovered(journal::What::Compact);
@@ -633,7 +651,7 @@ impl Inner {
                                 journal.forget(self.oldest_segment().min(last), || Ok(()));
                             }
                             Err(error) => journal.failed(journal::What::Compact, &error),
-                        }
+                        },
                     }
                 }
                 self.sweep();
@@ -683,8 +701,7 @@ impl Inner {
         self.replaying.store(usize::MAX / 2, Ordering::Relaxed);
         old.iter().for_each(|(number, _)| self.replay(*number, &own));
         self.settle_replay();
-        // Twice: its rows grow by a quarter when one comes behind them.
-        self.replaying.store(self.memory.get().saturating_mul(2), Ordering::Relaxed);
+        self.make_room_for_replayed();
         if let Some(journal) = &self.journal {
             journal.allow();
         }
@@ -821,6 +838,7 @@ fn unbroken(thread: &str, work: impl Fn()) {
 
 /// The segments that an earlier run left, with their sizes.
 fn old_segments(files: &dyn Files, own: &Path) -> Vec<(u64, u64)> {
+    let _ = files.remove(&journal::compact_path(own)); // one that was not finished
     let names = files.list(own).unwrap_or_else(|error| {
         log::error!("{}: cannot look for a journal: {error}", own.display());
         Vec::new()

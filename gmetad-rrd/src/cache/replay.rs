@@ -1,6 +1,7 @@
 //! What an earlier run left in the journal.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +14,15 @@ use super::{Inner, journal, relative_path};
 use crate::format;
 use crate::schema::Schema;
 use crate::value::Value;
+
+/// What a replay has to remember from segment to segment.
+#[derive(Default)]
+pub(super) struct Notes {
+    /// Rows, by group, as hashes: some stand in the journal twice.
+    rows: HashSet<u64>,
+    /// Time of the newest row of a group.
+    newest: HashMap<u32, i64>,
+}
 
 impl Inner {
     /// Takes what a segment of an earlier run says.
@@ -35,6 +45,7 @@ impl Inner {
         let mut row_writer = RowWriter::default();
         let mut texts = String::new();
         let (mut taken, mut lost) = (0u64, 0u64);
+        let mut notes = self.replay.lock();
         for record in Records::new(&bytes) {
             let Record::Row { group, row } = record else { continue };
             let Some((ours, places)) = groups.get(&group) else {
@@ -48,6 +59,11 @@ impl Inner {
                 continue;
             };
             taken += 1;
+            let newest = notes.newest.entry(ours.id).or_insert(time);
+            *newest = time.max(*newest);
+            if !notes.rows.insert(row_hash(ours.id, row_writer.bytes())) {
+                continue;
+            }
             let points = row_writer.points();
             state.rows_segment = if state.rows.is_empty() { number } else { state.rows_segment.min(number) };
             self.memory.add(state.push(row_writer.bytes(), points));
@@ -121,11 +137,12 @@ impl Inner {
     /// After the replay: what waits is due; files that an admin removed since stay removed.
     pub(super) fn settle_replay(&self) {
         let groups: Vec<_> = self.groups.lock().values().cloned().collect();
+        let notes = self.replay.lock();
         let mut gone = 0u64;
         for group in &groups {
             let dir = self.root.join(&group.dir);
             let mut state = group.state.lock();
-            let Some((newest, _)) = state.last.clone() else { continue };
+            let Some(&newest) = notes.newest.get(&group.id) else { continue };
             for at in 0..state.slots.len() {
                 let slot = &state.slots[at];
                 if slot.made
@@ -147,6 +164,13 @@ impl Inner {
             log::warn!("{gone} RRD files have been removed since; their points in the journal are dropped");
         }
     }
+}
+
+fn row_hash(group: u32, row: &[u8]) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    group.hash(&mut hasher);
+    row.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A row with the slots' numbers of this process. Returns its time; `None` if the row cannot be read.

@@ -277,11 +277,12 @@ impl Inner {
         let mut state = one.group.state.lock();
         let (mut young, mut hot_failed) = (state.young, false);
         let told: u64 = results.iter().map(|((_, points), _)| *points as u64).sum();
+        let (mut written, mut past, mut removed, mut failed) = (0u64, 0u64, 0u64, 0u64);
         for ((slot, points), result) in results {
             let Some(slot) = state.slots.get_mut(slot as usize) else { continue };
             let error = match result {
                 Ok(Written { made, read }) => {
-                    count.written.add(points as u64);
+                    written += points as u64;
                     count.made.add(made.into());
                     young |= !slot.lasting;
                     slot.made = true;
@@ -293,15 +294,15 @@ impl Inner {
                 }
                 // In the file already: written as a hot one before, or replayed.
                 Err(RrdError::Refused { refused, source: UpdateError::Past { .. }, .. }) => {
-                    count.past.add(refused as u64);
-                    count.written.add((points - refused.min(points)) as u64);
+                    past += refused as u64;
+                    written += (points - refused.min(points)) as u64;
                     young |= !slot.lasting;
                     slot.made = true;
                     slot.failing = false;
                     continue;
                 }
                 Err(RrdError::Missing { .. }) => {
-                    count.removed.add(points as u64);
+                    removed += points as u64;
                     continue;
                 }
                 Err(error) => error,
@@ -314,7 +315,7 @@ impl Inner {
                 // The full flush will tell. Until then no later point may go into the file alone: it would refuse these.
                 Some(_) => hot_failed = true,
                 None => {
-                    count.failed.add(points as u64);
+                    failed += points as u64;
                     if !std::mem::replace(&mut slot.failing, true) {
                         log::warn!("{}", error.log_line());
                     }
@@ -325,7 +326,15 @@ impl Inner {
         if hot_failed {
             state.hot_from = 0;
         }
+        // What is tried again is counted then.
+        let tell = |removed: u64| {
+            count.written.add(written);
+            count.past.add(past);
+            count.removed.add(removed);
+            count.failed.add(failed);
+        };
         if !one.full {
+            tell(removed);
             return;
         }
         let now = self.now();
@@ -338,7 +347,8 @@ impl Inner {
                 state.failures = 0;
                 state.trouble = None;
                 // Of files that were removed: nobody wrote them.
-                count.removed.add(if state.removed.is_empty() { 0 } else { one.points.saturating_sub(told) });
+                removed += if state.removed.is_empty() { 0 } else { one.points.saturating_sub(told) };
+                tell(removed);
                 state.removed.clear();
                 self.memory.sub(one.rows.capacity());
                 self.pending.fetch_sub(one.points, Ordering::Relaxed);
