@@ -98,8 +98,9 @@ fn figure(store: &RrdStore, name: &str) -> u64 {
 }
 
 fn settle(store: &RrdStore) {
-    while figure(store, "points_pending") > 0 {
-        std::thread::sleep(Duration::from_millis(1));
+    // Looking must not take a core from the writers.
+    while store.waiting() > 0 {
+        std::thread::sleep(Duration::from_micros(500));
     }
 }
 

@@ -358,6 +358,11 @@ impl RrdStore {
         slot
     }
 
+    /// How many points wait.
+    pub fn waiting(&self) -> u64 {
+        self.inner.pending.load(Ordering::Relaxed)
+    }
+
     /// Takes a group out of use whose slots are mostly of names that are no longer used; the directory gets another one when it
     /// is asked for. `false`: something waits or is at work; try again later.
     pub fn retire(&self, group: &Arc<Group>) -> bool {
