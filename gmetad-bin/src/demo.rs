@@ -45,7 +45,8 @@ pub(crate) fn run(options: &Options) -> Fallible<()> {
     );
     let config = Config::parse_str(&conf, "demo", &MemoryLoader::default())?;
     // Every point at once, so that what is looked at is the newest.
-    let cache = CacheOptions { cache: Some(Duration::ZERO), ..CacheOptions::default() };
+    // Nothing of it is to outlive the demo.
+    let cache = CacheOptions { cache: Some(Duration::ZERO), journal_sync: Duration::ZERO, ..CacheOptions::default() };
     let rrd = RrdSettings { rras: config.rras.clone(), cache, ..RrdSettings::new(&config.rrd_rootdir) };
     let (hosts, summaries) = RrdPlugin::pair(rrd);
     let builder = Gmetad::builder().config(&config).plugin(hosts).plugin(summaries);

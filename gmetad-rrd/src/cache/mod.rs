@@ -665,7 +665,9 @@ impl Inner {
                 }
             }
         }
-        if self.pending.load(Ordering::Relaxed) > 0
+        let nothing_to_remove = self.journal.is_none() && self.replayed.lock().is_empty();
+        if nothing_to_remove
+            || self.pending.load(Ordering::Relaxed) > 0
             || self.lock.lock().is_none()
             || self.files.sync_tree(&self.root).is_err()
         {
