@@ -247,12 +247,11 @@ fn main() {
         let (micros, bytes, speed) = rounds(&mut tree, polls, writers, journal);
         println!("{name:<34} {micros:>10.3} {bytes:>18.0} {speed:>20.0}");
     }
-    if only.is_some() {
-        return;
+    if only.is_none() {
+        println!("memory of a point that waits (resident): {:.1} B", memory(&mut tree));
+        let (opened, written) = replay(&mut tree);
+        println!("start with 1,000,000 journalled points: {opened:.2} s, all in files after {written:.2} s");
     }
-    println!("memory of a point that waits (resident): {:.1} B", memory(&mut tree));
-    let (opened, written) = replay(&mut tree);
-    println!("start with 1,000,000 journalled points: {opened:.2} s, all in files after {written:.2} s");
     for extension in ["", "copy", "fresh"] {
         let _ =
             std::fs::remove_dir_all(if extension.is_empty() { root.clone() } else { root.with_extension(extension) });
