@@ -137,21 +137,24 @@ impl Inner {
     /// After the replay: what waits is due; files that an admin removed since stay removed.
     pub(super) fn settle_replay(&self) {
         let groups: Vec<_> = self.groups.lock().values().cloned().collect();
-        let notes = self.replay.lock();
+        let newest = self.replay.lock().newest.clone();
         let mut gone = 0u64;
         for group in &groups {
+            let Some(&newest) = newest.get(&group.id) else { continue };
+            let made: Vec<_> = {
+                let state = group.state.lock();
+                let made = state.slots.iter().enumerate().filter(|(_, slot)| slot.made);
+                made.map(|(at, slot)| (at as u32, Arc::clone(&slot.name))).collect()
+            };
+            // After a late lock polls go on meanwhile: they must not wait for the disk.
             let dir = self.root.join(&group.dir);
+            let is_gone = |name: &str| {
+                self.files.stat(&dir.join(name)).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+            };
+            let removed: Vec<_> = made.iter().filter(|(_, name)| is_gone(name)).map(|(at, _)| (*at, newest)).collect();
+            gone += removed.len() as u64;
             let mut state = group.state.lock();
-            let Some(&newest) = notes.newest.get(&group.id) else { continue };
-            for at in 0..state.slots.len() {
-                let slot = &state.slots[at];
-                if slot.made
-                    && self.files.stat(&dir.join(&*slot.name)).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
-                {
-                    state.removed.push((at as u32, newest));
-                    gone += 1;
-                }
-            }
+            state.removed.extend(removed);
             let now = self.now();
             state.due = now;
             self.look_at(group, &mut state, now);
