@@ -148,6 +148,57 @@ fn rounds(tree: &mut Tree, polls: usize, writers: usize, journal: bool) -> (f64,
     (median(micros), bytes.iter().sum::<f64>() / bytes.len() as f64, median(walls))
 }
 
+/// Two writers against one: of two stores, in turn, each with a tree of its own, 20 points a write; the median of the
+/// pairs. The third figure is what the machine itself gives: two stores of one writer each at the same time.
+fn pairs(root: &Path, schema: &Schema, hosts: usize, count: usize) -> (f64, f64) {
+    let source: Arc<str> = Arc::from("bench");
+    let options = |writers| CacheOptions { cache: Some(Duration::from_secs(86_400)), writers, ..CacheOptions::default() };
+    let mut all: Vec<_> = [("one", 1), ("two", 2), ("left", 1), ("right", 1)]
+        .map(|(name, writers)| {
+            std::fs::create_dir_all(root.join(name)).expect("a directory");
+            let mut tree = Tree {
+                root: root.join(name),
+                schema: schema.clone(),
+                hosts: if writers == 1 && name != "one" { hosts / 2 } else { hosts },
+                time: START,
+            };
+            let store = tree.open(options(writers));
+            let groups = tree.groups(&store);
+            tree.poll(&store, &groups, &source); // makes the files
+            settle(&store);
+            (tree, store, groups)
+        })
+        .into();
+    let (mut two, mut machine) = (Vec::new(), Vec::new());
+    for _ in 0..count {
+        let mut walls = Vec::new();
+        for part in [0..1, 1..2, 2..4] {
+            for (tree, store, groups) in &mut all[part.clone()] {
+                for _ in 0..20 {
+                    tree.poll(store, groups, &source);
+                }
+            }
+            sync();
+            std::thread::sleep(Duration::from_millis(1500)); // the journal's last commit
+            let began = Instant::now();
+            for (_, store, _) in &all[part.clone()] {
+                store.flush_all();
+            }
+            for (_, store, _) in &all[part] {
+                settle(store);
+            }
+            walls.push(began.elapsed().as_secs_f64());
+        }
+        if std::env::var_os("SHOW").is_some() { eprintln!("{:.1} {:.1} {:.1} ms", walls[0] * 1e3, walls[1] * 1e3, walls[2] * 1e3); }
+        two.push(walls[0] / walls[1]);
+        machine.push(walls[0] / walls[2]);
+    }
+    for (_, store, _) in all {
+        store.close(Duration::from_secs(60));
+    }
+    (median(two), median(machine))
+}
+
 fn memory(tree: &mut Tree) -> f64 {
     let store = tree.open(CacheOptions {
         cache: Some(Duration::from_secs(86_400)),
@@ -246,6 +297,10 @@ fn main() {
         }
         let (micros, bytes, speed) = rounds(&mut tree, polls, writers, journal);
         println!("{name:<34} {micros:>10.3} {bytes:>18.0} {speed:>20.0}");
+    }
+    if only.as_deref().is_none_or(|only| "two writers against one".contains(only)) {
+        let (two, machine) = pairs(&root, &tree.schema, hosts, 15);
+        println!("two writers against one: {two:.2}; two stores side by side, one writer each: {machine:.2}");
     }
     if only.is_none() {
         println!("memory of a point that waits (resident): {:.1} B", memory(&mut tree));

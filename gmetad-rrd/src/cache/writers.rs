@@ -16,6 +16,8 @@ use crate::update::UpdateError;
 
 /// Groups written together, at most: new files of all of them are synced by one call.
 const GROUPS: usize = 32;
+/// Groups taken together, at least, if so many are due.
+const FEW_GROUPS: usize = 6;
 /// Points written together, at most.
 const POINTS: usize = 20_000;
 /// Longest time to the next try after failures, in milliseconds.
@@ -57,7 +59,11 @@ impl Inner {
                         continue;
                     }
                     let now = self.now();
-                    while groups.len() < GROUPS
+                    // The last shares of a flush are small, so that all writers end it together.
+                    let shares = 2 * self.options.writers.max(1);
+                    let due = schedule.at.keys().take(GROUPS * shares).take_while(|key| key.0 <= now).count();
+                    let share = (due / shares).clamp(FEW_GROUPS, GROUPS);
+                    while groups.len() < share
                         && let Some(entry) = schedule.at.first_entry()
                         && entry.key().0 <= now
                     {
