@@ -152,7 +152,8 @@ fn rounds(tree: &mut Tree, polls: usize, writers: usize, journal: bool) -> (f64,
 /// pairs. The third figure is what the machine itself gives: two stores of one writer each at the same time.
 fn pairs(root: &Path, schema: &Schema, hosts: usize, count: usize) -> (f64, f64) {
     let source: Arc<str> = Arc::from("bench");
-    let options = |writers| CacheOptions { cache: Some(Duration::from_secs(86_400)), writers, ..CacheOptions::default() };
+    let options =
+        |writers| CacheOptions { cache: Some(Duration::from_secs(86_400)), writers, ..CacheOptions::default() };
     let mut all: Vec<_> = [("one", 1), ("two", 2), ("left", 1), ("right", 1)]
         .map(|(name, writers)| {
             std::fs::create_dir_all(root.join(name)).expect("a directory");
@@ -189,7 +190,9 @@ fn pairs(root: &Path, schema: &Schema, hosts: usize, count: usize) -> (f64, f64)
             }
             walls.push(began.elapsed().as_secs_f64());
         }
-        if std::env::var_os("SHOW").is_some() { eprintln!("{:.1} {:.1} {:.1} ms", walls[0] * 1e3, walls[1] * 1e3, walls[2] * 1e3); }
+        if std::env::var_os("SHOW").is_some() {
+            eprintln!("{:.1} {:.1} {:.1} ms", walls[0] * 1e3, walls[1] * 1e3, walls[2] * 1e3);
+        }
         two.push(walls[0] / walls[1]);
         machine.push(walls[0] / walls[2]);
     }

@@ -14,6 +14,8 @@ use crate::{Args, Fallible};
 
 /// Documents of each cluster, served in turn.
 const VARIANTS: i64 = 3;
+/// Series from which on there is memory for one only: in it a digit of each value is changed before each poll.
+const MANY: f64 = 5e6;
 
 /// What the clusters are like.
 #[derive(Clone, Copy, Debug)]
@@ -77,8 +79,7 @@ pub(crate) struct Gmonds {
 impl Gmonds {
     pub(crate) fn start(shape: &Shape) -> Fallible<Self> {
         let polls = Arc::new(AtomicU64::new(0));
-        let addresses =
-            (0..shape.clusters).map(|at| serve(shape.cluster(at), Arc::clone(&polls))).collect::<Result<_, _>>()?;
+        let addresses = (0..shape.clusters).map(|at| serve(shape, at, Arc::clone(&polls))).collect::<Result<_, _>>()?;
         Ok(Self { addresses, polls })
     }
 
@@ -88,16 +89,22 @@ impl Gmonds {
     }
 }
 
-fn serve(cluster: SyntheticCluster, polls: Arc<AtomicU64>) -> Fallible<SocketAddr> {
+fn serve(shape: &Shape, at: usize, polls: Arc<AtomicU64>) -> Fallible<SocketAddr> {
+    let cluster = shape.cluster(at);
+    let variants = if shape.series() < MANY { VARIANTS } else { 1 };
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let now = gmetad_core::now();
-    let mut documents: Vec<Vec<u8>> = (0..VARIANTS).map(|turn| cluster.document(now + 15 * turn)).collect();
+    let mut documents: Vec<Vec<u8>> = (0..variants).map(|turn| cluster.document(now + 15 * turn)).collect();
+    documents.iter_mut().for_each(Vec::shrink_to_fit);
     thread::Builder::new().spawn(move || {
         for (turn, stream) in (0i64..).zip(listener.incoming()) {
             let Ok(mut stream) = stream else { continue };
             let _ = stream.set_write_timeout(Some(Duration::from_secs(10)));
-            let document = &mut documents[(turn % VARIANTS) as usize];
+            let document = &mut documents[(turn % variants) as usize];
+            if variants == 1 && cluster.change != Change::Nothing {
+                change_values(document);
+            }
             set_localtime(document);
             if stream.write_all(document).is_ok() {
                 polls.fetch_add(1, Ordering::Relaxed);
@@ -105,7 +112,7 @@ fn serve(cluster: SyntheticCluster, polls: Arc<AtomicU64>) -> Fallible<SocketAdd
             drop(stream);
             if cluster.change == Change::Hosts {
                 // Each poll has hosts that nobody saw before.
-                *document = cluster.document(now + 15 * (turn + VARIANTS));
+                *document = cluster.document(now + 15 * (turn + variants));
             }
         }
     })?;
@@ -118,5 +125,18 @@ fn set_localtime(document: &mut [u8]) {
     if let Some(at) = document.windows(key.len()).position(|window| window == key) {
         let start = at + key.len();
         document[start..start + 10].copy_from_slice(gmetad_core::now().to_string().as_bytes());
+    }
+}
+
+/// Another last digit in each value.
+fn change_values(document: &mut [u8]) {
+    let key = b" VAL=\"";
+    let places: Vec<u32> = memchr::memmem::find_iter(document, key).map(|at| (at + key.len()) as u32).collect();
+    for start in places {
+        let value = &mut document[start as usize..];
+        let digits = value.iter().take_while(|byte| **byte != b'"').count();
+        if let Some(digit) = value[..digits].last_mut().filter(|byte| byte.is_ascii_digit()) {
+            *digit = b'0' + (*digit - b'0' + 3) % 10;
+        }
     }
 }

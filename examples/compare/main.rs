@@ -5,6 +5,7 @@
 //!   SHAPE: --clusters N --hosts N --metrics N --change values|nothing|order|hosts --unique
 //! compare growth  [--only PART-OF-A-NAME] NAME=PROGRAM...     how the cost grows with the size and the kind of clusters
 //! compare load    [SHAPE] NAME=PROGRAM...                     queries beside thousands of other clients
+//! compare grid    [SHAPE of a child] [--children N] NAME=PROGRAM...   a parent over children, the last program's
 //! compare storage [--hosts N] [--seconds S] [--only PART-OF-A-NAME] C=PROGRAM ours=PROGRAM [rrdcached=PROGRAM]
 //! ```
 //!
@@ -12,6 +13,7 @@
 
 mod daemon;
 mod gmond;
+mod grid;
 mod growth;
 mod load;
 mod storage;
@@ -31,9 +33,10 @@ fn main() -> Fallible<()> {
     match command.as_str() {
         "tree" => tree::run(&args),
         "growth" => growth::run(&args),
+        "grid" => grid::run(&args),
         "load" => load::run(&args),
         "storage" => storage::run(&args),
-        _ => Err(format!("{command}: tree, growth, load or storage is wanted").into()),
+        _ => Err(format!("{command}: tree, growth, grid, load or storage is wanted").into()),
     }
 }
 

@@ -381,12 +381,13 @@ impl Adder {
         self.summary.hosts_down = self.summary.hosts_down.saturating_add(down);
     }
 
-    /// Adds a value; its text is used if it is the first of its name. `before` as in [`of_hosts`].
-    pub(crate) fn add(&mut self, value: &Addend<'_>, before: Option<&Summary>) {
+    /// Adds a value; its text is used if it is the first of its name. `before` as in [`of_hosts`]. Returns the entry of the
+    /// name; `None` if there is no room for it.
+    pub(crate) fn add(&mut self, value: &Addend<'_>, before: Option<&Summary>) -> Option<usize> {
         let metrics = &mut self.summary.metrics;
         let at = match self.names.find(value.name, |i| &metrics[i].def.name) {
             Some(at) => at,
-            None if metrics.len() >= limits::SUMMARY_METRICS => return,
+            None if metrics.len() >= limits::SUMMARY_METRICS => return None,
             None => {
                 let series = FreshIds::new(1).id_of(before, value.name);
                 let def = before
@@ -402,9 +403,16 @@ impl Adder {
                 at
             }
         };
-        metrics[at].sum += value.sum;
-        metrics[at].num = metrics[at].num.saturating_add(value.num);
-        metrics[at].decimals = metrics[at].decimals.max(value.decimals);
+        self.add_to(at, value.sum, value.num, value.decimals);
+        Some(at)
+    }
+
+    /// Adds to an entry that is there.
+    pub(crate) fn add_to(&mut self, entry: usize, sum: f64, num: u64, decimals: u8) {
+        let metric = &mut self.summary.metrics[entry];
+        metric.sum += sum;
+        metric.num = metric.num.saturating_add(num);
+        metric.decimals = metric.decimals.max(decimals);
     }
 
     pub(crate) fn finish(mut self) -> Summary {

@@ -128,8 +128,13 @@ impl EventLoop {
         let mut events = Events::with_capacity(1024);
         let mut ticked = Instant::now();
         while !self.stop.is_stopped() {
-            let timeout = if self.writable.is_empty() { TICK } else { Duration::ZERO };
-            match self.poll.poll(&mut events, Some(timeout)) {
+            // Without connections nothing has a deadline; a stop wakes us.
+            let timeout = match () {
+                () if !self.writable.is_empty() => Some(Duration::ZERO),
+                () if self.connections.is_empty() && !self.accept_again => None,
+                () => Some(TICK),
+            };
+            match self.poll.poll(&mut events, timeout) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {

@@ -1,12 +1,17 @@
 //! GRIDs of other gmetads: everything inside is added up.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::super::recognise::plain_name;
 use super::super::tags::Tag;
 use super::State;
 use crate::limits;
-use crate::model::{Grid, MetricType, c_number, c_unsigned, decimals};
+use crate::model::{Grid, Interner, MetricAttrs, MetricDef, MetricType, c_number, c_unsigned, decimals};
 use crate::summary::{Addend, Adder};
+
+/// Metrics of hosts in grids that are recognised, at most.
+const KNOWN: usize = 4096;
 
 /// The outermost GRID that is open.
 pub(super) struct OpenGrid {
@@ -15,6 +20,124 @@ pub(super) struct OpenGrid {
     pub(super) localtime: u32,
     pub(super) adder: Adder,
     pub(super) before: Option<Arc<Grid>>,
+}
+
+/// The metrics of hosts in grids as they came last: the next host's are probably like them, and need not be understood
+/// again to be added.
+#[derive(Debug, Default)]
+pub(super) struct KnownMetrics {
+    known: Vec<Known>,
+    by_name: HashMap<Box<str>, usize>,
+    next: usize,
+    rendered: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Known {
+    def: Arc<MetricDef>,
+    /// Where it is added up in the open grid.
+    entry: Option<usize>,
+    /// How often it was another one since.
+    misses: u32,
+}
+
+impl KnownMetrics {
+    /// Another grid begins.
+    fn restart(&mut self) {
+        self.known.iter_mut().for_each(|known| known.entry = None);
+    }
+
+    /// A host begins.
+    pub(super) fn start_host(&mut self) {
+        self.next = 0;
+    }
+
+    /// Adds up the metric that `input` begins with, if it is a known one. Returns how many bytes it has; otherwise 0.
+    pub(super) fn recognise(&mut self, input: &[u8], grid: &mut OpenGrid) -> usize {
+        let expected = self.next;
+        let recognised = |at: usize| Some((at, self.known.get(at)?.def.recognise(input)?));
+        let by_name = || plain_name(input).and_then(|name| self.by_name.get(name).copied());
+        let Some((at, metric)) =
+            recognised(expected).or_else(|| by_name().filter(|at| *at != expected).and_then(recognised))
+        else {
+            return 0;
+        };
+        self.next = at + 1;
+        let Known { def, entry, misses } = &mut self.known[at];
+        *misses = 0;
+        if !def.kind().is_numeric() || (def.dmax() != 0 && metric.tn > def.dmax()) {
+            return metric.len;
+        }
+        let (sum, digits) = match metric.decimal {
+            Some(decimal) => (decimal.number, decimal.decimals),
+            None => {
+                let text = str::from_utf8(metric.val).unwrap_or_default();
+                (c_number(text), decimals(text))
+            }
+        };
+        let digits = if def.kind().is_float() { digits } else { 0 };
+        match *entry {
+            Some(entry) => grid.adder.add_to(entry, sum, 1, digits),
+            None => {
+                let (units, slope, source) = (def.units(), def.slope_text(), def.source());
+                let value = Addend {
+                    name: def.name(),
+                    units: &units,
+                    slope: &slope,
+                    source: &source,
+                    sum,
+                    num: 1,
+                    decimals: digits,
+                };
+                *entry = grid.add(&value);
+            }
+        }
+        metric.len
+    }
+
+    /// Keeps a metric that was not recognised. `None` if it is not worth it: such as changes from host to host.
+    pub(super) fn keep<'e>(
+        &mut self,
+        attrs: &MetricAttrs<'_>,
+        extra: impl Iterator<Item = (&'e str, &'e str)>,
+        entry: Option<usize>,
+        interner: &mut Interner,
+    ) -> Option<&Arc<MetricDef>> {
+        let known = self.by_name.get(attrs.name).copied();
+        if let Some(at) = known {
+            self.next = at + 1;
+            let misses = &mut self.known[at].misses;
+            *misses = misses.saturating_add(1);
+            if *misses > 4 && !misses.is_power_of_two() {
+                return None;
+            }
+        } else if self.known.len() >= KNOWN {
+            return None;
+        }
+        let parts = attrs.render(&mut self.rendered, extra);
+        let def = interner.def(attrs, &self.rendered, parts);
+        let at = match known {
+            Some(at) => {
+                self.known[at].def = def;
+                self.known[at].entry = entry;
+                at
+            }
+            None => {
+                self.by_name.insert(attrs.name.into(), self.known.len());
+                self.known.push(Known { def, entry, misses: 0 });
+                self.next = self.known.len();
+                self.known.len() - 1
+            }
+        };
+        Some(&self.known[at].def)
+    }
+}
+
+impl OpenGrid {
+    /// Adds a value; where it is summed.
+    pub(super) fn add(&mut self, value: &Addend<'_>) -> Option<usize> {
+        self.adder.add(value, self.before.as_ref().map(|grid| grid.summary()))
+    }
 }
 
 impl State<'_> {
@@ -35,6 +158,7 @@ impl State<'_> {
             self.report.mended("GRID without NAME, taken as \"unspecified\"", "", tag.offset);
             "unspecified".to_owned()
         });
+        self.scratch.known.restart();
         let before = self.before.and_then(|before| before.grids().find(|grid| grid.name() == name)).cloned();
         let authority = authority.unwrap_or_else(|| "unspecified".to_owned());
         self.grid = Some(OpenGrid { name, authority, localtime, adder: Adder::default(), before });
@@ -98,18 +222,14 @@ impl State<'_> {
             self.report.skipped("METRICS without NAME, SUM or a numeric TYPE", "", tag.offset);
             return;
         };
-        let OpenGrid { adder, before, .. } = grid;
-        adder.add(
-            &Addend {
-                name: &metric.name,
-                units: &metric.units,
-                slope: if metric.slope.is_empty() { "unspecified" } else { &metric.slope },
-                source: if metric.source.is_empty() { "gmond" } else { &metric.source },
-                sum,
-                num: num.into(),
-                decimals,
-            },
-            before.as_ref().map(|grid| grid.summary()),
-        );
+        grid.add(&Addend {
+            name: &metric.name,
+            units: &metric.units,
+            slope: if metric.slope.is_empty() { "unspecified" } else { &metric.slope },
+            source: if metric.source.is_empty() { "gmond" } else { &metric.source },
+            sum,
+            num: num.into(),
+            decimals,
+        });
     }
 }

@@ -101,6 +101,7 @@ impl State<'_> {
             grid.adder.add_hosts(u64::from(up), u64::from(!up));
             if up {
                 self.host = InHost::OfGrid;
+                self.scratch.known.start_host();
             }
             return;
         }

@@ -1,10 +1,10 @@
 //! METRICs of hosts.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::super::recognise::InputText;
 use super::super::tags::Tag;
-use super::grid::OpenGrid;
 use super::{InHost, Scratch, State};
 use crate::limits;
 use crate::model::{MetricAttrs, MetricType, c_number, c_unsigned, decimals};
@@ -125,7 +125,7 @@ impl State<'_> {
 
     /// Ends the open metric, if there is one. At its own end tag the text from its beginning may be learned.
     pub(super) fn end_metric(&mut self, text: Option<(Learning, &Tag<'_>)>) {
-        let Scratch { host, metric, .. } = &mut *self.scratch;
+        let Scratch { host, metric, known, .. } = &mut *self.scratch;
         let (true, Some(kind)) = (std::mem::take(&mut metric.open), metric.kind) else { return };
         let attrs = MetricAttrs {
             name: &metric.name,
@@ -136,42 +136,49 @@ impl State<'_> {
             tmax: metric.tmax,
             dmax: metric.dmax,
         };
-        match (self.host, &mut self.grid) {
+        let extra_text = &metric.extra_text;
+        let extra = metric.extra.iter().map(|(name, val)| (&extra_text[name.clone()], &extra_text[val.clone()]));
+        let undamaged = |learning: &Learning| learning.damage == (self.report.skipped, self.report.mended);
+        let def = match (self.host, &mut self.grid) {
             // The metrics of a host that is down are ignored: its old ones stay and age (reference 4.5).
             (InHost::OfCluster, _) if self.up || self.saved => {
-                let extra_text = &metric.extra_text;
-                let extra =
-                    metric.extra.iter().map(|(name, val)| (&extra_text[name.clone()], &extra_text[val.clone()]));
-                let Some(def) = host.metric(&attrs, &metric.val, metric.tn, extra, self.interner, &mut self.room)
-                else {
-                    self.report.skipped("METRIC over the limits of a host or source", &self.scratch.host_attrs.name, 0);
-                    return;
-                };
-                if let Some((learning, end)) = text
-                    && learning.damage == (self.report.skipped, self.report.mended)
-                {
-                    def.learn(|printed| {
-                        InputText::new(end.input_from(learning.offset)?, learning.val, learning.tn, printed)
-                    });
+                match host.metric(&attrs, &metric.val, metric.tn, extra, self.interner, &mut self.room) {
+                    Some(def) => def,
+                    None => {
+                        let name = &self.scratch.host_attrs.name;
+                        self.report.skipped("METRIC over the limits of a host or source", name, 0);
+                        return;
+                    }
                 }
             }
-            (InHost::OfGrid, Some(grid)) if kind.is_numeric() => {
-                let decimals = if kind.is_float() { decimals(&metric.val) } else { 0 };
-                let OpenGrid { adder, before, .. } = grid;
-                adder.add(
-                    &Addend {
+            (InHost::OfGrid, Some(grid)) => {
+                let entry = if kind.is_numeric() {
+                    grid.add(&Addend {
                         name: attrs.name,
                         units: attrs.units,
                         slope: attrs.slope,
                         source: attrs.source,
                         sum: c_number(&metric.val),
                         num: 1,
-                        decimals,
-                    },
-                    before.as_ref().map(|grid| grid.summary()),
-                );
+                        decimals: if kind.is_float() { decimals(&metric.val) } else { 0 },
+                    })
+                } else {
+                    None
+                };
+                if !text.as_ref().is_some_and(|(learning, _)| undamaged(learning)) {
+                    return;
+                }
+                match known.keep(&attrs, extra, entry, self.interner) {
+                    Some(def) => Arc::clone(def),
+                    None => return,
+                }
             }
-            _ => {}
+            _ => return,
+        };
+        if let Some((learning, end)) = text
+            && undamaged(&learning)
+        {
+            def.learn(|printed| InputText::new(end.input_from(learning.offset)?, learning.val, learning.tn, printed));
         }
     }
 }

@@ -10,7 +10,7 @@ mod metric;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use grid::OpenGrid;
+use grid::{KnownMetrics, OpenGrid};
 use metric::{Learning, MetricText};
 
 use super::saved;
@@ -123,6 +123,7 @@ pub(crate) struct Scratch {
     host: HostBuilder,
     host_attrs: HostAttrs,
     metric: MetricText,
+    known: KnownMetrics,
 }
 
 impl<'a> DocumentParser<'a> {
@@ -195,11 +196,16 @@ impl<'a> DocumentParser<'a> {
 
 impl TagSink for State<'_> {
     fn recognise(&mut self, input: &[u8]) -> usize {
-        let wanted = self.host == InHost::OfCluster && (self.up || self.saved);
-        if self.options.plain || !wanted || self.scratch.metric.open {
+        if self.options.plain || self.scratch.metric.open {
             return 0;
         }
-        self.scratch.host.recognise(input, self.saved, &mut self.room)
+        match (self.host, &mut self.grid) {
+            (InHost::OfCluster, _) if self.up || self.saved => {
+                self.scratch.host.recognise(input, self.saved, &mut self.room)
+            }
+            (InHost::OfGrid, Some(grid)) => self.scratch.known.recognise(input, grid),
+            _ => 0,
+        }
     }
 
     fn tag(&mut self, tag: &Tag<'_>) {
