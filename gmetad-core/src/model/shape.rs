@@ -102,6 +102,11 @@ impl Interner {
         self.swept_at = self.defs.len() + self.shapes.len();
     }
 
+    /// Something is used no more: the next sweep looks, also if nothing new came.
+    pub(crate) fn expect_waste(&mut self) {
+        self.swept_at = usize::MAX;
+    }
+
     /// How many definitions and shapes there are.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {

@@ -197,6 +197,9 @@ impl GmondReader {
         if let Ok(snapshot) = &result {
             self.round = snapshot.round;
             self.before = Some(snapshot.clone());
+        } else {
+            self.scratch.forget();
+            self.interner.expect_waste();
         }
         self.interner.sweep();
         result
@@ -524,5 +527,31 @@ mod tests {
             hosts = snapshot.clusters().map(|cluster| cluster.hosts().len()).sum();
         }
         assert_eq!(hosts, limits::HOSTS_PER_SOURCE);
+    }
+
+    /// Metrics of hosts in GRIDs are known again, as long as each document has them, and no further.
+    #[test]
+    fn what_is_known_of_grids_goes_with_the_documents() {
+        let grid = |names: std::ops::Range<u32>, units: &str| {
+            let metric =
+                |n| format!("<METRIC NAME=\"m{n}\" VAL=\"1\" TYPE=\"int8\" UNITS=\"{units}\" TN=\"1\"></METRIC>");
+            let metrics: String = names.map(metric).collect();
+            let host = format!("<HOST NAME=\"h\" REPORTED=\"1\" TN=\"1\" TMAX=\"20\">{metrics}</HOST>");
+            format!("<GANGLIA_XML VERSION=\"3.7.2\"><GRID NAME=\"g\" LOCALTIME=\"1\">{host}</GRID></GANGLIA_XML>")
+        };
+        let mut reader = reader();
+        reader.read_document(grid(0..10, "").as_bytes(), 1).expect("whole");
+        assert_eq!(reader.interner.len(), 10);
+        for poll in 2..4 {
+            reader.read_document(grid(5..8, "").as_bytes(), poll).expect("whole");
+        }
+        reader.read_document(grid(5..8, "").as_bytes(), 4).expect("whole");
+        assert_eq!(reader.interner.len(), 3, "the others went");
+        let whole = grid(0..10, "");
+        reader.read_document(&whole.as_bytes()[..whole.len() - 20], 5).expect_err("cut");
+        assert_eq!(reader.interner.len(), 0, "what a failed poll brought is forgotten");
+        let large = "x".repeat(60_000);
+        reader.read_document(grid(0..200, &large).as_bytes(), 6).expect("whole");
+        assert!((40..100).contains(&reader.interner.len()), "{} of 200 that are too large", reader.interner.len());
     }
 }

@@ -79,6 +79,10 @@ pub(super) struct State {
     pub(super) retired: bool,
     /// Slots whose file was there when rows were journalled and is gone at replay: nothing up to this time comes back.
     pub(super) removed: Vec<(u32, i64)>,
+    /// After a flush of which some files failed: the others have all up to this time, and it is counted.
+    pub(super) done: Vec<(u32, i64)>,
+    /// Points in `rows` that are counted so.
+    pub(super) counted: u64,
 }
 
 /// A file.
@@ -123,6 +127,8 @@ impl Group {
             refused: false,
             retired: false,
             removed: Vec::new(),
+            done: Vec::new(),
+            counted: 0,
         };
         Self { id, dir, always_hot, state: Mutex::new(state), writing: Mutex::new(()), flushed: Condvar::new() }
     }

@@ -51,6 +51,8 @@ pub(super) struct Journal {
     ended: AtomicBool,
     /// The lock of the tree is ours.
     allowed: AtomicBool,
+    /// The name of the newest segment may not be on the disk yet.
+    unlisted: AtomicBool,
     pub(super) counters: Counters,
 }
 
@@ -146,6 +148,7 @@ impl Journal {
             segments: Mutex::new(Vec::new()),
             ended: AtomicBool::new(false),
             allowed: AtomicBool::new(allowed),
+            unlisted: AtomicBool::new(false),
             counters: Counters::default(),
         };
         journal.adopt(old);
@@ -182,7 +185,8 @@ impl Journal {
         let number = self.buffer.lock().segment;
         // The directory may be as new as the segment.
         let listed = self.dir.parent().map_or(Ok(()), |root| self.files.sync_dir(root));
-        match listed.and_then(|()| begin(&*self.files, &self.dir, number)) {
+        let begun = listed.and_then(|()| begin(&*self.files, &self.dir, number));
+        match begun.and_then(|segment| self.files.sync_dir(&self.dir).map(|()| segment)) {
             Ok(segment) => {
                 self.buffer.lock().segment = segment.number;
                 self.push(segment);
@@ -247,8 +251,11 @@ impl Journal {
         if let Some(aside) = self.aside(number)? {
             let bytes = self.files.read(&path(&self.dir, number))?;
             let file = self.files.create(&aside)?;
-            self.files.write_at(&file, &bytes, 0)?;
-            self.files.sync(&[&file])?;
+            let kept = self.files.write_at(&file, &bytes, 0).and_then(|()| self.files.sync(&[&file]));
+            if let Err(error) = kept {
+                let _ = self.files.remove(&aside); // half a copy keeps nothing, and takes the place of another
+                return Err(error);
+            }
         }
         self.segments
             .lock()
@@ -378,6 +385,7 @@ impl Journal {
             Ok(segment) => segment,
             Err(error) => return self.failed(What::Begin, &error),
         };
+        self.unlisted.store(true, Ordering::Relaxed);
         self.recovered(What::Begin);
         let mut buffer = self.buffer.lock();
         buffer.take(kept); // these still speak of the old segment's ids
@@ -390,16 +398,19 @@ impl Journal {
             self.failed(What::Write, &error);
         }
         kept.clear();
-        self.sync();
-        if let Some(last) = self.segments.lock().last_mut().filter(|last| !last.dirty) {
-            last.file = None;
-        }
+        // The thread that syncs brings both to the disk: the next rows need not wait for it.
         self.push(segment);
         self.counters.rotations.add(1);
     }
 
     /// Waits until what was written is on the disk.
     pub(super) fn sync(&self) {
+        if self.unlisted.swap(false, Ordering::Relaxed)
+            && let Err(error) = self.files.sync_dir(&self.dir)
+        {
+            self.unlisted.store(true, Ordering::Relaxed);
+            self.failed(What::Sync, &error);
+        }
         let dirty: Vec<_> = {
             let mut segments = self.segments.lock();
             let take = |segment: &mut Segment| {
@@ -622,7 +633,7 @@ fn begin(files: &dyn Files, dir: &Path, number: u64) -> io::Result<Segment> {
         }
         other => (number, other?),
     };
-    if let Err(error) = files.write_at(&file, MAGIC, 0).and_then(|()| files.sync_dir(dir)) {
+    if let Err(error) = files.write_at(&file, MAGIC, 0) {
         let _ = files.remove(&path(dir, number));
         return Err(error);
     }

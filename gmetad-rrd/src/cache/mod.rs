@@ -317,8 +317,9 @@ impl RrdStore {
             let inner = Arc::clone(&inner);
             spawn("rrd-writer", Box::new(move || inner.write_on(&mut *backend)))?;
         }
-        let syncing = Arc::clone(&inner);
+        let (syncing, tidying) = (Arc::clone(&inner), Arc::clone(&inner));
         spawn("rrd-sync", Box::new(move || unbroken("rrd-sync", || syncing.sync_on())))?;
+        spawn("rrd-tidy", Box::new(move || unbroken("rrd-tidy", || tidying.tidy_on())))?;
         if inner.journal.is_some() {
             let writing = Arc::clone(&inner);
             spawn(
@@ -619,50 +620,58 @@ impl Inner {
         }
     }
 
-    /// The life of the thread that waits for the disk, and tidies up.
+    /// The life of the thread that waits for the disk: what the journal has is there within the interval.
     fn sync_on(&self) {
-        let tidy = TIDY / self.options.haste.max(1);
-        let interval = if self.journal.is_some() { self.options.journal_sync } else { tidy };
-        let mut tidied = Instant::now();
-        // What waited when the journal was last made smaller.
-        let mut compact = 0u64;
+        let Some(journal) = &self.journal else { return };
         loop {
             let closed = {
                 let mut schedule = self.schedule.lock();
                 if !schedule.stopping {
-                    self.tick.wait_for(&mut schedule, interval);
+                    self.tick.wait_for(&mut schedule, self.options.journal_sync);
                 }
                 schedule.stopping
             };
-            if let Some(journal) = &self.journal {
-                journal.sync();
-            }
+            journal.sync();
             if closed {
                 break;
             }
-            if tidied.elapsed() >= tidy {
-                tidied = Instant::now();
-                if let Some(journal) = &self.journal {
-                    let newest = journal.newest();
-                    let needed = self.oldest_segment().min(newest);
-                    journal.forget(needed, || self.sync_files(journal));
-                    match journal.too_much(compact.saturating_mul(2)) {
-                        None => journal.recovered(journal::What::Compact),
-                        Some(last) => match self.compact(journal, last) {
-                            Ok(size) => {
-                                compact = size;
-                                journal.recovered(journal::What::Compact);
-                                // What it has now is not in the segments before it any more.
-                                journal.forget(self.oldest_segment().min(last), || Ok(()));
-                            }
-                            Err(error) => journal.failed(journal::What::Compact, &error),
-                        },
-                    }
+        }
+    }
+
+    /// The life of the thread that tidies up, which may wait for the disk long.
+    fn tidy_on(&self) {
+        let tidy = TIDY / self.options.haste.max(1);
+        // What waited when the journal was last made smaller.
+        let mut compact = 0u64;
+        loop {
+            let until = Instant::now() + tidy;
+            {
+                let mut schedule = self.schedule.lock();
+                while !schedule.stopping && !self.tick.wait_until(&mut schedule, until).timed_out() {}
+                if schedule.stopping {
+                    break;
                 }
-                self.sweep();
-                if self.lock.lock().is_none() {
-                    self.take_lock_late();
+            }
+            if let Some(journal) = &self.journal {
+                let newest = journal.newest();
+                let needed = self.oldest_segment().min(newest);
+                journal.forget(needed, || self.sync_files(journal));
+                match journal.too_much(compact.saturating_mul(2)) {
+                    None => journal.recovered(journal::What::Compact),
+                    Some(last) => match self.compact(journal, last) {
+                        Ok(size) => {
+                            compact = size;
+                            journal.recovered(journal::What::Compact);
+                            // What it has now is not in the segments before it any more.
+                            journal.forget(self.oldest_segment().min(last), || Ok(()));
+                        }
+                        Err(error) => journal.failed(journal::What::Compact, &error),
+                    },
                 }
+            }
+            self.sweep();
+            if self.lock.lock().is_none() {
+                self.take_lock_late();
             }
         }
         let nothing_to_remove = self.journal.is_none() && self.replayed.lock().is_empty();
@@ -703,15 +712,26 @@ impl Inner {
         let old = old_segments(&*self.files, &own);
         if let Some(journal) = &self.journal {
             journal.adopt(&old);
+            // What waits goes behind that; should the end come while the old is read, it is there.
+            journal.allow();
         }
         // All of it comes at once, and goes soon.
         self.replaying.store(usize::MAX / 2, Ordering::Relaxed);
-        old.iter().for_each(|(number, _)| self.replay(*number, &own));
-        self.settle_replay();
-        self.make_room_for_replayed();
-        if let Some(journal) = &self.journal {
-            journal.allow();
+        for (number, _) in old {
+            if catch_unwind(AssertUnwindSafe(|| self.replay(number, &own))).is_err() {
+                log::error!(
+                    "{}: reading it panicked; it stays for the next start",
+                    journal::path(&own, number).display()
+                );
+                if let Some(journal) = &self.journal {
+                    journal.leave(number);
+                }
+            }
         }
+        if catch_unwind(AssertUnwindSafe(|| self.settle_replay())).is_err() {
+            log::error!("{}: looking for the files of the journal panicked", self.root.display());
+        }
+        self.make_room_for_replayed();
         let schedule = self.schedule.lock();
         self.held.store(false, Ordering::Relaxed);
         drop(schedule);

@@ -36,14 +36,15 @@ struct Taken<'a> {
     rows: Arc<Vec<u8>>,
     points: u64,
     slots: Vec<Slot>,
-    removed: Vec<(u32, i64)>,
+    /// Points up to that time are not to be written: their file was removed, or has them.
+    left_out: Vec<(u32, i64)>,
     create: bool,
     segment: u64,
     settled: u64,
 }
 
-/// What became of a file: its slot, the number of its points, the result.
-type Outcome = ((u32, usize), Result<Written, RrdError>);
+/// What became of a file: its slot, the number of its points, the time of the last, the result.
+type Outcome = ((u32, usize, i64), Result<Written, RrdError>);
 
 impl Inner {
     /// The life of a writer.
@@ -161,7 +162,7 @@ impl Inner {
                     source: std::io::Error::from_raw_os_error(nix::libc::EIO),
                 };
                 log::error!("a writer of RRD files panicked; its points are tried again");
-                taken.iter().map(|one| vec![((0, 0), Err(panicked(one)))]).collect()
+                taken.iter().map(|one| vec![((0, 0, 0), Err(panicked(one)))]).collect()
             });
             let before = (self.counters.written.get(), self.counters.failed.get());
             for (one, results) in taken.into_iter().zip(results) {
@@ -183,7 +184,7 @@ impl Inner {
         let mut state = group.state.lock();
         let full = state.due <= now;
         let slots = state.slots.clone();
-        let removed = state.removed.clone();
+        let left_out = [&state.removed[..], &state.done[..]].concat();
         let step = state.slots.first().map_or(0, |slot| slot.schema.step);
         let silent = SILENT.max(step.saturating_mul(4000));
         let create = now.saturating_sub(state.accepted_at) < silent || !state.removed.is_empty();
@@ -203,7 +204,7 @@ impl Inner {
                 rows,
                 points: 0,
                 slots,
-                removed,
+                left_out,
                 create,
                 segment: NEVER,
                 settled: 0,
@@ -216,7 +217,7 @@ impl Inner {
         let points = std::mem::take(&mut state.points);
         // Stays the group's oldest until the flush has ended.
         let segment = state.segment;
-        Some(Taken { group, _writing: writing, full, rows, points, slots, removed, create, segment, settled })
+        Some(Taken { group, _writing: writing, full, rows, points, slots, left_out, create, segment, settled })
     }
 
     fn write_taken(self: &Arc<Self>, backend: &mut dyn Backend, taken: &[Taken<'_>]) -> Vec<Vec<Outcome>> {
@@ -227,8 +228,8 @@ impl Inner {
                 let mut decoded = Decoded::default();
                 decoded.add(&one.rows, &one.slots, |slot, time| {
                     let wanted = one.full || one.slots.get(slot as usize).is_some_and(|slot| slot.hot_until > seconds);
-                    let removed = || one.removed.iter().any(|&(gone, until)| gone == slot && time <= until);
-                    wanted && (one.removed.is_empty() || !removed())
+                    let left_out = || one.left_out.iter().any(|&(out, until)| out == slot && time <= until);
+                    wanted && (one.left_out.is_empty() || !left_out())
                 });
                 decoded
             })
@@ -266,7 +267,8 @@ impl Inner {
             .iter()
             .map(|(starts, points)| {
                 let counts = starts.iter().enumerate().map(|(place, &(slot, start))| {
-                    (slot, starts.get(place + 1).map_or(points.len(), |&(_, next)| next) - start)
+                    let end = starts.get(place + 1).map_or(points.len(), |&(_, next)| next);
+                    (slot, end - start, points[end - 1].time)
                 });
                 counts.zip(results.by_ref()).collect()
             })
@@ -282,10 +284,15 @@ impl Inner {
         let hot_until = seconds.saturating_add(self.options.hot.as_secs().min(u64::from(u32::MAX / 2)) as u32);
         let mut state = one.group.state.lock();
         let (mut young, mut hot_failed) = (state.young, false);
-        let told: u64 = results.iter().map(|((_, points), _)| *points as u64).sum();
+        let told: u64 = results.iter().map(|((_, points, _), _)| *points as u64).sum();
+        // Files that need not be tried again, should others have to.
+        let mut done: Vec<(u32, i64)> = Vec::new();
         let (mut written, mut past, mut removed, mut failed) = (0u64, 0u64, 0u64, 0u64);
-        for ((slot, points), result) in results {
-            let Some(slot) = state.slots.get_mut(slot as usize) else { continue };
+        for ((at, points, last), result) in results {
+            let Some(slot) = state.slots.get_mut(at as usize) else { continue };
+            if result.as_ref().err().and_then(trouble::code).is_none() {
+                done.push((at, last));
+            }
             let error = match result {
                 Ok(Written { made, read }) => {
                     written += points as u64;
@@ -332,7 +339,6 @@ impl Inner {
         if hot_failed {
             state.hot_from = 0;
         }
-        // What is tried again is counted then.
         let tell = |removed: u64| {
             count.written.add(written);
             count.past.add(past);
@@ -353,9 +359,11 @@ impl Inner {
                 state.failures = 0;
                 state.trouble = None;
                 // Of files that were removed: nobody wrote them.
-                removed += if state.removed.is_empty() { 0 } else { one.points.saturating_sub(told) };
+                let counted = told + std::mem::take(&mut state.counted);
+                removed += if state.removed.is_empty() { 0 } else { one.points.saturating_sub(counted) };
                 tell(removed);
                 state.removed.clear();
+                state.done.clear();
                 self.memory.sub(one.rows.capacity());
                 self.pending.fetch_sub(one.points, Ordering::Relaxed);
                 state.segment = if state.rows.is_empty() { NEVER } else { state.rows_segment };
@@ -371,6 +379,11 @@ impl Inner {
                 }
             }
             Some((code, error)) => {
+                // What is tried again is counted then.
+                tell(removed);
+                state.counted += written + past + removed + failed;
+                state.done.retain(|(slot, _)| !done.iter().any(|(newer, _)| newer == slot));
+                state.done.append(&mut done);
                 let newer = std::mem::take(&mut state.rows);
                 let mut rows = Vec::with_capacity(one.rows.len() + newer.len());
                 rows.extend_from_slice(&one.rows);

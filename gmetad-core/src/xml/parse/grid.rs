@@ -10,9 +10,6 @@ use crate::limits;
 use crate::model::{Grid, Interner, MetricAttrs, MetricDef, MetricType, c_number, c_unsigned, decimals};
 use crate::summary::{Addend, Adder};
 
-/// Metrics of hosts in grids that are recognised, at most.
-const KNOWN: usize = 4096;
-
 /// The outermost GRID that is open.
 pub(super) struct OpenGrid {
     pub(super) name: String,
@@ -25,26 +22,51 @@ pub(super) struct OpenGrid {
 /// The metrics of hosts in grids as they came last: the next host's are probably like them, and need not be understood
 /// again to be added.
 #[derive(Debug, Default)]
-pub(super) struct KnownMetrics {
+pub(crate) struct KnownMetrics {
     known: Vec<Known>,
     by_name: HashMap<Box<str>, usize>,
     next: usize,
     rendered: Vec<u8>,
+    /// What they take, about.
+    bytes: usize,
+    grid: u64,
+    document: u64,
 }
 
 #[derive(Debug)]
 struct Known {
     def: Arc<MetricDef>,
-    /// Where it is added up in the open grid.
-    entry: Option<usize>,
+    /// The grid it was added up in last, and where.
+    entry: Option<(u64, usize)>,
     /// How often it was another one since.
     misses: u32,
+    /// The document in which it was last seen.
+    used: u64,
 }
 
 impl KnownMetrics {
     /// Another grid begins.
-    fn restart(&mut self) {
-        self.known.iter_mut().for_each(|known| known.entry = None);
+    fn start_grid(&mut self) {
+        self.grid += 1;
+    }
+
+    /// Another document begins, after one that was taken, or not: what that had not, or what it brought, is forgotten.
+    /// Whether there was such.
+    pub(crate) fn start_document(&mut self) -> bool {
+        self.document += 1;
+        let last = self.document - 1;
+        if self.known.iter().all(|known| known.used == last) {
+            return false;
+        }
+        self.known.retain(|known| known.used == last);
+        self.by_name = self.known.iter().enumerate().map(|(at, known)| (known.def.name().into(), at)).collect();
+        self.bytes = self.known.iter().map(|known| cost(&known.def)).sum();
+        true
+    }
+
+    /// The document was not taken.
+    pub(crate) fn forget(&mut self) {
+        (self.known, self.by_name, self.bytes) = (Vec::new(), HashMap::new(), 0);
     }
 
     /// A host begins.
@@ -63,8 +85,8 @@ impl KnownMetrics {
             return 0;
         };
         self.next = at + 1;
-        let Known { def, entry, misses } = &mut self.known[at];
-        *misses = 0;
+        let Known { def, entry, misses, used } = &mut self.known[at];
+        (*misses, *used) = (0, self.document);
         if !def.kind().is_numeric() || (def.dmax() != 0 && metric.tn > def.dmax()) {
             return metric.len;
         }
@@ -77,8 +99,8 @@ impl KnownMetrics {
         };
         let digits = if def.kind().is_float() { digits } else { 0 };
         match *entry {
-            Some(entry) => grid.adder.add_to(entry, sum, 1, digits),
-            None => {
+            Some((in_grid, entry)) if in_grid == self.grid => grid.adder.add_to(entry, sum, 1, digits),
+            _ => {
                 let (units, slope, source) = (def.units(), def.slope_text(), def.source());
                 let value = Addend {
                     name: def.name(),
@@ -89,7 +111,7 @@ impl KnownMetrics {
                     num: 1,
                     decimals: digits,
                 };
-                *entry = grid.add(&value);
+                *entry = grid.add(&value).map(|entry| (self.grid, entry));
             }
         }
         metric.len
@@ -106,16 +128,22 @@ impl KnownMetrics {
         let known = self.by_name.get(attrs.name).copied();
         if let Some(at) = known {
             self.next = at + 1;
-            let misses = &mut self.known[at].misses;
+            let Known { misses, used, .. } = &mut self.known[at];
             *misses = misses.saturating_add(1);
+            *used = self.document;
             if *misses > 4 && !misses.is_power_of_two() {
                 return None;
             }
-        } else if self.known.len() >= KNOWN {
-            return None;
         }
         let parts = attrs.render(&mut self.rendered, extra);
+        let cost = 2 * self.rendered.len() + KNOWN_COST;
+        let freed = known.map_or(0, |at| self::cost(&self.known[at].def));
+        if self.bytes - freed + cost > limits::GRID_METRICS_BYTES {
+            return None;
+        }
+        self.bytes = self.bytes - freed + cost;
         let def = interner.def(attrs, &self.rendered, parts);
+        let entry = entry.map(|entry| (self.grid, entry));
         let at = match known {
             Some(at) => {
                 self.known[at].def = def;
@@ -124,13 +152,21 @@ impl KnownMetrics {
             }
             None => {
                 self.by_name.insert(attrs.name.into(), self.known.len());
-                self.known.push(Known { def, entry, misses: 0 });
+                self.known.push(Known { def, entry, misses: 0, used: self.document });
                 self.next = self.known.len();
                 self.known.len() - 1
             }
         };
         Some(&self.known[at].def)
     }
+}
+
+/// Bytes that a known metric takes beside its text.
+const KNOWN_COST: usize = 256;
+
+/// What a known metric takes: its text as it is printed, and, at most, as it came.
+fn cost(def: &MetricDef) -> usize {
+    2 * def.rendered().len() + KNOWN_COST
 }
 
 impl OpenGrid {
@@ -158,7 +194,7 @@ impl State<'_> {
             self.report.mended("GRID without NAME, taken as \"unspecified\"", "", tag.offset);
             "unspecified".to_owned()
         });
-        self.scratch.known.restart();
+        self.scratch.known.start_grid();
         let before = self.before.and_then(|before| before.grids().find(|grid| grid.name() == name)).cloned();
         let authority = authority.unwrap_or_else(|| "unspecified".to_owned());
         self.grid = Some(OpenGrid { name, authority, localtime, adder: Adder::default(), before });

@@ -126,6 +126,13 @@ pub(crate) struct Scratch {
     known: KnownMetrics,
 }
 
+impl Scratch {
+    /// The document was not taken: what it brought is forgotten.
+    pub(crate) fn forget(&mut self) {
+        self.known.forget();
+    }
+}
+
 impl<'a> DocumentParser<'a> {
     pub(crate) fn new(
         options: &'a ParseOptions,
@@ -135,6 +142,9 @@ impl<'a> DocumentParser<'a> {
         context: PollContext,
     ) -> Self {
         scratch.metric.open = false;
+        if scratch.known.start_document() {
+            interner.expect_waste();
+        }
         let state = State {
             options,
             interner,
