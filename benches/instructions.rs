@@ -42,7 +42,7 @@ const fn case(name: &'static str, repeat: usize, (units, unit): (usize, &'static
     Case { name, repeat, unit, units, prepare }
 }
 
-const CASES: [Case; 11] = [
+const CASES: [Case; 12] = [
     case("first-poll", 10, (SERIES, "series"), first_poll),
     case("next-poll-values", 24, (SERIES, "series"), |_| next_poll(cluster())),
     case("next-poll-order", 24, (SERIES, "series"), |_| {
@@ -54,6 +54,7 @@ const CASES: [Case; 11] = [
     case("next-poll-nothing", 24, (SERIES, "series"), |_| {
         next_poll(SyntheticCluster { change: Change::Nothing, ..cluster() })
     }),
+    case("next-poll-grid", 24, (SERIES, "series"), |_| next_poll_of(&cluster(), in_grid)),
     case("publish-and-root", 400, (1, "call"), publish),
     case("dump", 40, (SERIES, "series"), |_| query("/")),
     case("summary-query", 200, (1, "call"), |_| query("/?filter=summary")),
@@ -104,7 +105,19 @@ fn first_poll(_: &Path) -> Box<dyn FnMut()> {
 
 /// Two documents in turn, read before.
 fn next_poll(cluster: SyntheticCluster) -> Box<dyn FnMut()> {
-    let documents = [cluster.document(NOW + STEP), cluster.document(NOW + 2 * STEP)];
+    next_poll_of(&cluster, |document| document)
+}
+
+/// What a child's dump has around its clusters.
+fn in_grid(document: Vec<u8>) -> Vec<u8> {
+    let text = String::from_utf8(document).expect("ASCII");
+    let text =
+        text.replacen("<CLUSTER ", "<GRID NAME=\"child\" AUTHORITY=\"\" LOCALTIME=\"1800000000\">\n<CLUSTER ", 1);
+    text.replace("</CLUSTER>", "</CLUSTER>\n</GRID>").into_bytes()
+}
+
+fn next_poll_of(cluster: &SyntheticCluster, change: fn(Vec<u8>) -> Vec<u8>) -> Box<dyn FnMut()> {
+    let documents = [NOW + STEP, NOW + 2 * STEP].map(|time| change(cluster.document(time)));
     let mut reader = reader();
     let mut at = 0;
     let mut poll = move || {
