@@ -4,7 +4,7 @@ use std::error::Error;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-use gmetad_core::plugin::{PluginError, Subject};
+use gmetad_core::plugin::PluginError;
 use gmetad_core::synthetic::{SyntheticCluster, SyntheticSource};
 use gmetad_core::{Gmetad, Plugin, Transaction};
 
@@ -19,13 +19,11 @@ impl Plugin for MeanLoad {
     }
 
     fn notify(&mut self, transaction: &mut Transaction) -> Result<(), PluginError> {
-        let name = match transaction.subject() {
-            Subject::Cluster(cluster) => cluster.name(),
-            Subject::Grid(grid) => grid.name(),
-            Subject::Root(_) => return Ok(()),
-        };
+        // Grids and the root come, too.
+        let Some(cluster) = transaction.cluster() else { return Ok(()) };
         let Some(load) = transaction.summary().metric("load_one").filter(|load| load.num() > 0) else { return Ok(()) };
-        let text = format!("{name}: mean load {:.2} over {} hosts", load.sum() / load.num() as f64, load.num());
+        let mean = load.sum() / load.num() as f64;
+        let text = format!("{}: mean load {mean:.2} over {} hosts", cluster.name(), load.num());
         // An error is logged with the plugin's name and counted; nothing else stops.
         Ok(self.to.send(text)?)
     }

@@ -20,10 +20,13 @@ use gmetad_rrd::socket::RrdSocket;
 use gmetad_rrd::{Cached, RrdPlugin};
 
 mod demo;
+mod plugins;
 mod reload;
 mod settings;
 mod state;
 mod tools;
+
+use plugins::Running;
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
@@ -86,8 +89,11 @@ fn check(options: &Options) -> Fallible<()> {
     }
     // What the start would refuse.
     RrdPlugin::hosts(settings::rrd(&config)).configure(&config.sections).map_err(|error| error.to_string())?;
+    let (lines, fatal, warnings) = plugins::describe(&config);
+    warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     print!("{}{}", config.describe(), state::describe(&config));
-    Ok(())
+    lines.iter().for_each(|line| println!("{line}"));
+    if fatal.is_empty() { Ok(()) } else { Err(fatal.join("\n").into()) }
 }
 
 /// Writes what an earlier run left in the journal, as for a return to another daemon.
@@ -156,9 +162,9 @@ fn run(mut options: Options) -> ExitCode {
         }
     };
     match start(&config, pid_path, log) {
-        Ok((log, gmetad, rrd_socket, pid_file)) => {
+        Ok(started) => {
             ready.ok();
-            serve(&options, &directory, config, log, gmetad, rrd_socket);
+            let (log, pid_file) = (started.log, serve(&options, &directory, config, started));
             drop(pid_file);
             log.flush();
             ExitCode::SUCCESS
@@ -174,11 +180,7 @@ fn run(mut options: Options) -> ExitCode {
 }
 
 /// Everything that may fail before the daemon serves.
-fn start(
-    config: &Config,
-    pid_path: Option<PidPath>,
-    log: Setup,
-) -> Fallible<(&'static Logger, Gmetad, Option<RrdSocket>, Option<PidFile>)> {
+fn start(config: &Config, pid_path: Option<PidPath>, log: Setup) -> Fallible<Started> {
     let (log, pid_path) = match Account::by_name(&config.setuid_username) {
         Ok(account) if config.setuid && Account::current().uid == 0 => {
             (log.owned_by(&account)?, pid_path.map(|path| path.removable_by(&account)))
@@ -200,7 +202,7 @@ fn start(
         tree = Some(hosts.tree());
         builder = builder.plugin(hosts).plugin(summaries);
     }
-    let builder = state::save(builder, config);
+    let (builder, active) = plugins::alerts(state::save(builder, config), config);
     let gmetad = gmetad_http::with_pages(builder, config).start()?;
     let rrd_socket = match tree.and_then(|tree| tree.store()) {
         Some(store) if !config.rrd_socket.is_empty() => {
@@ -208,22 +210,29 @@ fn start(
         }
         _ => None,
     };
-    Ok((log, gmetad, rrd_socket, pid_file))
+    let running = plugins::start(&gmetad, config, active);
+    Ok(Started { log, gmetad, running, rrd_socket, pid_file })
 }
 
-/// Runs until a signal says stop.
-fn serve(
-    options: &Options,
-    directory: &Path,
-    config: Config,
-    log: &Logger,
+/// A daemon that serves.
+struct Started {
+    log: &'static Logger,
     gmetad: Gmetad,
+    running: Running,
     rrd_socket: Option<RrdSocket>,
-) {
+    pid_file: Option<PidFile>,
+}
+
+/// Runs until a signal says stop. What is left is to be dropped last.
+fn serve(options: &Options, directory: &Path, config: Config, started: Started) -> Option<PidFile> {
+    let Started { log, gmetad, mut running, rrd_socket, pid_file } = started;
     let _ = notify::ready();
     let signals = match Signals::new() {
         Ok(signals) => signals,
-        Err(error) => return log::error!("cannot take signals: {error}"),
+        Err(error) => {
+            log::error!("cannot take signals: {error}");
+            return pid_file;
+        }
     };
     for event in signals {
         match event {
@@ -231,7 +240,7 @@ fn serve(
             Event::Report => gmetad.sources().iter().for_each(|source| log::info!("{}", demo::source_line(source))),
             Event::Reload => {
                 let _ = notify::reloading();
-                reload::reload(load(options, directory), &config, log, &gmetad, rrd_socket.as_ref());
+                reload::reload(load(options, directory), &config, log, &gmetad, &mut running, rrd_socket.as_ref());
                 let _ = notify::ready();
             }
         }
@@ -241,4 +250,6 @@ fn serve(
     if let Err(left) = gmetad.stop(STOP_WITHIN) {
         log::warn!("left behind at stop: {}", left.join(", "));
     }
+    drop(running); // waits for the processes of plugins
+    pid_file
 }

@@ -1,12 +1,13 @@
 //! SIGHUP.
 
 use gmetad_core::Gmetad;
-use gmetad_core::conf::Config;
+use gmetad_core::conf::{Config, Section};
 use gmetad_core::serve::AccessList;
 use gmetad_core::source::Resolver;
 use gmetad_process::logger::Logger;
 use gmetad_rrd::socket::RrdSocket;
 
+use crate::plugins::{self, Running};
 use crate::{Fallible, settings};
 
 /// Takes over the file as it is now, if it can be read. `started` is what the program started with.
@@ -15,6 +16,7 @@ pub(crate) fn reload(
     started: &Config,
     log: &Logger,
     gmetad: &Gmetad,
+    running: &mut Running,
     rrd_socket: Option<&RrdSocket>,
 ) {
     if let Err(error) = log.reopen() {
@@ -29,6 +31,7 @@ pub(crate) fn reload(
                 log::warn!("{warning}");
             }
             let report = gmetad.reload(&new);
+            plugins::reload(running, gmetad, &new);
             if let Some(socket) = rrd_socket {
                 socket.set_access(AccessList::of_config(&new, &Resolver::default()));
             }
@@ -66,11 +69,17 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
         ("case_sensitive_hostnames", old.case_sensitive_hostnames != new.case_sensitive_hostnames),
         ("unsummarized_metrics", old.unsummarized_metrics != new.unsummarized_metrics),
         ("unsummarized_sflow_vm_metrics", old.unsummarized_sflow_vm_metrics != new.unsummarized_sflow_vm_metrics),
-        ("sections", old.sections != new.sections),
+        ("plugins_dir", old.plugins_dir != new.plugins_dir),
+        ("sections rrd, rrdsummary, alert", own_sections(old) != own_sections(new)),
     ];
     changed
         .iter()
         .filter(|(_, changed)| *changed)
         .map(|(name, _)| format!("{name} changed: restart to use it"))
         .collect()
+}
+
+/// Sections of plugins that read them at the start only.
+fn own_sections(config: &Config) -> Vec<&Section> {
+    config.sections.iter().filter(|section| ["rrd", "rrdsummary", "alert"].contains(&section.id.as_str())).collect()
 }

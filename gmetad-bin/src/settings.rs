@@ -71,10 +71,10 @@ pub(crate) fn without_effect(config: &Config) -> Vec<String> {
         ("carbon_server", config.carbon_server.is_some()),
         ("memcached_parameters", config.memcached_parameters.is_some()),
         ("riemann_server", config.riemann_server.is_some()),
-        ("plugins_dir", config.plugins_dir.is_some()),
         ("rrd_socket without write_rrds", !config.rrd_socket.is_empty() && !config.write_rrds),
     ];
-    let unclaimed = config.sections.iter().filter(|section| !section.id.eq_ignore_ascii_case("rrd"));
+    let claims = crate::plugins::claims(config);
+    let unclaimed = config.sections.iter().filter(|section| !claims(section));
     set.iter()
         .filter(|(_, set)| *set)
         .map(|(name, _)| format!("{name}: this version does not do that yet; the line has no effect"))

@@ -87,5 +87,13 @@ pub const STATE_IDLE: Duration = Duration::from_secs(10);
 
 /// Transactions that wait for the plugin chain; over it the oldest of the same cluster is replaced.
 pub const CHAIN_QUEUE: usize = 1_024;
-/// Transactions that wait for one sink.
-pub const SINK_QUEUE: usize = 1_024;
+/// Clusters whose newest transaction waits for one sink.
+pub const SINK_QUEUE: usize = 100_000;
+/// Failures of a plugin, one after the other, after which it rests.
+pub const PLUGIN_FAILURES: u32 = 3;
+/// How long it rests first; each further failure doubles it, up to [`PLUGIN_LONGEST_REST`].
+pub const PLUGIN_REST: Duration = Duration::from_secs(1);
+/// How long it rests at most.
+pub const PLUGIN_LONGEST_REST: Duration = Duration::from_secs(300);
+/// Changes that one plugin makes to one transaction, at most.
+pub const CHANGES: usize = 1_000_000;

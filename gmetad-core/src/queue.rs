@@ -1,68 +1,134 @@
 //! The one kind of queue: bounded, and never making the one who puts in wait.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::stats::Counter;
+/// What a queue holds at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bound {
+    /// So many entries. When it is full, the oldest entry of the same key goes, or else the oldest of all.
+    Entries(usize),
+    /// The newest of each key, in the place of the one before, and so many keys.
+    Newest(usize),
+    /// Entries of so much weight; what goes is chosen as for [`Bound::Entries`]. One entry may be heavier.
+    Weight(usize),
+}
 
-/// A bounded queue. When it is full, the oldest entry of the same key goes, or else the oldest of all; what went is
-/// counted.
+/// A bounded queue.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
-    entries: Mutex<(VecDeque<(u64, T)>, bool)>,
+    inner: Mutex<Inner<T>>,
     ready: Condvar,
-    capacity: usize,
-    dropped: Counter,
+    bound: Bound,
+}
+
+/// What came of waiting.
+pub(crate) enum Next<T> {
+    Entry(T),
+    Interrupted,
+    Closed,
+}
+
+#[derive(Debug)]
+struct Inner<T> {
+    entries: VecDeque<Entry<T>>,
+    weight: usize,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    key: u64,
+    weight: usize,
+    value: T,
 }
 
 impl<T> Queue<T> {
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self {
-            entries: Mutex::new((VecDeque::new(), false)),
-            ready: Condvar::new(),
-            capacity,
-            dropped: Counter::default(),
-        }
+    pub(crate) fn new(bound: Bound) -> Self {
+        let inner = Inner { entries: VecDeque::new(), weight: 0, closed: false };
+        Self { inner: Mutex::new(inner), ready: Condvar::new(), bound }
     }
 
-    /// Puts an entry in; true if another one had to go.
-    pub(crate) fn push(&self, key: u64, entry: T) -> bool {
-        let mut guard = self.entries.lock();
-        let (entries, _) = &mut *guard;
-        let full = entries.len() >= self.capacity;
-        let gone = full.then(|| {
-            let oldest = entries.iter().position(|(k, _)| *k == key).unwrap_or(0);
-            entries.remove(oldest)
-        });
-        entries.push_back((key, entry));
+    /// Puts an entry in; how many others had to go.
+    pub(crate) fn push(&self, key: u64, weight: usize, value: T) -> u64 {
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
+        let mut gone = Vec::new();
+        if matches!(self.bound, Bound::Newest(_))
+            && let Some(old) = inner.entries.iter_mut().find(|entry| entry.key == key)
+        {
+            gone.push(std::mem::replace(old, Entry { key, weight, value }));
+        } else {
+            while match self.bound {
+                Bound::Entries(most) | Bound::Newest(most) => inner.entries.len() >= most.max(1),
+                Bound::Weight(most) => inner.weight + weight > most && !inner.entries.is_empty(),
+            } {
+                let oldest = inner.entries.iter().position(|entry| entry.key == key).unwrap_or(0);
+                let Some(entry) = inner.entries.remove(oldest) else { break };
+                inner.weight -= entry.weight;
+                gone.push(entry);
+            }
+            inner.weight += weight;
+            inner.entries.push_back(Entry { key, weight, value });
+        }
         drop(guard);
         self.ready.notify_one();
         // What goes is dropped outside the lock: it may be large.
-        drop(gone);
-        if full {
-            self.dropped.add(1);
-        }
-        full
+        gone.len() as u64
     }
 
     /// Waits for the next entry; `None` when the queue is closed and empty.
     pub(crate) fn pop(&self) -> Option<T> {
-        let mut guard = self.entries.lock();
         loop {
-            if let Some((_, entry)) = guard.0.pop_front() {
-                return Some(entry);
+            match self.next(|| false) {
+                Next::Entry(entry) => return Some(entry),
+                Next::Closed => return None,
+                Next::Interrupted => {}
             }
-            if guard.1 {
-                return None;
-            }
-            self.ready.wait(&mut guard);
         }
+    }
+
+    /// The same, unless there is something else to do; whoever makes `interrupted` true calls [`Queue::wake`].
+    pub(crate) fn next(&self, interrupted: impl Fn() -> bool) -> Next<T> {
+        let mut inner = self.inner.lock();
+        loop {
+            if interrupted() {
+                return Next::Interrupted;
+            }
+            if let Some(entry) = inner.entries.pop_front() {
+                inner.weight -= entry.weight;
+                return Next::Entry(entry.value);
+            }
+            if inner.closed {
+                return Next::Closed;
+            }
+            self.ready.wait(&mut inner);
+        }
+    }
+
+    /// Lets whoever waits look whether there is something else to do.
+    pub(crate) fn wake(&self) {
+        drop(self.inner.lock());
+        self.ready.notify_all();
+    }
+
+    /// Lets so much time pass, or less if the queue is closed meanwhile.
+    pub(crate) fn rest(&self, time: Duration) {
+        let until = Instant::now() + time;
+        let mut inner = self.inner.lock();
+        while !inner.closed && !self.ready.wait_until(&mut inner, until).timed_out() {}
+    }
+
+    /// Entries that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.inner.lock().entries.len()
     }
 
     /// Lets those who wait go once the queue is empty.
     pub(crate) fn close(&self) {
-        self.entries.lock().1 = true;
+        self.inner.lock().closed = true;
         self.ready.notify_all();
     }
 }
@@ -71,13 +137,33 @@ impl<T> Queue<T> {
 mod tests {
     use super::*;
 
+    fn rest<T>(queue: &Queue<T>) -> Vec<T> {
+        queue.close();
+        std::iter::from_fn(|| queue.pop()).collect()
+    }
+
     #[test]
     fn a_full_queue_keeps_the_newest_of_each_key() {
-        let queue = Queue::new(2);
-        assert!(!queue.push(1, "a1") && !queue.push(2, "b1"));
-        assert!(queue.push(1, "a2") && queue.push(3, "c1"));
-        queue.close();
-        assert_eq!([queue.pop(), queue.pop(), queue.pop()], [Some("a2"), Some("c1"), None]);
-        assert_eq!(queue.dropped.get(), 2);
+        let queue = Queue::new(Bound::Entries(2));
+        assert_eq!(queue.push(1, 1, "a1") + queue.push(2, 1, "b1"), 0);
+        assert_eq!([queue.push(1, 1, "a2"), queue.push(3, 1, "c1")], [1, 1]);
+        assert_eq!(rest(&queue), ["a2", "c1"]);
+    }
+
+    #[test]
+    fn the_newest_takes_the_place_of_the_one_before() {
+        let queue = Queue::new(Bound::Newest(2));
+        assert_eq!([queue.push(1, 1, "a1"), queue.push(2, 1, "b1"), queue.push(1, 1, "a2")], [0, 0, 1]);
+        assert_eq!(queue.push(3, 1, "c1"), 1, "beyond the number of keys the oldest goes");
+        assert_eq!(rest(&queue), ["b1", "c1"]);
+    }
+
+    #[test]
+    fn weight_bounds_what_waits() {
+        let queue = Queue::new(Bound::Weight(10));
+        assert_eq!([queue.push(1, 4, "a1"), queue.push(2, 4, "b1"), queue.push(2, 2, "b2")], [0, 0, 0]);
+        assert_eq!(queue.push(2, 5, "b3"), 2, "the oldest of its own key go first");
+        assert_eq!(queue.push(3, 50, "heavy"), 2, "one entry may be heavier than the bound");
+        assert_eq!(rest(&queue), ["heavy"]);
     }
 }

@@ -66,6 +66,19 @@ pub trait Report: Send + Sync {
     fn name(&self) -> &str;
     /// What it counts now.
     fn figures(&self) -> Vec<Figure>;
+    /// Things that it lists instead, if it is a list: a bounded one.
+    fn rows(&self) -> Option<Vec<Row>> {
+        None
+    }
+}
+
+/// One of the things a [`Report`] lists: texts by name (letters and `_`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Row {
+    /// What it is: the labels of its metric.
+    pub labels: Vec<(&'static str, String)>,
+    /// What else is to be said of it.
+    pub more: Vec<(&'static str, String)>,
 }
 
 /// A number of a [`Report`].
@@ -98,6 +111,79 @@ impl Reports {
 impl std::fmt::Debug for Reports {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} reports", self.0.lock().len())
+    }
+}
+
+/// What the plugins of a daemon did, by name.
+#[derive(Debug, Default)]
+pub struct Plugins(Mutex<Vec<Arc<PluginStats>>>);
+
+impl Plugins {
+    /// The counters of the plugin of that name; made if there are none.
+    pub fn of(&self, name: &str) -> Arc<PluginStats> {
+        let mut all = self.0.lock();
+        if let Some(known) = all.iter().find(|plugin| plugin.name == name) {
+            return Arc::clone(known);
+        }
+        let new = Arc::new(PluginStats { name: name.to_owned(), ..PluginStats::default() });
+        all.push(Arc::clone(&new));
+        new
+    }
+
+    /// All of them, in the order they came.
+    pub fn all(&self) -> Vec<Arc<PluginStats>> {
+        self.0.lock().clone()
+    }
+
+    /// Forgets one that is gone.
+    pub fn forget(&self, name: &str) {
+        self.0.lock().retain(|plugin| plugin.name != name);
+    }
+}
+
+/// What one plugin did.
+#[derive(Debug, Default)]
+pub struct PluginStats {
+    name: String,
+    /// Transactions it took, and how long that took.
+    pub notified: Timed,
+    /// Calls that failed or panicked.
+    pub failed: Counter,
+    /// Transactions that it did not get: newer ones of the same cluster came first, its queue was full, or it was not
+    /// there.
+    pub dropped: Counter,
+    /// Changes that it made.
+    pub changes: Counter,
+    /// Changes of things that are not there, and others that could not be made.
+    pub refused: Counter,
+    waiting: AtomicU64,
+    resting: AtomicU64,
+}
+
+impl PluginStats {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Transactions that wait for it.
+    pub fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Whether it rests, after failures.
+    pub fn is_resting(&self) -> bool {
+        self.resting.load(Ordering::Relaxed) != 0
+    }
+
+    /// For what runs it.
+    pub fn set_waiting(&self, transactions: usize) {
+        self.waiting.store(transactions as u64, Ordering::Relaxed);
+    }
+
+    /// For what runs it.
+    pub fn set_resting(&self, resting: bool) {
+        self.resting.store(resting.into(), Ordering::Relaxed);
     }
 }
 
@@ -142,6 +228,8 @@ pub struct Stats {
     pub dropped: Counter,
     /// Plugin calls that failed or panicked.
     pub plugin_errors: Counter,
+    /// What each plugin did.
+    pub plugins: Plugins,
     /// Points written to RRD files.
     pub rrd: Timed,
     /// Points that could not be written.

@@ -154,6 +154,15 @@ impl Summary {
         &self.metrics
     }
 
+    /// Another SUM or NUM of a metric; `None` if there is no such metric.
+    pub(crate) fn set(&mut self, name: &str, sum: Option<f64>, num: Option<u64>) -> Option<()> {
+        let at = self.names.find(name, |i| &self.metrics[i].def.name)?;
+        let metric = &mut self.metrics[at];
+        metric.sum = sum.unwrap_or(metric.sum);
+        metric.num = num.unwrap_or(metric.num);
+        Some(())
+    }
+
     /// The metric of that name.
     pub fn metric(&self, name: &str) -> Option<&SummaryMetric> {
         self.names.find(name, |i| &self.metrics[i].def.name).map(|i| &self.metrics[i])

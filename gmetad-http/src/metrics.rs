@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use gmetad_core::daemon::{Observer, SourceState};
-use gmetad_core::stats::{Counter, Stats, Timed};
+use gmetad_core::stats::{Counter, PluginStats, Stats, Timed};
 
 use crate::response::Response;
 use crate::status::Daemon;
@@ -77,6 +77,13 @@ fn counters(out: &mut Text, stats: &Stats) {
             out.sample("_total", &[(label, value)], counter.get() as f64);
         }
     }
+    let plugins = stats.plugins.all();
+    for (name, kind, help, value) in PLUGIN {
+        out.family(&format!("gmetad_plugin_{name}"), kind, help);
+        for plugin in &plugins {
+            out.sample(if kind == "counter" { "_total" } else { "" }, &[("plugin", plugin.name())], value(plugin));
+        }
+    }
     for report in stats.reports.all() {
         for figure in report.figures() {
             let (kind, suffix) = if figure.gauge { ("gauge", "") } else { ("counter", "_total") };
@@ -84,8 +91,29 @@ fn counters(out: &mut Text, stats: &Stats) {
             out.family(&format!("gmetad_{}_{}", report.name(), figure.name), kind, &format!("{words}."));
             out.sample(suffix, &[], figure.value as f64);
         }
+        if let Some(rows) = report.rows() {
+            out.family(&format!("gmetad_{}", report.name()), "gauge", "1 for each.");
+            for row in rows {
+                let labels: Vec<_> = row.labels.iter().map(|(name, text)| (*name, text.as_str())).collect();
+                out.sample("", &labels, 1.0);
+            }
+        }
     }
 }
+
+/// Name, type, help, and the value of one plugin.
+type OfPlugin = (&'static str, &'static str, &'static str, fn(&PluginStats) -> f64);
+
+const PLUGIN: [OfPlugin; 8] = [
+    ("transactions", "counter", "Transactions that it took.", |p| p.notified.num() as f64),
+    ("seconds", "counter", "Time that took.", |p| p.notified.total_millis() as f64 / 1e3),
+    ("failures", "counter", "Calls that failed.", |p| p.failed.get() as f64),
+    ("dropped", "counter", "Transactions that it did not get.", |p| p.dropped.get() as f64),
+    ("changes", "counter", "Changes that it asked for.", |p| p.changes.get() as f64),
+    ("refused", "counter", "Changes that could not be made.", |p| p.refused.get() as f64),
+    ("waiting", "gauge", "Transactions that wait for it.", |p| p.waiting() as f64),
+    ("resting", "gauge", "1 while it rests after failures.", |p| f64::from(u8::from(p.is_resting()))),
+];
 
 /// Name, type, help, and the value of one source, if it has one.
 type Family = (&'static str, &'static str, &'static str, fn(&SourceState) -> Option<f64>);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use gmetad_core::daemon::{Observer, SourceState};
-use gmetad_core::stats::{Stats, Timed};
+use gmetad_core::stats::{PluginStats, Row, Stats, Timed};
 use serde::Serialize;
 
 use crate::machine::{Machine, Sampler};
@@ -68,7 +68,23 @@ struct Status<'a> {
     program_version: &'static str,
     #[serde(flatten)]
     reports: BTreeMap<String, BTreeMap<&'static str, u64>>,
+    #[serde(flatten)]
+    lists: BTreeMap<String, Vec<BTreeMap<&'static str, String>>>,
     sources: Vec<Source>,
+    plugins: Vec<Plugin>,
+}
+
+#[derive(Serialize)]
+struct Plugin {
+    name: String,
+    transactions: u64,
+    took_ms: u64,
+    failures: u64,
+    dropped: u64,
+    changes: u64,
+    refused: u64,
+    waiting: u64,
+    resting: bool,
 }
 
 #[derive(Serialize)]
@@ -174,12 +190,38 @@ fn status<'a>(daemon: &'a Daemon, observer: &Observer) -> Status<'a> {
             .reports
             .all()
             .iter()
+            .filter(|report| report.rows().is_none())
             .map(|report| {
                 let figures = report.figures().into_iter().map(|figure| (figure.name, figure.value));
                 (report.name().to_owned(), figures.collect())
             })
             .collect(),
+        lists: observer
+            .stats()
+            .reports
+            .all()
+            .iter()
+            .filter_map(|report| {
+                let row = |row: Row| row.labels.into_iter().chain(row.more).collect();
+                Some((report.name().to_owned(), report.rows()?.into_iter().map(row).collect()))
+            })
+            .collect(),
         sources: observer.sources().into_iter().map(source).collect(),
+        plugins: observer.stats().plugins.all().iter().map(|plugin| self::plugin(plugin)).collect(),
+    }
+}
+
+fn plugin(plugin: &PluginStats) -> Plugin {
+    Plugin {
+        name: plugin.name().to_owned(),
+        transactions: plugin.notified.num(),
+        took_ms: plugin.notified.total_millis(),
+        failures: plugin.failed.get(),
+        dropped: plugin.dropped.get(),
+        changes: plugin.changes.get(),
+        refused: plugin.refused.get(),
+        waiting: plugin.waiting(),
+        resting: plugin.is_resting(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a daemon does and a library must not: command line, fork, user, pid file, log, signals.
+//! What a daemon does and a library must not: command line, fork, user, pid file, log, signals, other programs.
 //!
 //! The parts are independent of each other and of what the daemon does; a `main` strings them together. Order matters,
 //! because a fork takes only the calling thread along and a user change cannot be undone:
@@ -38,6 +38,8 @@
 //!
 //! Written for Linux. `unsafe` is allowed in the private module `sys` alone.
 
+#[forbid(unsafe_code)]
+pub mod child;
 #[forbid(unsafe_code)]
 pub mod cli;
 #[forbid(unsafe_code)]

@@ -1,12 +1,16 @@
 //! The calls that need `unsafe`, each behind a safe function that states why it is sound.
 
-#![allow(unsafe_code)] // fork, _exit, localtime_r and closing foreign descriptors have no safe form; nothing else may need it
+#![allow(unsafe_code)] // fork, _exit, localtime_r, pre_exec, pidfd and closing foreign descriptors have no safe form; nothing else may need it
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::libc;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Which side of a [`fork`] this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +71,61 @@ pub(crate) fn close_inherited() {
             }
         }
     }
+}
+
+/// What a program is to have before it begins.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct BeforeExec {
+    /// Hard and soft limits; never above the hard limit that is there.
+    pub(crate) limits: [Option<(Resource, u64)>; 3],
+    /// SIGKILL when the thread that started it ends.
+    pub(crate) dies_with_thread: bool,
+}
+
+/// Lets `command` do this between fork and exec, after the change of user: nothing above 2 stays open, limits, and who dies with
+/// whom.
+pub(crate) fn before_exec(command: &mut Command, setup: BeforeExec) {
+    let prepare = move || {
+        close_on_exec();
+        if setup.dies_with_thread {
+            // SAFETY: a system call that only sets a number of this process.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        }
+        for (resource, wanted) in setup.limits.into_iter().flatten() {
+            let (_, hard) = getrlimit(resource)?;
+            let limit = wanted.min(hard);
+            setrlimit(resource, limit, limit)?;
+        }
+        Ok(())
+    };
+    // SAFETY: the closure runs in a forked copy of a process with many threads, where only async-signal-safe functions are
+    // allowed: it makes system calls (close_range, fcntl, prctl, getrlimit, setrlimit) on numbers it owns; it neither takes
+    // a lock nor allocates, an error being an errno.
+    unsafe { command.pre_exec(prepare) };
+}
+
+/// Sets close-on-exec for everything from 3 up: what a foreign library opened may lack it. Async-signal-safe.
+fn close_on_exec() {
+    // SAFETY: sets a flag of descriptors, whoever owns them; in a process that is about to exec nobody minds.
+    unsafe {
+        if libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) == 0 {
+            return;
+        }
+        // Linux < 5.11.
+        let most = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft.min(65_536));
+        for fd in 3..most as libc::c_int {
+            libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
+        }
+    }
+}
+
+/// A descriptor that becomes readable when the process ends; `None` before Linux 5.3. It must not have been reaped.
+pub(crate) fn pidfd(pid: u32) -> Option<OwnedFd> {
+    // SAFETY: returns a new descriptor (with close-on-exec) that nobody else knows, or -1.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid as libc::pid_t, 0) };
+    let fd = libc::c_int::try_from(fd).ok().filter(|fd| *fd >= 0)?;
+    // SAFETY: see above.
+    Some(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Broken-down local time. All fields count as a calendar prints them, except `month` and `weekday` (0 = January, Sunday).

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use gmetad_core::conf::Section;
 use gmetad_core::model::{SeriesId, Slope};
-use gmetad_core::plugin::{PluginError, Subject};
+use gmetad_core::plugin::{Keep, PluginError, Subject};
 use gmetad_core::serve::Requests;
 use gmetad_core::stats::Stats;
 use gmetad_core::summary::SummaryMetric;
@@ -32,6 +32,8 @@ const ROOT_STEP: u64 = 15;
 const CLOSE_WITHIN: Duration = Duration::from_millis(3500);
 /// Time after which a cluster or grid that brings nothing is forgotten.
 const GONE: Duration = Duration::from_secs(3600);
+/// Bytes of snapshots that may wait for it. It only takes points into memory, so that seldom happens.
+const WAITING: usize = 256 << 20;
 /// Transactions of one subject after which a file that was not written any more loses its handle.
 const FORGET_AFTER: u64 = 40;
 
@@ -93,11 +95,34 @@ impl RrdSettings {
     }
 
     fn read_sections(&mut self, sections: &[Section], what: What) -> Result<(), PluginError> {
+        let section = |name: &str| sections.iter().find(|section| section.id.eq_ignore_ascii_case(name));
         // Both ancestors' summary plugins read the section `rrd`.
-        if let Some(section) = sections.iter().find(|section| section.id.eq_ignore_ascii_case("rrd")) {
+        if let Some(section) = section("rrd") {
             self.read_section(section, what)?;
         }
+        // gmetad-python's sample file has this one, which nothing there reads; it says what the user wants.
+        if let Some(section) = section("rrdsummary").filter(|_| what == What::Summaries) {
+            self.read_summary_section(section);
+        }
         self.rras(ROOT_STEP).map(drop)
+    }
+
+    fn read_summary_section(&mut self, section: &Section) {
+        for entry in &section.entries {
+            let place = format_args!("{}:{}: rrdsummary", section.place.file, entry.line);
+            match entry.directive.as_str() {
+                "RRAs" => self.rras = entry.split_args(),
+                // All files are in one tree: it has one journal and one lock.
+                "rrd_rootdir" if entry.split_args().first().map(PathBuf::from).as_ref() != Some(&self.root) => {
+                    log::warn!(
+                        "{place}: rrd_rootdir is ignored: summaries are in {}, beside the hosts",
+                        self.root.display()
+                    );
+                }
+                "rrd_rootdir" => {}
+                other => log::warn!("{place}: unknown directive {other}, ignored"),
+            }
+        }
     }
 
     /// gmetad-python's section: `RRAs` and `rrd_rootdir`, which win over the directives of the same name.
@@ -292,6 +317,10 @@ impl Plugin for RrdPlugin {
         shared.users += 1;
         self.store = Some(store);
         Ok(())
+    }
+
+    fn keep(&self) -> Keep {
+        Keep::Bytes(WAITING)
     }
 
     fn notify(&mut self, transaction: &mut Transaction) -> Result<(), PluginError> {

@@ -395,7 +395,7 @@ const TABLE: &[Directive] = &[
         default: "",
         example: "/usr/lib/gmetad/plugins",
         help: "Directory of executable plugins.",
-        doc: "Not given: none. Each plugin may have a section NAME { ... }.",
+        doc: "Not given: /usr/lib/ganglia/plugins, if it is there. Each plugin may have a section NAME { ... }; docs/plugins.md.",
     },
     Directive {
         name: "write_rrds",

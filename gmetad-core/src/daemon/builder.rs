@@ -14,7 +14,7 @@ use super::poller::Poller;
 use super::{Gmetad, Observer, Port, Ports, Shared, Spec, identity, reader_options, root, rules, saver, serve};
 use crate::conf::{Address, Config, Section, Trust};
 use crate::limits;
-use crate::plugin::{Chain, Plugin, PluginError, Transaction};
+use crate::plugin::{Chain, Plugin, PluginError, Transaction, guarded};
 use crate::serve::{AccessList, InteractivePort, ListenError, Requests, Service, StatusPage, XmlPort};
 use crate::source::{ReaderOptions, Resolver, Source};
 use crate::state::State;
@@ -190,10 +190,8 @@ impl Builder {
 
         let requests = Arc::new(Requests::default());
         for plugin in &mut self.plugins {
-            plugin.attach(&stats);
-            plugin.requests(&requests);
-            let ready = plugin.configure(&self.sections).and_then(|()| plugin.start());
-            ready.map_err(|error| StartError::Plugin(plugin.name().to_owned(), error))?;
+            prepare(&mut **plugin, &stats, &requests, &self.sections)
+                .map_err(|error| StartError::Plugin(plugin.name().to_owned(), error))?;
         }
         let sources = Arc::new(Mutex::default());
         let status = self.status.map(|make| {
@@ -211,7 +209,7 @@ impl Builder {
             access: Arc::clone(&access),
             stats: Arc::clone(&stats),
             status,
-            requests,
+            requests: Arc::clone(&requests),
         });
         let mut bound = Vec::new();
         for (directive, addresses, service) in
@@ -244,6 +242,7 @@ impl Builder {
             chain,
             pollers: Mutex::default(),
             ports: Mutex::new(Ports { bound, server: None }),
+            requests,
             root: None,
             saver: None,
         };
@@ -271,6 +270,21 @@ impl Builder {
         }
         Ok(gmetad)
     }
+}
+
+/// Makes a plugin ready to run.
+pub(super) fn prepare(
+    plugin: &mut dyn Plugin,
+    stats: &Arc<Stats>,
+    requests: &Arc<Requests>,
+    sections: &[Section],
+) -> Result<(), PluginError> {
+    guarded(|| {
+        plugin.attach(stats);
+        plugin.requests(requests);
+        plugin.configure(sections)?;
+        plugin.start()
+    })
 }
 
 /// Where a configuration wants its ports. Without a bind address that is everywhere.

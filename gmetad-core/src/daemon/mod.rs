@@ -21,9 +21,9 @@ pub use observer::Observer;
 use poller::Poller;
 pub use poller::{SourceState, SourceStatus};
 
-use crate::conf::{Address, Config, Jitter, SourceConfig};
-use crate::plugin::{Chain, Transaction};
-use crate::serve::{AccessList, ListenError, Listener, Server, Service};
+use crate::conf::{Address, Config, Jitter, Section, SourceConfig};
+use crate::plugin::{Chain, Plugin, PluginError, Transaction};
+use crate::serve::{AccessList, ListenError, Listener, Requests, Server, Service};
 use crate::source::{GmondReader, ReaderOptions, Resolver, Source, Stop};
 use crate::state::State;
 use crate::stats::Stats;
@@ -52,6 +52,7 @@ pub struct Gmetad {
     chain: Chain,
     pollers: Mutex<Vec<Poller>>,
     ports: Mutex<Ports>,
+    requests: Arc<Requests>,
     root: Option<JoinHandle<()>>,
     saver: Option<JoinHandle<()>>,
 }
@@ -137,6 +138,23 @@ impl Gmetad {
         let (sender, receiver) = crossbeam_channel::bounded(capacity);
         self.chain.subscribe(sender);
         receiver
+    }
+
+    /// Adds a plugin to the daemon that runs: a sink, or one that comes behind the plugins of the start, among those that
+    /// were added in the order of their names.
+    ///
+    /// # Errors
+    /// What its `configure` or `start` says, or the system has no more threads. It is not there then.
+    pub fn add_plugin(&self, mut plugin: Box<dyn Plugin>, sections: &[Section]) -> Result<(), PluginError> {
+        builder::prepare(&mut *plugin, &self.shared.stats, &self.requests, sections)?;
+        Ok(self.chain.add(plugin)?)
+    }
+
+    /// Stops the plugins of a name, which were there from the start or added, when they have done what they are at. Does
+    /// not wait for that.
+    pub fn remove_plugin(&self, name: &str) {
+        self.chain.remove(name);
+        self.shared.stats.plugins.forget(name);
     }
 
     /// Takes over a changed configuration: sources, trusted hosts, names and ports. Unchanged sources go on as if

@@ -375,7 +375,8 @@ impl Run {
 
     fn notify(&self, subject: Subject, time: UnixTime, alive: bool) {
         let source = Arc::clone(&self.name);
-        (self.shared.notify)(Transaction { subject, source, interval: self.spec.interval, time, alive });
+        let changes = Vec::new();
+        (self.shared.notify)(Transaction { subject, source, interval: self.spec.interval, time, alive, changes });
     }
 }
 

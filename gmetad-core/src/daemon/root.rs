@@ -42,6 +42,7 @@ fn run(shared: &Shared) {
                 interval: LONGEST,
                 time: crate::now(),
                 alive: true,
+                changes: Vec::new(),
             });
         }
         for (state, since) in &states {

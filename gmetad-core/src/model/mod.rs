@@ -14,6 +14,7 @@ mod shape;
 pub(crate) use build::{ClusterAttrs, ClusterBuilder, HostAttrs, HostBuilder, PollContext, Room, without_expired};
 pub(crate) use cluster::HostIndex;
 pub use cluster::{Cluster, Grid};
+pub(crate) use host::{Cell, HostDef, HostParts, SeriesIds};
 pub use host::{Host, Metric, SeriesId};
 pub(crate) use metric::{MetricAttrs, attribute, extra_elements, render_extra};
 pub use metric::{MetricDef, MetricType, Slope};

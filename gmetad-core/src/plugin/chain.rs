@@ -2,137 +2,329 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 use std::{io, mem};
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, TrySendError};
 use parking_lot::Mutex;
 
-use super::{Plugin, PluginError, Role, Transaction};
+use super::{Editor, Keep, Plugin, PluginError, Role, Transaction};
 use crate::limits;
-use crate::queue::Queue;
-use crate::stats::Stats;
+use crate::queue::{Bound, Next, Queue};
+use crate::stats::{PluginStats, Stats};
 
 /// The plugins of a daemon, running.
 pub(crate) struct Chain {
-    queue: Arc<Queue<Transaction>>,
-    subscribers: Arc<Mutex<Vec<Sender<Arc<Transaction>>>>>,
-    sinks: Vec<Arc<Queue<Arc<Transaction>>>>,
-    threads: Vec<JoinHandle<()>>,
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+struct Shared {
+    queue: Queue<Transaction>,
+    /// What is to change of the plugins that the chain's thread runs.
+    orders: Mutex<Vec<Order>>,
+    ordered: AtomicBool,
+    sinks: Mutex<Vec<Sink>>,
+    subscribers: Mutex<Vec<Sender<Arc<Transaction>>>>,
     stats: Arc<Stats>,
+}
+
+enum Order {
+    Add(Box<dyn Plugin>),
+    Remove(String),
+}
+
+/// A sink as the chain's thread sees it.
+struct Sink {
+    queue: Arc<Queue<Arc<Transaction>>>,
+    weighs: bool,
+    stats: Arc<PluginStats>,
 }
 
 impl Chain {
     /// Runs plugins that are configured and started. Changers keep the order they have here.
     pub(crate) fn start(plugins: Vec<Box<dyn Plugin>>, stats: &Arc<Stats>) -> io::Result<Self> {
-        let (changers, sinks): (Vec<_>, Vec<_>) = plugins.into_iter().partition(|p| p.role() == Role::Changer);
-        let mut chain = Self {
-            queue: Arc::new(Queue::new(limits::CHAIN_QUEUE)),
-            subscribers: Arc::default(),
-            sinks: Vec::new(),
-            threads: Vec::new(),
+        let shared = Arc::new(Shared {
+            queue: Queue::new(Bound::Entries(limits::CHAIN_QUEUE)),
+            orders: Mutex::default(),
+            ordered: AtomicBool::new(false),
+            sinks: Mutex::default(),
+            subscribers: Mutex::default(),
             stats: Arc::clone(stats),
-        };
-        for mut sink in sinks {
-            let queue = Arc::new(Queue::<Arc<Transaction>>::new(limits::SINK_QUEUE));
-            chain.sinks.push(Arc::clone(&queue));
-            let stats = Arc::clone(stats);
-            chain.spawn(sink.name().to_owned(), move || {
-                while let Some(transaction) = queue.pop() {
-                    // A sink only reads; its copy costs a few pointers.
-                    let mut own = Transaction::clone(&transaction);
-                    call(&mut *sink, "notify", &stats, |sink| sink.notify(&mut own));
-                }
-                call(&mut *sink, "stop", &stats, |sink| {
-                    sink.stop();
-                    Ok(())
-                });
-            })?;
+        });
+        let chain = Self { shared: Arc::clone(&shared), threads: Mutex::default() };
+        let (sinks, inline): (Vec<_>, Vec<_>) = plugins.into_iter().partition(|p| p.role() == Role::Sink);
+        for sink in sinks {
+            chain.start_sink(sink)?;
         }
-        let (queue, sinks, subscribers) =
-            (Arc::clone(&chain.queue), chain.sinks.clone(), Arc::clone(&chain.subscribers));
-        let stats = Arc::clone(stats);
-        let mut changers = changers;
-        chain.spawn("chain".to_owned(), move || {
-            while let Some(mut transaction) = queue.pop() {
-                for changer in &mut changers {
-                    let before = transaction.clone();
-                    if !call(&mut **changer, "notify", &stats, |changer| changer.notify(&mut transaction)) {
-                        // Half a change is none.
-                        transaction = before;
-                    }
-                }
-                let key = transaction.key();
-                let transaction = Arc::new(transaction);
-                for sink in &sinks {
-                    if sink.push(key, Arc::clone(&transaction)) {
-                        stats.dropped.add(1);
-                    }
-                }
-                subscribers.lock().retain(|subscriber| match subscriber.try_send(Arc::clone(&transaction)) {
-                    Err(crossbeam_channel::TrySendError::Disconnected(_)) => false,
-                    Err(crossbeam_channel::TrySendError::Full(_)) => {
-                        stats.dropped.add(1);
-                        true
-                    }
-                    Ok(()) => true,
-                });
-            }
-            for changer in &mut changers {
-                call(&mut **changer, "stop", &stats, |changer| {
-                    changer.stop();
-                    Ok(())
-                });
-            }
-            sinks.iter().for_each(|sink| sink.close());
-            subscribers.lock().clear();
-        })?;
+        let inline = inline.into_iter().map(|plugin| Runner::new(plugin, stats)).collect();
+        chain.spawn("chain".to_owned(), move || shared.run(inline))?;
         Ok(chain)
     }
 
-    fn spawn(&mut self, name: String, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        self.threads.push(thread::Builder::new().name(name).spawn(run)?);
+    /// Runs one more: the last of the sinks, or among the others added before, which are in the order of their names.
+    pub(crate) fn add(&self, plugin: Box<dyn Plugin>) -> io::Result<()> {
+        if plugin.role() == Role::Sink {
+            return self.start_sink(plugin);
+        }
+        self.order(Order::Add(plugin));
+        Ok(())
+    }
+
+    /// Ends the plugins of that name when they have done what they are at.
+    pub(crate) fn remove(&self, name: &str) {
+        self.shared.sinks.lock().retain(|sink| {
+            let stays = sink.stats.name() != name;
+            if !stays {
+                sink.queue.close();
+            }
+            stays
+        });
+        self.order(Order::Remove(name.to_owned()));
+    }
+
+    fn order(&self, order: Order) {
+        self.shared.orders.lock().push(order);
+        self.shared.ordered.store(true, Ordering::Relaxed);
+        self.shared.queue.wake();
+    }
+
+    fn start_sink(&self, plugin: Box<dyn Plugin>) -> io::Result<()> {
+        let keep = plugin.keep();
+        let bound = match keep {
+            Keep::Newest => Bound::Newest(limits::SINK_QUEUE),
+            Keep::Bytes(bytes) => Bound::Weight(bytes),
+        };
+        let queue = Arc::new(Queue::new(bound));
+        let mut runner = Runner::new(plugin, &self.shared.stats);
+        let sink = Sink {
+            queue: Arc::clone(&queue),
+            weighs: matches!(keep, Keep::Bytes(_)),
+            stats: Arc::clone(&runner.stats),
+        };
+        self.spawn(runner.name().to_owned(), move || {
+            while let Some(transaction) = queue.pop() {
+                runner.stats.set_waiting(queue.len());
+                // A sink only reads; its copy costs a few pointers.
+                runner.notify(&mut Transaction::clone(&transaction));
+                drop(transaction);
+                if let Some(time) = runner.rest_time() {
+                    queue.rest(time);
+                    runner.stats.set_resting(false);
+                }
+            }
+            runner.stop();
+        })?;
+        self.shared.sinks.lock().push(sink);
+        Ok(())
+    }
+
+    fn spawn(&self, name: String, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let thread = thread::Builder::new().name(name).spawn(run)?;
+        let mut threads = self.threads.lock();
+        threads.retain(|thread| !thread.is_finished());
+        threads.push(thread);
         Ok(())
     }
 
     /// Hands transactions to the plugins; never waits.
     pub(crate) fn notifier(&self) -> Box<dyn Fn(Transaction) + Send + Sync> {
-        let (queue, stats) = (Arc::clone(&self.queue), Arc::clone(&self.stats));
+        let shared = Arc::clone(&self.shared);
         Box::new(move |transaction| {
-            if queue.push(transaction.key(), transaction) {
-                stats.dropped.add(1);
-            }
+            shared.stats.dropped.add(shared.queue.push(transaction.key(), 0, transaction));
         })
     }
 
     pub(crate) fn subscribe(&self, subscriber: Sender<Arc<Transaction>>) {
-        self.subscribers.lock().push(subscriber);
+        self.shared.subscribers.lock().push(subscriber);
     }
 
     /// Lets the plugins finish what they have, and ends them. The threads are the caller's to wait for.
-    pub(crate) fn close(&mut self) -> Vec<JoinHandle<()>> {
-        self.queue.close();
-        mem::take(&mut self.threads)
+    pub(crate) fn close(&self) -> Vec<JoinHandle<()>> {
+        self.shared.queue.close();
+        mem::take(&mut self.threads.lock())
     }
 }
 
-/// Calls a method of a plugin; false if it failed or panicked, which is logged and counted.
-fn call(
-    plugin: &mut dyn Plugin,
-    method: &str,
-    stats: &Stats,
-    run: impl FnOnce(&mut dyn Plugin) -> Result<(), PluginError>,
-) -> bool {
-    let name = plugin.name().to_owned();
-    // After a panic the plugin is called again: its own state is its own risk, nobody else's.
-    let failure = match catch_unwind(AssertUnwindSafe(|| run(plugin))) {
-        Ok(Ok(())) => return true,
-        Ok(Err(error)) => error.to_string(),
-        Err(panic) => format!("panicked: {}", panic_text(&*panic)),
-    };
-    stats.plugin_errors.add(1);
-    log::error!("plugin {name}: {method}: {failure}");
-    false
+impl Shared {
+    /// The life of the chain's thread. The plugins that came at the start keep their order; behind them are those that were
+    /// added, in the order of their names.
+    fn run(&self, mut plugins: Vec<Runner>) {
+        let first = plugins.len();
+        let mut editor = Editor::default();
+        loop {
+            match self.queue.next(|| self.ordered.load(Ordering::Relaxed)) {
+                Next::Entry(transaction) => self.pass(&mut plugins, &mut editor, transaction),
+                Next::Interrupted => {
+                    self.ordered.store(false, Ordering::Relaxed);
+                    for order in mem::take(&mut *self.orders.lock()) {
+                        match order {
+                            Order::Add(plugin) => {
+                                let new = Runner::new(plugin, &self.stats);
+                                let own = plugins.get(first.min(plugins.len())..).unwrap_or_default();
+                                let at = own.iter().take_while(|old| old.name() < new.name()).count();
+                                plugins.insert(first.min(plugins.len()) + at, new);
+                            }
+                            Order::Remove(name) => plugins.retain_mut(|plugin| {
+                                let stays = plugin.name() != name;
+                                if !stays {
+                                    plugin.stop();
+                                }
+                                stays
+                            }),
+                        }
+                    }
+                }
+                Next::Closed => break,
+            }
+        }
+        plugins.iter_mut().for_each(Runner::stop);
+        self.sinks.lock().iter().for_each(|sink| sink.queue.close());
+        self.subscribers.lock().clear();
+    }
+
+    fn pass(&self, plugins: &mut [Runner], editor: &mut Editor, mut transaction: Transaction) {
+        for changer in plugins.iter_mut().filter(|plugin| plugin.plugin.role() == Role::Changer) {
+            if changer.is_resting() {
+                changer.stats.dropped.add(1);
+                continue;
+            }
+            let before = transaction.clone();
+            if changer.notify(&mut transaction) {
+                changer.make_changes(&mut transaction, editor);
+            } else {
+                // Half a change is none.
+                transaction = before;
+            }
+        }
+        let key = transaction.key();
+        let transaction = Arc::new(transaction);
+        for tap in plugins.iter_mut().filter(|plugin| plugin.plugin.role() == Role::Tap) {
+            if tap.is_resting() {
+                tap.stats.dropped.add(1);
+                continue;
+            }
+            tap.notify(&mut Transaction::clone(&transaction));
+        }
+        for sink in &*self.sinks.lock() {
+            let weight = if sink.weighs { transaction.weight() } else { 0 };
+            let dropped = sink.queue.push(key, weight, Arc::clone(&transaction));
+            sink.stats.dropped.add(dropped);
+            self.stats.dropped.add(dropped);
+            sink.stats.set_waiting(sink.queue.len());
+        }
+        self.subscribers.lock().retain(|subscriber| match subscriber.try_send(Arc::clone(&transaction)) {
+            Err(TrySendError::Disconnected(_)) => false,
+            Err(TrySendError::Full(_)) => {
+                self.stats.dropped.add(1);
+                true
+            }
+            Ok(()) => true,
+        });
+    }
+}
+
+/// A plugin with what is known of its failures.
+struct Runner {
+    plugin: Box<dyn Plugin>,
+    stats: Arc<PluginStats>,
+    all: Arc<Stats>,
+    failures: u32,
+    rests_until: Option<Instant>,
+    /// The last change that was refused was said.
+    refused: bool,
+}
+
+impl Runner {
+    fn new(plugin: Box<dyn Plugin>, all: &Arc<Stats>) -> Self {
+        let stats = all.plugins.of(plugin.name());
+        Self { plugin, stats, all: Arc::clone(all), failures: 0, rests_until: None, refused: false }
+    }
+
+    fn name(&self) -> &str {
+        self.stats.name()
+    }
+
+    /// Calls a method; false if it failed or panicked, which is logged and counted.
+    fn call(&mut self, method: &str, run: impl FnOnce(&mut dyn Plugin) -> Result<(), PluginError>) -> bool {
+        match guarded(|| run(&mut *self.plugin)) {
+            Ok(()) => true,
+            Err(failure) => {
+                self.all.plugin_errors.add(1);
+                self.stats.failed.add(1);
+                log::error!("plugin {}: {method}: {failure}", self.name());
+                false
+            }
+        }
+    }
+
+    fn notify(&mut self, transaction: &mut Transaction) -> bool {
+        let began = Instant::now();
+        let done = self.call("notify", |plugin| plugin.notify(transaction));
+        if done {
+            // A tap only takes it over, and counts by itself.
+            if self.plugin.role() != Role::Tap {
+                self.stats.notified.done(began.elapsed());
+            }
+            self.failures = 0;
+        } else {
+            self.failures = self.failures.saturating_add(1);
+            if let Some(time) = self.rest_time() {
+                self.rests_until = Some(Instant::now() + time);
+                self.stats.set_resting(true);
+                log::warn!(
+                    "plugin {}: failed {} times in a row and rests for {} s",
+                    self.name(),
+                    self.failures,
+                    time.as_secs()
+                );
+            }
+        }
+        done
+    }
+
+    /// How long it is to rest after its last call.
+    fn rest_time(&self) -> Option<Duration> {
+        let more = self.failures.checked_sub(limits::PLUGIN_FAILURES)?;
+        Some(limits::PLUGIN_REST.saturating_mul(1 << more.min(16)).min(limits::PLUGIN_LONGEST_REST))
+    }
+
+    fn is_resting(&mut self) -> bool {
+        let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
+        if !rests && self.rests_until.take().is_some() {
+            self.stats.set_resting(false);
+        }
+        rests
+    }
+
+    fn make_changes(&mut self, transaction: &mut Transaction, editor: &mut Editor) {
+        self.stats.changes.add(transaction.changes().len() as u64);
+        let refused = editor.apply(transaction);
+        self.stats.refused.add(refused.len() as u64);
+        match refused.first() {
+            Some(why) if !self.refused => {
+                log::warn!("plugin {}: {} changes could not be made, the first: {why}", self.name(), refused.len());
+                self.refused = true;
+            }
+            Some(_) => {}
+            None => self.refused = false,
+        }
+    }
+
+    fn stop(&mut self) {
+        self.call("stop", |plugin| {
+            plugin.stop();
+            Ok(())
+        });
+    }
+}
+
+/// The result, or what went wrong, a panic included. After a panic a plugin is called again: its own state is its own
+/// risk, nobody else's.
+pub(crate) fn guarded(run: impl FnOnce() -> Result<(), PluginError>) -> Result<(), PluginError> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(format!("panicked: {}", panic_text(&*panic)).into()))
 }
 
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {

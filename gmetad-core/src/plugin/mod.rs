@@ -4,11 +4,15 @@
 //! every sink gets the result through a queue of its own, on a thread of its own: a slow one delays nobody.
 
 mod chain;
+mod change;
+mod edit;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use chain::{Chain, panic_text};
+pub(crate) use chain::{Chain, guarded, panic_text};
+pub use change::{Change, HostChange, MetricChange, NewMetric, Refused};
+pub use edit::Editor;
 
 use crate::conf::Section;
 use crate::model::{Cluster, Grid, UnixTime};
@@ -25,20 +29,39 @@ pub type PluginError = Box<dyn std::error::Error + Send + Sync>;
 pub enum Role {
     /// Changes what later plugins see.
     Changer,
-    /// Only reads.
+    /// Only reads, on a thread of its own, from a queue of its own.
     Sink,
+    /// Only reads, after the changers, and on their thread: it must take what it needs and return. For plugins that have a
+    /// thread of their own.
+    Tap,
+}
+
+/// What waits for a sink that is slower than the polls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// The newest transaction of each cluster.
+    Newest,
+    /// All of them, until they hold so many bytes of snapshots in memory.
+    Bytes(usize),
 }
 
 /// Something that gets each cluster after each poll.
 ///
-/// A panic or an error of a method is caught, logged with the plugin's name and counted; the rest goes on.
+/// A panic or an error of a method is caught, logged with the plugin's name and counted; the rest goes on. After three
+/// in a row the plugin rests for a second, and twice as long after each further one, up to five minutes: a sink's
+/// transactions wait meanwhile, a changer is passed over.
 pub trait Plugin: Send {
     /// Its name, and that of its thread and of its section of the configuration (its cfgID).
     fn name(&self) -> &str;
 
-    /// Whether it changes transactions or only reads them.
+    /// Whether it changes transactions or only reads them. Sinks stay sinks; the others are asked at each transaction.
     fn role(&self) -> Role {
         Role::Sink
+    }
+
+    /// What waits for it while it is slow, if it is a sink. What does not fit is dropped and counted.
+    fn keep(&self) -> Keep {
+        Keep::Newest
     }
 
     /// Gets the sections `name { … }` of the configuration, before `start`. A plugin reads the one of its own name,
@@ -107,6 +130,7 @@ pub struct Transaction {
     pub(crate) interval: Duration,
     pub(crate) time: UnixTime,
     pub(crate) alive: bool,
+    pub(crate) changes: Vec<Change>,
 }
 
 impl Transaction {
@@ -167,13 +191,26 @@ impl Transaction {
         self.alive
     }
 
+    /// Changes it for the plugins that come later; the store never sees that. For changers. Changes are made when `notify`
+    /// returns, all of them or, after an error, none.
+    pub fn change(&mut self, change: Change) {
+        if self.changes.len() < crate::limits::CHANGES {
+            self.changes.push(change);
+        }
+    }
+
+    /// The changes that were asked for since the last plugin returned.
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
     /// Puts another version of the cluster in place, for the plugins that come later. For changers.
     pub fn replace_cluster(&mut self, cluster: Arc<Cluster>) {
         self.subject = Subject::Cluster(cluster);
     }
 
-    /// Names what it is about, to find the older transaction of the same thing by.
-    pub(crate) fn key(&self) -> u64 {
+    /// A number that names what it is about, to find the older transaction of the same thing by.
+    pub fn key(&self) -> u64 {
         use std::hash::BuildHasher;
         let (kind, name): (u8, &str) = match &self.subject {
             Subject::Cluster(cluster) => (0, cluster.name()),
@@ -181,5 +218,17 @@ impl Transaction {
             Subject::Root(_) => (2, ""),
         };
         foldhash::fast::FixedState::default().hash_one((kind, name, &*self.source))
+    }
+
+    /// Bytes of memory that it keeps from being freed, about.
+    pub(crate) fn weight(&self) -> usize {
+        let hosts = self.cluster().map_or(0, |cluster| {
+            cluster
+                .hosts
+                .iter()
+                .map(|host| 200 + 16 * host.parts().cells.len() + host.parts().text.len())
+                .sum::<usize>()
+        });
+        hosts + 100 * self.summary().metrics().len()
     }
 }
