@@ -147,6 +147,12 @@ fn sighup_takes_new_changed_and_removed_files() {
         figure(&daemon, "hosts-up", "transactions") >= seen.map(|n| n + 2)
     });
     assert_eq!(children("hosts-up"), first);
+    // What would be refused now is not started again after its end, either.
+    let path = dir.path().join("hosts-up.sh");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+    util::signal(first[0].parse().unwrap(), "KILL");
+    wait_log(&daemon, "hosts-up.sh is not run: it is writable");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     put(dir.path(), "hosts-up.sh", &(fs::read_to_string(Path::new(EXAMPLES).join("hosts-up.sh")).unwrap() + "# new\n"));
     util::signal(daemon.pid(), "HUP");
     util::wait_until("another process", util::SOON * 2, || {
@@ -233,7 +239,7 @@ fn check_lists_what_would_be_loaded_and_why_not() {
     assert!(all.lines().any(|line| line.contains("open.sh") && line.contains("writ")), "{all}");
     assert!(all.lines().any(|line| line.contains("notes.txt") && line.contains("executable")), "{all}");
     assert!(all.lines().any(|line| line.contains("gmetad.conf:4:30: alert")), "{all}");
-    assert!(!output.status.success(), "what the start would refuse is an error");
+    assert!(!output.status.success(), "a rule that is left out is an error of the check");
 }
 
 #[test]
@@ -243,7 +249,14 @@ fn an_alert_is_mailed_when_it_begins_and_when_it_ends() {
     }
     let (source, dir) = (FakeGmond::serving_now(cluster("lab")), plugins_dir());
     let sendmail = dir.path().join("sendmail");
-    put(dir.path(), "sendmail", &format!("#!/bin/sh\n{{ echo \"ARGS $*\"; cat; }} >>{}/mails\n", dir.path().display()));
+    put(
+        dir.path(),
+        "sendmail",
+        &format!(
+            "#!/bin/sh\nhead -c 200000 /dev/zero >&2\n{{ echo \"ARGS $*\"; cat; }} >>{}/mails\n",
+            dir.path().display()
+        ),
+    );
     let http = util::free_port();
     let daemon = Launch::ours()
         .line(format!("http_port {http}"))

@@ -85,8 +85,15 @@ pub const STATE_AGE: Duration = Duration::from_secs(24 * 3600);
 /// Time without a byte from a saved tree's disk, after which the source is polled without it.
 pub const STATE_IDLE: Duration = Duration::from_secs(10);
 
-/// Transactions that wait for the plugin chain; over it the oldest of the same cluster is replaced.
-pub const CHAIN_QUEUE: usize = 1_024;
+/// Bytes of snapshots that wait for the plugin chain; over it the oldest of the same cluster goes.
+pub const CHAIN_BYTES: usize = 256 << 20;
+/// How long transactions may wait for slow changers; those that waited longer pass them by.
+pub const CHAIN_WAIT: Duration = Duration::from_secs(5);
+/// How long a call of a changer takes that is slow.
+pub const SLOW_CHANGER: Duration = Duration::from_millis(10);
+/// Series that changers inject into one cluster (and into all of them ten times as many), as long as they are remembered: an
+/// hour.
+pub const INJECTED_SERIES: usize = 100_000;
 /// Clusters whose newest transaction waits for one sink.
 pub const SINK_QUEUE: usize = 100_000;
 /// Failures of a plugin, one after the other, after which it rests.

@@ -8,11 +8,10 @@ use parking_lot::{Condvar, Mutex};
 /// What a queue holds at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bound {
-    /// So many entries. When it is full, the oldest entry of the same key goes, or else the oldest of all.
-    Entries(usize),
     /// The newest of each key, in the place of the one before, and so many keys.
     Newest(usize),
-    /// Entries of so much weight; what goes is chosen as for [`Bound::Entries`]. One entry may be heavier.
+    /// Entries of so much weight. What is too much goes: the oldest of the same key, or else the oldest of all. One entry
+    /// may be heavier.
     Weight(usize),
 }
 
@@ -62,7 +61,7 @@ impl<T> Queue<T> {
             gone.push(std::mem::replace(old, Entry { key, weight, value }));
         } else {
             while match self.bound {
-                Bound::Entries(most) | Bound::Newest(most) => inner.entries.len() >= most.max(1),
+                Bound::Newest(most) => inner.entries.len() >= most.max(1),
                 Bound::Weight(most) => inner.weight + weight > most && !inner.entries.is_empty(),
             } {
                 let oldest = inner.entries.iter().position(|entry| entry.key == key).unwrap_or(0);
@@ -140,14 +139,6 @@ mod tests {
     fn rest<T>(queue: &Queue<T>) -> Vec<T> {
         queue.close();
         std::iter::from_fn(|| queue.pop()).collect()
-    }
-
-    #[test]
-    fn a_full_queue_keeps_the_newest_of_each_key() {
-        let queue = Queue::new(Bound::Entries(2));
-        assert_eq!(queue.push(1, 1, "a1") + queue.push(2, 1, "b1"), 0);
-        assert_eq!([queue.push(1, 1, "a2"), queue.push(3, 1, "c1")], [1, 1]);
-        assert_eq!(rest(&queue), ["a2", "c1"]);
     }
 
     #[test]

@@ -249,3 +249,69 @@ fn panics_in_each_method_are_caught() {
         assert!(stats.plugins.of("panics").failed.get() >= 1, "{method}");
     }
 }
+
+/// Changes in order, many of them, and too many.
+#[test]
+fn the_editor_takes_changes_in_order_and_has_bounds() {
+    use gmetad_core::plugin::{Editor, Refused};
+    let (builder, polls) = Gmetad::builder().custom_source("a", SECOND, cluster("a")).subscribe(4);
+    let gmetad = builder.start().expect("start");
+    let polled = polls.recv_timeout(PATIENCE).expect("a poll");
+    gmetad.stop(PATIENCE).expect("ends");
+    let inject = |host: &str, name: String| {
+        let metric = NewMetric::new(name, "1", MetricType::Uint8);
+        Change::Inject { host: host.to_owned(), metric }
+    };
+    let first = first(&polled).expect("a host").name().to_owned();
+    let mut editor = Editor::default();
+    // Gone, then there again with one metric, which is taken out and put in again.
+    let mut transaction = Transaction::clone(&polled);
+    transaction.change(Change::RemoveHost(first.clone()));
+    transaction.change(Change::Metric { host: first.clone(), metric: "m".to_owned(), set: value("1") });
+    transaction.change(inject(&first, "x".to_owned()));
+    transaction.change(Change::RemoveMetric { host: first.clone(), metric: "x".to_owned() });
+    transaction.change(inject(&first, "x".to_owned()));
+    assert_eq!(editor.apply(&mut transaction), [Refused::NoHost(first.clone())]);
+    let host = transaction.cluster().and_then(|cluster| cluster.host(&first)).expect("it is there again");
+    assert_eq!(host.metrics().map(|metric| metric.name().to_owned()).collect::<Vec<_>>(), ["x"]);
+    // As many as may be, in a time that does not grow with their square; what is more is refused.
+    let most = gmetad_core::limits::INJECTED_SERIES;
+    let mut transaction = Transaction::clone(&polled);
+    for n in 0..most + 10 {
+        transaction.change(inject(&first, format!("x{n}")));
+    }
+    let refused = editor.apply(&mut transaction);
+    assert_eq!(refused.len(), 11, "the one from before counts, too");
+    let host = transaction.cluster().and_then(|cluster| cluster.host(&first)).expect("it is there");
+    assert!(host.metric("x77777").is_some() && host.metrics().len() > most);
+}
+
+/// A changer that takes its time costs others neither transactions nor much time, also at the end.
+#[test]
+fn a_slow_changer_is_passed_over_when_others_wait() {
+    let (to, from) = mpsc::channel();
+    let slow = |_: &mut Transaction| {
+        std::thread::sleep(Duration::from_millis(900));
+        Ok(())
+    };
+    let mut builder = Gmetad::builder().plugin(changer("slow", slow)).plugin(Of(
+        "all",
+        Role::Sink,
+        Keep::Bytes(1 << 30),
+        move |transaction: &mut Transaction| Ok(to.send(transaction.source().to_owned())?),
+    ));
+    for name in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"] {
+        builder = builder.custom_source(name, SECOND, cluster("same"));
+    }
+    let gmetad = builder.start().expect("start");
+    let mut seen = 0;
+    while gmetad.stats().plugins.of("slow").dropped.get() == 0 {
+        from.recv_timeout(PATIENCE).expect("it goes on");
+        seen += 1;
+    }
+    let stats = Arc::clone(gmetad.stats());
+    gmetad.stop(PATIENCE).expect("what waits is passed on");
+    seen += from.iter().count();
+    assert_eq!((stats.dropped.get(), stats.plugins.of("all").dropped.get()), (0, 0));
+    assert!(seen as u64 >= stats.polls_ok.num(), "{seen} of {} polls", stats.polls_ok.num());
+}

@@ -15,6 +15,9 @@ use crate::limits;
 use crate::queue::{Bound, Next, Queue};
 use crate::stats::{PluginStats, Stats};
 
+/// How long nothing more is said of the same weakness of a plugin.
+const SAY_AGAIN: Duration = Duration::from_secs(600);
+
 /// The plugins of a daemon, running.
 pub(crate) struct Chain {
     shared: Arc<Shared>,
@@ -22,7 +25,9 @@ pub(crate) struct Chain {
 }
 
 struct Shared {
-    queue: Queue<Transaction>,
+    queue: Queue<(Instant, Transaction)>,
+    /// What is queued is to be passed on as fast as can be.
+    closing: AtomicBool,
     /// What is to change of the plugins that the chain's thread runs.
     orders: Mutex<Vec<Order>>,
     ordered: AtomicBool,
@@ -47,7 +52,8 @@ impl Chain {
     /// Runs plugins that are configured and started. Changers keep the order they have here.
     pub(crate) fn start(plugins: Vec<Box<dyn Plugin>>, stats: &Arc<Stats>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            queue: Queue::new(Bound::Entries(limits::CHAIN_QUEUE)),
+            queue: Queue::new(Bound::Weight(limits::CHAIN_BYTES)),
+            closing: AtomicBool::new(false),
             orders: Mutex::default(),
             ordered: AtomicBool::new(false),
             sinks: Mutex::default(),
@@ -133,7 +139,12 @@ impl Chain {
     pub(crate) fn notifier(&self) -> Box<dyn Fn(Transaction) + Send + Sync> {
         let shared = Arc::clone(&self.shared);
         Box::new(move |transaction| {
-            shared.stats.dropped.add(shared.queue.push(transaction.key(), 0, transaction));
+            let weight = transaction.weight();
+            let dropped = shared.queue.push(transaction.key(), weight, (Instant::now(), transaction));
+            if dropped > 0 && shared.stats.dropped.get() == 0 {
+                log::error!("the plugins are slower than the polls: transactions are dropped, see /status; told once");
+            }
+            shared.stats.dropped.add(dropped);
         })
     }
 
@@ -143,6 +154,7 @@ impl Chain {
 
     /// Lets the plugins finish what they have, and ends them. The threads are the caller's to wait for.
     pub(crate) fn close(&self) -> Vec<JoinHandle<()>> {
+        self.shared.closing.store(true, Ordering::Relaxed);
         self.shared.queue.close();
         mem::take(&mut self.threads.lock())
     }
@@ -156,7 +168,10 @@ impl Shared {
         let mut editor = Editor::default();
         loop {
             match self.queue.next(|| self.ordered.load(Ordering::Relaxed)) {
-                Next::Entry(transaction) => self.pass(&mut plugins, &mut editor, transaction),
+                Next::Entry((since, transaction)) => {
+                    let hurry = self.closing.load(Ordering::Relaxed) || since.elapsed() > limits::CHAIN_WAIT;
+                    self.pass(&mut plugins, &mut editor, transaction, hurry);
+                }
                 Next::Interrupted => {
                     self.ordered.store(false, Ordering::Relaxed);
                     for order in mem::take(&mut *self.orders.lock()) {
@@ -185,9 +200,10 @@ impl Shared {
         self.subscribers.lock().clear();
     }
 
-    fn pass(&self, plugins: &mut [Runner], editor: &mut Editor, mut transaction: Transaction) {
+    /// Hands a transaction to all plugins. In a `hurry` slow changers are passed over.
+    fn pass(&self, plugins: &mut [Runner], editor: &mut Editor, mut transaction: Transaction, hurry: bool) {
         for changer in plugins.iter_mut().filter(|plugin| plugin.plugin.role() == Role::Changer) {
-            if changer.is_resting() {
+            if changer.is_resting() || (hurry && changer.is_slow()) {
                 changer.stats.dropped.add(1);
                 continue;
             }
@@ -233,14 +249,26 @@ struct Runner {
     all: Arc<Stats>,
     failures: u32,
     rests_until: Option<Instant>,
-    /// The last change that was refused was said.
-    refused: bool,
+    /// How long its last call took.
+    took: Duration,
+    /// When it was said that it is slow, and that changes were refused.
+    said_slow: Option<Instant>,
+    said_refused: Option<Instant>,
 }
 
 impl Runner {
     fn new(plugin: Box<dyn Plugin>, all: &Arc<Stats>) -> Self {
         let stats = all.plugins.of(plugin.name());
-        Self { plugin, stats, all: Arc::clone(all), failures: 0, rests_until: None, refused: false }
+        Self {
+            plugin,
+            stats,
+            all: Arc::clone(all),
+            failures: 0,
+            rests_until: None,
+            took: Duration::ZERO,
+            said_slow: None,
+            said_refused: None,
+        }
     }
 
     fn name(&self) -> &str {
@@ -263,10 +291,11 @@ impl Runner {
     fn notify(&mut self, transaction: &mut Transaction) -> bool {
         let began = Instant::now();
         let done = self.call("notify", |plugin| plugin.notify(transaction));
+        self.took = began.elapsed();
         if done {
             // A tap only takes it over, and counts by itself.
             if self.plugin.role() != Role::Tap {
-                self.stats.notified.done(began.elapsed());
+                self.stats.notified.done(self.took);
             }
             self.failures = 0;
         } else {
@@ -299,17 +328,35 @@ impl Runner {
         rests
     }
 
+    /// Whether others wait for it while it works.
+    fn is_slow(&mut self) -> bool {
+        let slow = self.took > limits::SLOW_CHANGER;
+        if slow && self.said_slow.is_none_or(|said| said.elapsed() > SAY_AGAIN) {
+            self.said_slow = Some(Instant::now());
+            log::warn!(
+                "plugin {}: it takes {} ms, and transactions wait for it: it does not get all of them; make it faster",
+                self.name(),
+                self.took.as_millis()
+            );
+        }
+        slow
+    }
+
     fn make_changes(&mut self, transaction: &mut Transaction, editor: &mut Editor) {
-        self.stats.changes.add(transaction.changes().len() as u64);
+        if transaction.changes().is_empty() {
+            return;
+        }
+        let began = Instant::now();
+        let asked = transaction.changes().len() as u64;
         let refused = editor.apply(transaction);
+        self.took += began.elapsed();
+        self.stats.changes.add(asked - refused.len() as u64);
         self.stats.refused.add(refused.len() as u64);
-        match refused.first() {
-            Some(why) if !self.refused => {
-                log::warn!("plugin {}: {} changes could not be made, the first: {why}", self.name(), refused.len());
-                self.refused = true;
-            }
-            Some(_) => {}
-            None => self.refused = false,
+        if let Some(why) = refused.first()
+            && self.said_refused.is_none_or(|said| said.elapsed() > SAY_AGAIN)
+        {
+            self.said_refused = Some(Instant::now());
+            log::warn!("plugin {}: {} changes could not be made, the first: {why}", self.name(), refused.len());
         }
     }
 

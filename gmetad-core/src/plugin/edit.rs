@@ -16,6 +16,9 @@ use crate::summary::Summary;
 /// How long the series of an injected metric keeps its id without being injected, in seconds.
 const REMEMBERED: UnixTime = 3600;
 
+/// Metrics of a host that are looked through by name.
+const FEW: usize = 64;
+
 /// Ids of injected series with the time of their last use, by host and metric.
 type Injected = HashMap<(Box<str>, Box<str>), (u64, UnixTime)>;
 
@@ -97,6 +100,8 @@ impl Editor {
         let mut hosts: Vec<Arc<Host>> = before.hosts.to_vec();
         let mut removed = HashSet::new();
         let mut same_names = true;
+        let others: usize = self.injected.iter().filter(|(of, _)| **of != key).map(|(_, ids)| ids.len()).sum();
+        let room = limits::INJECTED_SERIES.min((10 * limits::INJECTED_SERIES).saturating_sub(others));
         for (name, changes) in changes {
             let slot = before.host_slot(&name);
             let old = slot.map(|slot| Arc::clone(&hosts[slot]));
@@ -113,8 +118,12 @@ impl Editor {
             };
             let mut gone = false;
             for change in changes {
-                match editing.change(change, ids, &mut self.interner, time) {
-                    Ok(removes) => gone |= removes,
+                if gone && matches!(change, Change::Inject { .. }) {
+                    (editing, gone) = (Editing::new(&name, before, time), false);
+                }
+                match editing.change(change, ids, room, &mut self.interner, time) {
+                    _ if gone => refused.push(Refused::NoHost(name.clone())),
+                    Ok(removes) => gone = removes,
                     Err(why) => refused.push(why),
                 }
             }
@@ -184,6 +193,10 @@ struct Editing {
     tags: String,
     numbers: HostNumbers,
     metrics: Vec<EditedMetric>,
+    /// Where they are, once there are many.
+    index: HashMap<Box<str>, usize>,
+    /// How many of them stand there.
+    indexed: usize,
     bytes: usize,
 }
 
@@ -204,6 +217,7 @@ struct EditedMetric {
     tn: u32,
     fresh: bool,
     id: u64,
+    gone: bool,
 }
 
 impl Editing {
@@ -217,6 +231,7 @@ impl Editing {
                 tn: metric.cell().tn,
                 fresh: metric.is_fresh(),
                 id: parts.ids.get(slot),
+                gone: false,
             })
             .collect();
         Self {
@@ -236,6 +251,8 @@ impl Editing {
             },
             bytes: parts.text.len(),
             metrics,
+            index: HashMap::new(),
+            indexed: 0,
         }
     }
 
@@ -256,6 +273,8 @@ impl Editing {
                 up: true,
             },
             metrics: Vec::new(),
+            index: HashMap::new(),
+            indexed: 0,
             bytes: 0,
         }
     }
@@ -265,6 +284,7 @@ impl Editing {
         &mut self,
         change: Change,
         ids: &mut Injected,
+        room: usize,
         interner: &mut Interner,
         time: UnixTime,
     ) -> Result<bool, Refused> {
@@ -294,6 +314,9 @@ impl Editing {
                     Ok(at) => at,
                     Err(_) => {
                         let key = (self.name.as_str().into(), name.as_str().into());
+                        if ids.len() >= room && !ids.contains_key(&key) {
+                            return Err(Refused::TooMuch(self.name.clone()));
+                        }
                         let known = ids.entry(key).or_insert_with(|| (SeriesId::take(1), time));
                         known.1 = time;
                         let attrs =
@@ -301,19 +324,31 @@ impl Editing {
                         let mut rendered = Vec::new();
                         let parts = attrs.render(&mut rendered, std::iter::empty());
                         let def = Arc::new(MetricDef::new(&attrs, &rendered, parts));
-                        self.metrics.push(EditedMetric { def, value: String::new(), tn: 0, fresh: true, id: known.0 });
+                        let id = known.0;
+                        self.metrics.push(EditedMetric {
+                            def,
+                            value: String::new(),
+                            tn: 0,
+                            fresh: true,
+                            id,
+                            gone: false,
+                        });
                         self.metrics.len() - 1
                     }
                 };
                 if let Err(why) = self.set_metric(at, rest, interner) {
                     self.metrics.truncate(had);
+                    // The new one was not looked for yet.
+                    self.indexed = self.indexed.min(had);
                     return Err(why);
                 }
                 self.metrics[at].fresh = true;
             }
             Change::RemoveMetric { metric, .. } => {
                 let at = self.slot(&metric)?;
-                self.bytes -= self.metrics.remove(at).value.len();
+                self.bytes -= self.metrics[at].value.len();
+                self.metrics[at].value.clear();
+                self.metrics[at].gone = true;
             }
             Change::RemoveHost(_) => return Ok(true),
             Change::Summary { .. } => {}
@@ -321,8 +356,16 @@ impl Editing {
         Ok(false)
     }
 
-    fn slot(&self, name: &str) -> Result<usize, Refused> {
-        let found = self.metrics.iter().position(|metric| metric.def.name() == name);
+    fn slot(&mut self, name: &str) -> Result<usize, Refused> {
+        let found = if self.metrics.len() <= FEW {
+            self.metrics.iter().position(|metric| !metric.gone && metric.def.name() == name)
+        } else {
+            for (at, metric) in self.metrics.iter().enumerate().skip(self.indexed) {
+                self.index.insert(metric.def.name().into(), at);
+            }
+            self.indexed = self.metrics.len();
+            self.index.get(name).copied().filter(|at| !self.metrics[*at].gone)
+        };
         found.ok_or_else(|| Refused::NoMetric(self.name.clone(), name.to_owned()))
     }
 
@@ -390,7 +433,8 @@ impl Editing {
         Ok(())
     }
 
-    fn finish(self, interner: &mut Interner) -> Host {
+    fn finish(mut self, interner: &mut Interner) -> Host {
+        self.metrics.retain(|metric| !metric.gone);
         let mut text = String::with_capacity(self.bytes);
         let cells = (self.metrics.iter())
             .map(|metric| {

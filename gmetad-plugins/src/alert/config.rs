@@ -27,7 +27,7 @@ const MAX_MESSAGE: usize = 2000;
 pub struct Fault {
     /// Where.
     pub place: Place,
-    /// The daemon does not start with it; else it is a warning.
+    /// The line is left out, and `--check` fails; else it is a warning.
     pub fatal: bool,
     /// What is wrong, and the remedy.
     pub text: String,

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -25,19 +25,21 @@ pub(crate) fn run(program: &Path, message: &[u8], closing: &Closing) -> Result<(
     command.args(["-t", "-oi"]).current_dir("/").process_group(0);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| Failure::Later(format!("cannot be started: {error}")))?;
-    let result = feed(&mut child, message, closing).and_then(|()| wait(&mut child, closing));
+    let mut complaints = Complaints::of(&mut child);
+    let result = feed(&mut child, message, closing, &mut complaints);
+    let result = result.and_then(|()| wait(&mut child, closing, &mut complaints));
     match result {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Failure::Later(format!("{status}{}", said(&mut child)))),
+        Ok(status) => Err(Failure::Later(format!("{status}{}", complaints.said()))),
         Err(text) => {
             kill(&mut child);
-            Err(Failure::Later(format!("{text}{}", said(&mut child))))
+            Err(Failure::Later(format!("{text}{}", complaints.said())))
         }
     }
 }
 
 /// Writes without ever waiting for longer than a slice: a sendmail may not read.
-fn feed(child: &mut Child, mut message: &[u8], closing: &Closing) -> Result<(), String> {
+fn feed(child: &mut Child, mut message: &[u8], closing: &Closing, complaints: &mut Complaints) -> Result<(), String> {
     let Some(mut stdin) = child.stdin.take() else { return Ok(()) };
     never_wait(&stdin).map_err(|error| format!("cannot be written to: {error}"))?;
     while !message.is_empty() {
@@ -48,6 +50,7 @@ fn feed(child: &mut Child, mut message: &[u8], closing: &Closing) -> Result<(), 
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 closing.check()?;
+                complaints.read();
                 let mut fds = [PollFd::new(stdin.as_fd(), PollFlags::POLLOUT)];
                 // What poll says shows at the next write.
                 let _ = poll(&mut fds, PollTimeout::try_from(SLICE).unwrap_or(PollTimeout::ZERO));
@@ -63,13 +66,14 @@ fn never_wait(fd: impl AsFd) -> nix::Result<()> {
     fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map(drop)
 }
 
-fn wait(child: &mut Child, closing: &Closing) -> Result<ExitStatus, String> {
+fn wait(child: &mut Child, closing: &Closing, complaints: &mut Complaints) -> Result<ExitStatus, String> {
     let mut pause = Duration::from_millis(1);
     loop {
         if let Some(status) = child.try_wait().map_err(|error| format!("cannot be waited for: {error}"))? {
             return Ok(status);
         }
         closing.check()?;
+        complaints.read();
         thread::sleep(pause);
         pause = (pause * 2).min(SLICE);
     }
@@ -90,10 +94,33 @@ fn kill(child: &mut Child) {
     }
 }
 
-/// The beginning of what it wrote on standard error.
-fn said(child: &mut Child) -> String {
-    let mut bytes = [0; 400];
-    let read = child.stderr.as_mut().filter(|stderr| never_wait(stderr).is_ok()).and_then(|s| s.read(&mut bytes).ok());
-    let text = String::from_utf8_lossy(&bytes[..read.unwrap_or(0)]).trim().to_owned();
-    if text.is_empty() { text } else { format!(": {}", clean(&text, 400)) }
+/// What it writes on standard error: read all the time, or it would wait for us; its beginning is kept.
+struct Complaints {
+    stderr: Option<ChildStderr>,
+    kept: Vec<u8>,
+}
+
+impl Complaints {
+    fn of(child: &mut Child) -> Self {
+        let stderr = child.stderr.take().filter(|stderr| never_wait(stderr).is_ok());
+        Self { stderr, kept: Vec::new() }
+    }
+
+    fn read(&mut self) {
+        let mut bytes = [0; 4096];
+        // A megabyte at a time, so that whoever writes without end is stopped by the deadline.
+        for _ in 0..256 {
+            let Some(n) = self.stderr.as_mut().and_then(|stderr| stderr.read(&mut bytes).ok()).filter(|n| *n > 0)
+            else {
+                return;
+            };
+            self.kept.extend_from_slice(&bytes[..n.min(400usize.saturating_sub(self.kept.len()))]);
+        }
+    }
+
+    fn said(mut self) -> String {
+        self.read();
+        let text = String::from_utf8_lossy(&self.kept).trim().to_owned();
+        if text.is_empty() { text } else { format!(": {}", clean(&text, 400)) }
+    }
 }

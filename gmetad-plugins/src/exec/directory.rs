@@ -10,12 +10,15 @@ use std::{fs, io};
 /// Names that the daemon's own plugins have.
 const OWN: [&str; 3] = ["rrd", "rrdsummary", "alert"];
 
+/// Links that are followed, one behind the other.
+const LINKS: usize = 16;
+
 /// What is in a directory of plugins.
 #[derive(Debug)]
 pub struct Directory {
     /// There is no such directory, which is nothing unusual.
     pub absent: bool,
-    /// Its files in the order of their names (bytes), without hidden files, backups and subdirectories.
+    /// Its files in the order of their plugins' names (bytes), without hidden files, backups and subdirectories.
     pub found: Vec<Found>,
 }
 
@@ -102,12 +105,15 @@ impl Directory {
             paths.push(entry?.path());
         }
         paths.retain(|path| path.file_name().is_some_and(|name| !is_skipped(name.as_bytes())));
-        paths.sort();
+        let named = |path: &Path| {
+            let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            (file_name.split('.').next().unwrap_or_default().to_lowercase(), file_name)
+        };
+        paths.sort_by_cached_key(|path| named(path));
         let mut names: HashSet<String> = OWN.iter().map(ToString::to_string).collect();
         let mut found = Vec::new();
         for path in paths {
-            let file_name = path.file_name().unwrap_or_default().to_string_lossy();
-            let name = file_name.split('.').next().unwrap_or_default().to_lowercase();
+            let (name, _) = named(&path);
             let meta = fs::metadata(&path);
             if meta.as_ref().is_ok_and(Metadata::is_dir) && !path.is_symlink() {
                 continue;
@@ -151,19 +157,48 @@ fn refusal(path: &Path, name: &str, meta: &Metadata, user: u32) -> Option<Refusa
     if let Some(why) = untrusted("it", meta, user) {
         return Some(why);
     }
-    if path.is_symlink() {
-        // Whoever may write where the link leads can put another file there.
-        let there = path.canonicalize().and_then(|target| {
-            let dir = target.parent().unwrap_or(Path::new("/"));
-            Ok(untrusted(&format!("the directory {}", dir.display()), &fs::metadata(dir)?, user))
-        });
-        match there {
-            Err(error) => return Some(Refusal::Unreadable(error.to_string())),
-            Ok(Some(why)) => return Some(why),
-            Ok(None) => {}
-        }
+    if let Some(why) = untrusted_links(path, user) {
+        return Some(why);
     }
     (meta.mode() & 0o111 == 0).then_some(Refusal::NotExecutable)
+}
+
+/// Whoever may write into a directory on the way of a link can put another file there.
+fn untrusted_links(path: &Path, user: u32) -> Option<Refusal> {
+    let unreadable = |error: io::Error| Some(Refusal::Unreadable(error.to_string()));
+    let mut at = path.to_owned();
+    for _ in 0..LINKS {
+        if !at.is_symlink() {
+            return None;
+        }
+        let to = match fs::read_link(&at) {
+            Ok(to) => at.parent().unwrap_or(Path::new("/")).join(to),
+            Err(error) => return unreadable(error),
+        };
+        let dir = match to.parent().unwrap_or(Path::new("/")).canonicalize() {
+            Ok(dir) => dir,
+            Err(error) => return unreadable(error),
+        };
+        match fs::metadata(&dir) {
+            Ok(meta) => match untrusted(&format!("the directory {}", dir.display()), &meta, user) {
+                None => at = dir.join(to.file_name().unwrap_or_default()),
+                why => return why,
+            },
+            Err(error) => return unreadable(error),
+        }
+    }
+    Some(Refusal::Unreadable(format!("more than {LINKS} links")))
+}
+
+/// Why the file is not to be run now, whatever it was when the directory was looked at.
+pub(super) fn judge(path: &Path, name: &str, user: u32) -> Option<Refusal> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let look = || Ok((fs::metadata(dir)?, fs::metadata(path)?));
+    match look() {
+        Ok((of_dir, meta)) => untrusted(&format!("the directory {}", dir.display()), &of_dir, user)
+            .or_else(|| refusal(path, name, &meta, user)),
+        Err(error) => Some(Refusal::Unreadable(io::Error::to_string(&error))),
+    }
 }
 
 fn untrusted(what: &str, meta: &Metadata, user: u32) -> Option<Refusal> {
@@ -236,7 +271,7 @@ mod tests {
         symlink("nowhere", dir.path().join("z")).unwrap();
         let found = scan(dir.path());
         let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["10-first", "b", "a", "b", "rrd", "x y", "z"], "by file name: {found:?}");
+        assert_eq!(names, ["10-first", "a", "b", "b", "rrd", "x y", "z"], "by name: {found:?}");
         for (at, text) in
             [(0, ""), (1, ""), (2, ""), (3, "already taken"), (4, "already taken"), (5, "letters"), (6, "No such file")]
         {
@@ -271,6 +306,18 @@ mod tests {
         assert_eq!(scan(dir.path()), [("link".to_owned(), String::new())]);
         set_permissions(other.path(), Permissions::from_mode(0o777)).unwrap();
         assert!(scan(dir.path())[0].1.contains(&other.path().display().to_string()));
+    }
+
+    #[test]
+    fn every_directory_on_the_way_of_a_link_counts() {
+        let (dir, middle, other) = (trusted_dir(), trusted_dir(), trusted_dir());
+        symlink(put(other.path(), "real", 0o755), middle.path().join("hop")).unwrap();
+        symlink(middle.path().join("hop"), dir.path().join("link")).unwrap();
+        assert_eq!(scan(dir.path()), [("link".to_owned(), String::new())]);
+        assert_eq!(judge(&dir.path().join("link"), "link", me()), None);
+        set_permissions(middle.path(), Permissions::from_mode(0o777)).unwrap();
+        assert!(scan(dir.path())[0].1.contains(&middle.path().display().to_string()));
+        assert!(judge(&dir.path().join("link"), "link", me()).is_some());
     }
 
     #[test]

@@ -19,6 +19,11 @@ impl Lines {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Bytes that are kept.
+    pub(super) fn waiting(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
     pub(super) fn next(&mut self) -> Option<Vec<u8>> {
         let Some(found) = memchr::memchr(b'\n', &self.bytes[self.searched..]) else {
             self.searched = self.bytes.len();

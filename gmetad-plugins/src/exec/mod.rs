@@ -22,6 +22,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use gmetad_core::conf::Section;
 use gmetad_core::plugin::{Plugin, PluginError, Role, Transaction};
@@ -37,6 +38,9 @@ pub use set::{Executables, Reload};
 use settings::Settings;
 pub use settings::SettingsError;
 use shared::{Asked, Handle, Reply, Shared};
+
+/// How long nothing more is said of changes that are refused.
+const SAY_AGAIN: Duration = Duration::from_secs(600);
 
 /// What plugins are told of the daemon.
 #[derive(Debug, Default)]
@@ -64,8 +68,9 @@ pub struct ExecPlugin {
     all: Arc<Stats>,
     handle: Arc<Handle>,
     before: Option<Arc<Handle>>,
-    /// That changes were refused was said.
-    said: bool,
+    owner: Option<u32>,
+    /// When it was said that changes were refused.
+    said: Option<Instant>,
 }
 
 impl ExecPlugin {
@@ -87,7 +92,8 @@ impl ExecPlugin {
             all,
             handle: Arc::new(Handle { shared: Arc::new(Shared::new()?), thread: Mutex::new(None) }),
             before: None,
-            said: false,
+            owner: None,
+            said: None,
         })
     }
 
@@ -119,12 +125,11 @@ impl ExecPlugin {
         changes.made.into_iter().for_each(|change| transaction.change(change));
         self.stats.refused.add(changes.refused);
         match changes.first {
-            Some(why) if !self.said => {
+            Some(why) if self.said.is_none_or(|said| said.elapsed() > SAY_AGAIN) => {
                 log::warn!("plugin {}: {} changes are not understood, the first: {why}", self.name, changes.refused);
-                self.said = true;
+                self.said = Some(Instant::now());
             }
-            Some(_) => {}
-            None => self.said = false,
+            _ => {}
         }
     }
 }
@@ -162,6 +167,7 @@ impl Plugin for ExecPlugin {
             stats: Arc::clone(&self.stats),
             all: Arc::clone(&self.all),
             before: self.before.take(),
+            owner: self.owner,
         };
         let thread = thread::Builder::new().name(self.name.clone()).spawn(move || session.run())?;
         *self.handle.thread.lock() = Some(thread);

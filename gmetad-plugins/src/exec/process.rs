@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use gmetad_process::child::{Child, Pipes, Signal, Spawn};
@@ -11,6 +12,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
 
+use super::directory::Refusal;
 use super::lines::Lines;
 use super::talk::Talk;
 
@@ -42,6 +44,8 @@ pub(super) enum Failure {
     Unexpected(&'static str, &'static str),
     #[error("it refused \"{0}\": {1}")]
     Refused(&'static str, String),
+    #[error("{path} is not run: {1}", path = .0.display())]
+    Untrusted(PathBuf, Refusal),
     #[error("{0}: {1}")]
     System(&'static str, io::Error),
 }
@@ -120,7 +124,8 @@ impl Process {
     /// Waits until something happens: bytes, the end, `wake`, or the time is over. Moves what can be moved.
     pub(super) fn turn(&mut self, wake: Option<&EventFd>, until: Instant) -> Result<(), Failure> {
         if self.talk.renew_in_time() {
-            self.said = 0;
+            // A line without an end stays counted.
+            self.said = self.lines.waiting();
         }
         let nothing = PollFlags::empty();
         let (mut out, mut err, mut inp, mut end) = (nothing, nothing, nothing, nothing);

@@ -16,10 +16,9 @@ pub(super) enum Said {
 
 /// What is asked for, and with which id.
 #[derive(Clone, Copy)]
-pub(super) struct Question<'a> {
+pub(super) struct Question {
     pub(super) what: &'static str,
     pub(super) id: Option<u64>,
-    pub(super) given_up: &'a [u64],
     pub(super) began: Instant,
     /// How long the answer may take.
     pub(super) time: Duration,
@@ -31,7 +30,7 @@ pub(super) fn understood(line: &[u8]) -> Result<Answer<'_>, Failure> {
 }
 
 /// The answer, or `None` if the line is none to this question.
-pub(super) fn understand(process: &mut Process, line: &[u8], question: Question<'_>) -> Result<Option<Said>, Failure> {
+pub(super) fn understand(process: &mut Process, line: &[u8], question: Question) -> Result<Option<Said>, Failure> {
     if line.trim_ascii().is_empty() {
         return Ok(None);
     }
@@ -40,7 +39,8 @@ pub(super) fn understand(process: &mut Process, line: &[u8], question: Question<
         && *id != Some(expected)
     {
         return match id {
-            Some(id) if question.given_up.contains(id) => Ok(None),
+            // Of a transaction that was given up, or answered already.
+            Some(id) if *id < expected => Ok(None),
             Some(id) => Err(Failure::WrongId(format!("transaction {id}"), expected)),
             None => Err(Failure::WrongId("without an id".to_owned(), expected)),
         };

@@ -10,6 +10,7 @@ use gmetad_core::stats::{PluginStats, Stats};
 use gmetad_process::child::Spawn;
 
 use super::About;
+use super::directory;
 use super::json::{self, ClusterLine};
 use super::process::{Failure, Process};
 use super::protocol::{self, Answer};
@@ -40,6 +41,8 @@ pub(super) struct Session {
     pub(super) all: Arc<Stats>,
     /// The one of that name that goes; two at once could be in each other's way.
     pub(super) before: Option<Arc<Handle>>,
+    /// Who, beside root, may own the file; looked at before each start.
+    pub(super) owner: Option<u32>,
 }
 
 /// What is known of a process while it lives.
@@ -48,6 +51,7 @@ struct Life {
     id: u64,
     /// Transactions that were given up and may still be answered.
     given_up: Vec<u64>,
+    /// Answers in a row that came late.
     late: u32,
     sent: Sent,
 }
@@ -81,7 +85,7 @@ impl Session {
                 break;
             }
             self.count_failure();
-            if matches!(failure, Failure::Refused(..)) {
+            if matches!(failure, Failure::Refused(..) | Failure::Untrusted(..)) {
                 log::error!("plugin {}: {failure}; it is started again at the next reload (SIGHUP)", self.name);
                 break;
             }
@@ -119,6 +123,9 @@ impl Session {
 
     /// One process from its start to its end.
     fn live(&self) -> Result<(), Failure> {
+        if let Some(why) = self.owner.and_then(|owner| directory::judge(&self.path, &self.name, owner)) {
+            return Err(Failure::Untrusted(self.path.clone(), why));
+        }
         let mut spawn = Spawn::new(&self.path).dir("/").limits(self.settings.limits).dies_with_thread();
         spawn = spawn.without_env("NOTIFY_SOCKET");
         if let Some(user) = &self.settings.user {
@@ -164,7 +171,7 @@ impl Session {
     fn ask(&self, process: &mut Process, what: &'static str, content: serde_json::Value) -> Result<Said, Failure> {
         let (began, time) = (Instant::now(), self.settings.deadline());
         json::message(process.begin(), what, content);
-        match self.answer(process, Question { what, id: None, given_up: &[], began, time })? {
+        match self.answer(process, Question { what, id: None, began, time })? {
             Said::Error(text) => Err(Failure::Refused(what, protocol::excerpt(text.as_bytes()))),
             said => Ok(said),
         }
@@ -214,7 +221,7 @@ impl Session {
         let began = Instant::now();
         let id = self.send(process, life, transaction);
         let time = self.settings.deadline();
-        let question = Question { what: "cluster", id: Some(id), given_up: &life.given_up, began, time };
+        let question = Question { what: "cluster", id: Some(id), began, time };
         match self.answer(process, question)? {
             Said::Error(text) => self.refused(transaction, &text),
             Said::Ok(changes) => {
@@ -236,7 +243,7 @@ impl Session {
     fn request(&self, process: &mut Process, life: &mut Life, request: &Request) -> Result<(), Failure> {
         let id = self.send(process, life, &request.transaction);
         let (began, time) = (request.asked, request.time);
-        let question = Question { what: "cluster", id: Some(id), given_up: &life.given_up, began, time };
+        let question = Question { what: "cluster", id: Some(id), began, time };
         match self.answer(process, question) {
             Ok(Said::Error(text)) => {
                 self.refused(&request.transaction, &text);
@@ -265,7 +272,7 @@ impl Session {
     }
 
     /// Waits for the answer.
-    fn answer(&self, process: &mut Process, question: Question<'_>) -> Result<Said, Failure> {
+    fn answer(&self, process: &mut Process, question: Question) -> Result<Said, Failure> {
         loop {
             while let Some(line) = process.line() {
                 if let Some(said) = understand(process, &line, question)? {

@@ -111,6 +111,7 @@ impl Executables {
             };
             let what = if known.is_some() { "changed, started anew" } else { "added" };
             reload.texts.push(format!("plugin {}: {what} ({})", file.name, file.path.display()));
+            plugin.owner = Some(self.user.uid);
             plugin.before = known.as_ref().map(|known| Arc::clone(&known.handle));
             reload.remove.extend(known.map(|known| self.leave(known)));
             let handle = Arc::clone(&plugin.handle);
