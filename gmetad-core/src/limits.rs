@@ -86,11 +86,11 @@ pub const STATE_AGE: Duration = Duration::from_secs(24 * 3600);
 pub const STATE_IDLE: Duration = Duration::from_secs(10);
 
 /// Bytes of snapshots that wait for the plugin chain; over it the oldest of the same cluster goes.
-pub const CHAIN_BYTES: usize = 256 << 20;
-/// How long transactions may wait for slow changers; those that waited longer pass them by.
+pub const CHAIN_BYTES: usize = 1 << 30;
+/// How long transactions may wait for changers; those that waited longer pass by such as would take long for all that wait.
 pub const CHAIN_WAIT: Duration = Duration::from_secs(5);
-/// How long a call of a changer takes that is slow.
-pub const SLOW_CHANGER: Duration = Duration::from_millis(10);
+/// Time that a changer may take then for all that wait. Once in that time it gets one in any case.
+pub const CHANGER_TIME: Duration = Duration::from_secs(1);
 /// Series that changers inject into one cluster (and into all of them ten times as many), as long as they are remembered: an
 /// hour.
 pub const INJECTED_SERIES: usize = 100_000;

@@ -169,7 +169,11 @@ impl Shared {
         loop {
             match self.queue.next(|| self.ordered.load(Ordering::Relaxed)) {
                 Next::Entry((since, transaction)) => {
-                    let hurry = self.closing.load(Ordering::Relaxed) || since.elapsed() > limits::CHAIN_WAIT;
+                    let closing = self.closing.load(Ordering::Relaxed);
+                    let hurry = match closing || since.elapsed() > limits::CHAIN_WAIT {
+                        true => Some(Hurry { closing, waiting: self.queue.len() as u32 + 1 }),
+                        false => None,
+                    };
                     self.pass(&mut plugins, &mut editor, transaction, hurry);
                 }
                 Next::Interrupted => {
@@ -201,9 +205,9 @@ impl Shared {
     }
 
     /// Hands a transaction to all plugins. In a `hurry` slow changers are passed over.
-    fn pass(&self, plugins: &mut [Runner], editor: &mut Editor, mut transaction: Transaction, hurry: bool) {
+    fn pass(&self, plugins: &mut [Runner], editor: &mut Editor, mut transaction: Transaction, hurry: Option<Hurry>) {
         for changer in plugins.iter_mut().filter(|plugin| plugin.plugin.role() == Role::Changer) {
-            if changer.is_resting() || (hurry && changer.is_slow()) {
+            if changer.is_resting() || hurry.is_some_and(|hurry| changer.is_too_slow(hurry)) {
                 changer.stats.dropped.add(1);
                 continue;
             }
@@ -242,6 +246,14 @@ impl Shared {
     }
 }
 
+/// Transactions wait for too long, or for the end.
+#[derive(Clone, Copy)]
+struct Hurry {
+    closing: bool,
+    /// How many.
+    waiting: u32,
+}
+
 /// A plugin with what is known of its failures.
 struct Runner {
     plugin: Box<dyn Plugin>,
@@ -249,7 +261,8 @@ struct Runner {
     all: Arc<Stats>,
     failures: u32,
     rests_until: Option<Instant>,
-    /// How long its last call took.
+    /// When its last call began, and how long it took.
+    called: Option<Instant>,
     took: Duration,
     /// When it was said that it is slow, and that changes were refused.
     said_slow: Option<Instant>,
@@ -265,6 +278,7 @@ impl Runner {
             all: Arc::clone(all),
             failures: 0,
             rests_until: None,
+            called: None,
             took: Duration::ZERO,
             said_slow: None,
             said_refused: None,
@@ -291,7 +305,7 @@ impl Runner {
     fn notify(&mut self, transaction: &mut Transaction) -> bool {
         let began = Instant::now();
         let done = self.call("notify", |plugin| plugin.notify(transaction));
-        self.took = began.elapsed();
+        (self.called, self.took) = (Some(began), began.elapsed());
         if done {
             // A tap only takes it over, and counts by itself.
             if self.plugin.role() != Role::Tap {
@@ -328,18 +342,23 @@ impl Runner {
         rests
     }
 
-    /// Whether others wait for it while it works.
-    fn is_slow(&mut self) -> bool {
-        let slow = self.took > limits::SLOW_CHANGER;
-        if slow && self.said_slow.is_none_or(|said| said.elapsed() > SAY_AGAIN) {
+    /// Whether it would take too long for all that wait. Now and then it gets one all the same: it may be faster now.
+    fn is_too_slow(&mut self, hurry: Hurry) -> bool {
+        let owed = self.took.saturating_mul(hurry.waiting);
+        let lately = self.called.is_some_and(|called| called.elapsed() < limits::CHANGER_TIME);
+        if owed <= limits::CHANGER_TIME || (!hurry.closing && !lately) {
+            return false;
+        }
+        if self.said_slow.is_none_or(|said| said.elapsed() > SAY_AGAIN) {
             self.said_slow = Some(Instant::now());
             log::warn!(
-                "plugin {}: it takes {} ms, and transactions wait for it: it does not get all of them; make it faster",
+                "plugin {}: it takes {} ms, and {} transactions wait: it does not get all of them; make it faster",
                 self.name(),
-                self.took.as_millis()
+                self.took.as_millis(),
+                hurry.waiting
             );
         }
-        slow
+        true
     }
 
     fn make_changes(&mut self, transaction: &mut Transaction, editor: &mut Editor) {
@@ -350,7 +369,7 @@ impl Runner {
         let asked = transaction.changes().len() as u64;
         let refused = editor.apply(transaction);
         self.took += began.elapsed();
-        self.stats.changes.add(asked - refused.len() as u64);
+        self.stats.changes.add(asked.saturating_sub(refused.len() as u64));
         self.stats.refused.add(refused.len() as u64);
         if let Some(why) = refused.first()
             && self.said_refused.is_none_or(|said| said.elapsed() > SAY_AGAIN)

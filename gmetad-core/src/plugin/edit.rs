@@ -71,7 +71,7 @@ impl Editor {
                 }
             }
             Subject::Grid(grid) => {
-                refused.extend(hosts.into_keys().map(|_| Refused::NoHosts("a grid")));
+                refused.extend(hosts.into_values().flatten().map(|_| Refused::NoHosts("a grid")));
                 if let Some(summary) = summary {
                     let mut new = crate::model::Grid::clone(grid);
                     new.summary = summary;
@@ -79,7 +79,7 @@ impl Editor {
                 }
             }
             Subject::Root(root) => {
-                refused.extend(hosts.into_keys().map(|_| Refused::NoHosts("the root")));
+                refused.extend(hosts.into_values().flatten().map(|_| Refused::NoHosts("the root")));
                 if let Some(summary) = summary {
                     *root = summary;
                 }
@@ -112,17 +112,21 @@ impl Editor {
                     Editing::new(&name, before, time)
                 }
                 None => {
-                    refused.push(Refused::NoHost(name));
+                    refused.extend(changes.iter().map(|_| Refused::NoHost(name.clone())));
                     continue;
                 }
             };
-            let mut gone = false;
+            // A host that is not there comes with the first metric that can be injected.
+            let mut gone = slot.is_none();
             for change in changes {
-                if gone && matches!(change, Change::Inject { .. }) {
-                    (editing, gone) = (Editing::new(&name, before, time), false);
+                if gone && !matches!(change, Change::Inject { .. }) {
+                    refused.push(Refused::NoHost(name.clone()));
+                    continue;
+                }
+                if gone {
+                    editing = Editing::new(&name, before, time);
                 }
                 match editing.change(change, ids, room, &mut self.interner, time) {
-                    _ if gone => refused.push(Refused::NoHost(name.clone())),
                     Ok(removes) => gone = removes,
                     Err(why) => refused.push(why),
                 }

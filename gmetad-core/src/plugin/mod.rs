@@ -229,6 +229,6 @@ impl Transaction {
                 .map(|host| 200 + 16 * host.parts().cells.len() + host.parts().text.len())
                 .sum::<usize>()
         });
-        hosts + 100 * self.summary().metrics().len()
+        500 + hosts + 100 * self.summary().metrics().len()
     }
 }

@@ -10,7 +10,7 @@ use gmetad_core::stats::{PluginStats, Stats};
 use gmetad_process::child::Spawn;
 
 use super::About;
-use super::directory;
+use super::directory::{self, Refusal};
 use super::json::{self, ClusterLine};
 use super::process::{Failure, Process};
 use super::protocol::{self, Answer};
@@ -85,7 +85,9 @@ impl Session {
                 break;
             }
             self.count_failure();
-            if matches!(failure, Failure::Refused(..) | Failure::Untrusted(..)) {
+            // What cannot be looked at, or is being written, may be there in a moment.
+            let distrust = matches!(&failure, Failure::Untrusted(_, Refusal::Owner { .. } | Refusal::Writable { .. }));
+            if distrust || matches!(failure, Failure::Refused(..)) {
                 log::error!("plugin {}: {failure}; it is started again at the next reload (SIGHUP)", self.name);
                 break;
             }

@@ -1,5 +1,6 @@
 //! The files of one directory, and the points that wait for them.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -80,7 +81,7 @@ pub(super) struct State {
     /// Slots whose file was there when rows were journalled and is gone at replay: nothing up to this time comes back.
     pub(super) removed: Vec<(u32, i64)>,
     /// After a flush of which some files failed: the others have all up to this time, and it is counted.
-    pub(super) done: Vec<(u32, i64)>,
+    pub(super) done: HashMap<u32, i64>,
     /// Points in `rows` that are counted so.
     pub(super) counted: u64,
 }
@@ -127,7 +128,7 @@ impl Group {
             refused: false,
             retired: false,
             removed: Vec::new(),
-            done: Vec::new(),
+            done: HashMap::new(),
             counted: 0,
         };
         Self { id, dir, always_hot, state: Mutex::new(state), writing: Mutex::new(()), flushed: Condvar::new() }

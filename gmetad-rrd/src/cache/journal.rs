@@ -186,7 +186,14 @@ impl Journal {
         // The directory may be as new as the segment.
         let listed = self.dir.parent().map_or(Ok(()), |root| self.files.sync_dir(root));
         let begun = listed.and_then(|()| begin(&*self.files, &self.dir, number));
-        match begun.and_then(|segment| self.files.sync_dir(&self.dir).map(|()| segment)) {
+        let listed = begun.and_then(|segment| match self.files.sync_dir(&self.dir) {
+            Ok(()) => Ok(segment),
+            Err(error) => {
+                let _ = self.files.remove(&path(&self.dir, segment.number)); // or each try would leave one
+                Err(error)
+            }
+        });
+        match listed {
             Ok(segment) => {
                 self.buffer.lock().segment = segment.number;
                 self.push(segment);
@@ -399,6 +406,9 @@ impl Journal {
         }
         kept.clear();
         // The thread that syncs brings both to the disk: the next rows need not wait for it.
+        if let Some(last) = self.segments.lock().last_mut().filter(|last| !last.dirty) {
+            last.file = None;
+        }
         self.push(segment);
         self.counters.rotations.add(1);
     }
@@ -409,7 +419,7 @@ impl Journal {
             && let Err(error) = self.files.sync_dir(&self.dir)
         {
             self.unlisted.store(true, Ordering::Relaxed);
-            self.failed(What::Sync, &error);
+            return self.failed(What::Sync, &error);
         }
         let dirty: Vec<_> = {
             let mut segments = self.segments.lock();

@@ -1,5 +1,6 @@
 //! The threads that write files.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,7 +38,7 @@ struct Taken<'a> {
     points: u64,
     slots: Vec<Slot>,
     /// Points up to that time are not to be written: their file was removed, or has them.
-    left_out: Vec<(u32, i64)>,
+    left_out: HashMap<u32, i64>,
     create: bool,
     segment: u64,
     settled: u64,
@@ -184,7 +185,11 @@ impl Inner {
         let mut state = group.state.lock();
         let full = state.due <= now;
         let slots = state.slots.clone();
-        let left_out = [&state.removed[..], &state.done[..]].concat();
+        let mut left_out = state.done.clone();
+        for &(slot, until) in &state.removed {
+            let latest = left_out.entry(slot).or_insert(until);
+            *latest = until.max(*latest);
+        }
         let step = state.slots.first().map_or(0, |slot| slot.schema.step);
         let silent = SILENT.max(step.saturating_mul(4000));
         let create = now.saturating_sub(state.accepted_at) < silent || !state.removed.is_empty();
@@ -228,8 +233,7 @@ impl Inner {
                 let mut decoded = Decoded::default();
                 decoded.add(&one.rows, &one.slots, |slot, time| {
                     let wanted = one.full || one.slots.get(slot as usize).is_some_and(|slot| slot.hot_until > seconds);
-                    let left_out = || one.left_out.iter().any(|&(out, until)| out == slot && time <= until);
-                    wanted && (one.left_out.is_empty() || !left_out())
+                    wanted && (one.left_out.is_empty() || one.left_out.get(&slot).is_none_or(|until| time > *until))
                 });
                 decoded
             })
@@ -382,8 +386,7 @@ impl Inner {
                 // What is tried again is counted then.
                 tell(removed);
                 state.counted += written + past + removed + failed;
-                state.done.retain(|(slot, _)| !done.iter().any(|(newer, _)| newer == slot));
-                state.done.append(&mut done);
+                state.done.extend(done);
                 let newer = std::mem::take(&mut state.rows);
                 let mut rows = Vec::with_capacity(one.rows.len() + newer.len());
                 rows.extend_from_slice(&one.rows);
