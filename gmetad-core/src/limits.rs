@@ -89,7 +89,8 @@ pub const STATE_IDLE: Duration = Duration::from_secs(10);
 pub const CHAIN_BYTES: usize = 1 << 30;
 /// How long transactions may wait for changers; those that waited longer pass by such as would take long for all that wait.
 pub const CHAIN_WAIT: Duration = Duration::from_secs(5);
-/// Time that a changer may take then for all that wait. Once in that time it gets one in any case.
+/// Time that a changer may take then for all that wait. One that would take longer gets one after a pause of that time, or of
+/// four times what the last took.
 pub const CHANGER_TIME: Duration = Duration::from_secs(1);
 /// Series that changers inject into one cluster (and into all of them ten times as many), as long as they are remembered: an
 /// hour.

@@ -291,7 +291,7 @@ fn the_editor_takes_changes_in_order_and_has_bounds() {
 fn a_slow_changer_is_passed_over_when_others_wait() {
     let (to, from) = mpsc::channel();
     let slow = |_: &mut Transaction| {
-        std::thread::sleep(Duration::from_millis(900));
+        std::thread::sleep(Duration::from_millis(1300));
         Ok(())
     };
     let mut builder = Gmetad::builder().plugin(changer("slow", slow)).plugin(Of(
@@ -305,9 +305,11 @@ fn a_slow_changer_is_passed_over_when_others_wait() {
     }
     let gmetad = builder.start().expect("start");
     let mut seen = 0;
-    while gmetad.stats().plugins.of("slow").dropped.get() == 0 {
+    let slow = gmetad.stats().plugins.of("slow");
+    while slow.dropped.get() < 60 {
         from.recv_timeout(PATIENCE).expect("it goes on");
         seen += 1;
+        assert!(slow.notified.num() < 12, "it is not passed over: {slow:?}");
     }
     let stats = Arc::clone(gmetad.stats());
     gmetad.stop(PATIENCE).expect("what waits is passed on");

@@ -261,8 +261,8 @@ struct Runner {
     all: Arc<Stats>,
     failures: u32,
     rests_until: Option<Instant>,
-    /// When its last call began, and how long it took.
-    called: Option<Instant>,
+    /// When its last call ended, and how long it took.
+    ended: Option<Instant>,
     took: Duration,
     /// When it was said that it is slow, and that changes were refused.
     said_slow: Option<Instant>,
@@ -278,7 +278,7 @@ impl Runner {
             all: Arc::clone(all),
             failures: 0,
             rests_until: None,
-            called: None,
+            ended: None,
             took: Duration::ZERO,
             said_slow: None,
             said_refused: None,
@@ -305,7 +305,7 @@ impl Runner {
     fn notify(&mut self, transaction: &mut Transaction) -> bool {
         let began = Instant::now();
         let done = self.call("notify", |plugin| plugin.notify(transaction));
-        (self.called, self.took) = (Some(began), began.elapsed());
+        (self.ended, self.took) = (Some(Instant::now()), began.elapsed());
         if done {
             // A tap only takes it over, and counts by itself.
             if self.plugin.role() != Role::Tap {
@@ -345,7 +345,9 @@ impl Runner {
     /// Whether it would take too long for all that wait. Now and then it gets one all the same: it may be faster now.
     fn is_too_slow(&mut self, hurry: Hurry) -> bool {
         let owed = self.took.saturating_mul(hurry.waiting);
-        let lately = self.called.is_some_and(|called| called.elapsed() < limits::CHANGER_TIME);
+        // A fifth of the time at most, however slow it is.
+        let pause = limits::CHANGER_TIME.max(self.took.saturating_mul(4));
+        let lately = self.ended.is_some_and(|ended| ended.elapsed() < pause);
         if owed <= limits::CHANGER_TIME || (!hurry.closing && !lately) {
             return false;
         }
