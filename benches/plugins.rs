@@ -204,7 +204,7 @@ fn many(dir: &Path, sources: usize, seconds: u64) {
     std::thread::sleep(Duration::from_secs(seconds));
     let (used, polls) = (cpu() - before, stats.polls_ok.num() - polls);
     println!(
-        "{sources} sources of 20 hosts x {METRICS} metrics at 15 s, 8 Rust plugins, 2 executables, {seconds} s: {polls} polls ({} expected), \
+        "{sources} sources of 20 hosts x {METRICS} metrics at 15 s, 8 Rust plugins, 2 executables, {seconds} s: {polls} polls (about {} expected), \
          {} late, {} transactions dropped, {:.1} % of a core",
         sources as u64 * (seconds / 15),
         stats.polls_late.get(),
