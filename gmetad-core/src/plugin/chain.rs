@@ -28,6 +28,8 @@ struct Shared {
     queue: Queue<(Instant, Transaction)>,
     /// What is queued is to be passed on as fast as can be.
     closing: AtomicBool,
+    /// That the queue was full was said.
+    said_full: AtomicBool,
     /// What is to change of the plugins that the chain's thread runs.
     orders: Mutex<Vec<Order>>,
     ordered: AtomicBool,
@@ -54,6 +56,7 @@ impl Chain {
         let shared = Arc::new(Shared {
             queue: Queue::new(Bound::Weight(limits::CHAIN_BYTES)),
             closing: AtomicBool::new(false),
+            said_full: AtomicBool::new(false),
             orders: Mutex::default(),
             ordered: AtomicBool::new(false),
             sinks: Mutex::default(),
@@ -141,7 +144,7 @@ impl Chain {
         Box::new(move |transaction| {
             let weight = transaction.weight();
             let dropped = shared.queue.push(transaction.key(), weight, (Instant::now(), transaction));
-            if dropped > 0 && shared.stats.dropped.get() == 0 {
+            if dropped > 0 && !shared.said_full.swap(true, Ordering::Relaxed) {
                 log::error!("the plugins are slower than the polls: transactions are dropped, see /status; told once");
             }
             shared.stats.dropped.add(dropped);
