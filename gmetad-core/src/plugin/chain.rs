@@ -177,7 +177,9 @@ impl Shared {
                         true => Some(Hurry { closing, waiting: self.queue.len() as u32 + 1 }),
                         false => None,
                     };
+                    let time = transaction.time;
                     self.pass(&mut plugins, &mut editor, transaction, hurry);
+                    editor.tidy(time);
                 }
                 Next::Interrupted => {
                     self.ordered.store(false, Ordering::Relaxed);
@@ -207,13 +209,20 @@ impl Shared {
         self.subscribers.lock().clear();
     }
 
-    /// Hands a transaction to all plugins. In a `hurry` slow changers are passed over.
+    /// Hands a transaction to all plugins. In a `hurry` those changers that are in the way are passed over from now on.
     fn pass(&self, plugins: &mut [Runner], editor: &mut Editor, mut transaction: Transaction, hurry: Option<Hurry>) {
-        for changer in plugins.iter_mut().filter(|plugin| plugin.plugin.role() == Role::Changer) {
-            if changer.is_resting() || hurry.is_some_and(|hurry| changer.is_too_slow(hurry)) {
+        // Asked once: a plugin that becomes another meanwhile gets the transaction all the same, and once.
+        plugins.iter_mut().for_each(|plugin| plugin.role = plugin.plugin.role());
+        if let Some(hurry) = hurry {
+            find_slow(plugins, hurry);
+        }
+        let closing = hurry.is_some_and(|hurry| hurry.closing);
+        for changer in plugins.iter_mut().filter(|plugin| plugin.role == Role::Changer) {
+            if changer.is_resting() || changer.is_passed_over(closing) {
                 changer.stats.dropped.add(1);
                 continue;
             }
+            let since = changer.ended.map(|ended| ended.elapsed());
             let before = transaction.clone();
             if changer.notify(&mut transaction) {
                 changer.make_changes(&mut transaction, editor);
@@ -221,10 +230,11 @@ impl Shared {
                 // Half a change is none.
                 transaction = before;
             }
+            changer.look_again(since.unwrap_or_default());
         }
         let key = transaction.key();
         let transaction = Arc::new(transaction);
-        for tap in plugins.iter_mut().filter(|plugin| plugin.plugin.role() == Role::Tap) {
+        for tap in plugins.iter_mut().filter(|plugin| plugin.role == Role::Tap) {
             if tap.is_resting() {
                 tap.stats.dropped.add(1);
                 continue;
@@ -257,9 +267,25 @@ struct Hurry {
     waiting: u32,
 }
 
+/// Takes changers for slow, the slowest first, until the others would be through in time with what waits. So it does not cost
+/// the quick ones anything that they stand beside a slow one.
+fn find_slow(plugins: &mut [Runner], hurry: Hurry) {
+    let time = if hurry.closing { limits::CHANGER_TIME } else { limits::CHAIN_WAIT };
+    let keeps_up = |plugin: &&mut Runner| plugin.role == Role::Changer && plugin.passed.is_none();
+    let mut owed: Duration = plugins.iter_mut().filter(keeps_up).map(|changer| changer.took).sum();
+    while owed.saturating_mul(hurry.waiting) > time {
+        let Some(slowest) = plugins.iter_mut().filter(keeps_up).max_by_key(|changer| changer.took) else { return };
+        owed = owed.saturating_sub(slowest.took);
+        slowest.passed = Some(0);
+        slowest.say_slow(hurry.waiting);
+    }
+}
+
 /// A plugin with what is known of its failures.
 struct Runner {
     plugin: Box<dyn Plugin>,
+    /// What it is for the present transaction.
+    role: Role,
     stats: Arc<PluginStats>,
     all: Arc<Stats>,
     failures: u32,
@@ -267,6 +293,8 @@ struct Runner {
     /// When its last call ended, and how long it took.
     ended: Option<Instant>,
     took: Duration,
+    /// It is too slow for what comes; how many have passed it by since its last call.
+    passed: Option<u32>,
     /// When it was said that it is slow, and that changes were refused.
     said_slow: Option<Instant>,
     said_refused: Option<Instant>,
@@ -276,6 +304,7 @@ impl Runner {
     fn new(plugin: Box<dyn Plugin>, all: &Arc<Stats>) -> Self {
         let stats = all.plugins.of(plugin.name());
         Self {
+            role: plugin.role(),
             plugin,
             stats,
             all: Arc::clone(all),
@@ -283,6 +312,7 @@ impl Runner {
             rests_until: None,
             ended: None,
             took: Duration::ZERO,
+            passed: None,
             said_slow: None,
             said_refused: None,
         }
@@ -345,25 +375,34 @@ impl Runner {
         rests
     }
 
-    /// Whether it would take too long for all that wait. Now and then it gets one all the same: it may be faster now.
-    fn is_too_slow(&mut self, hurry: Hurry) -> bool {
-        let owed = self.took.saturating_mul(hurry.waiting);
-        // A fifth of the time at most, however slow it is.
+    /// Whether it is slow and had one lately: it has a fifth of the time at most, however slow it is.
+    fn is_passed_over(&mut self, closing: bool) -> bool {
+        let Some(passed) = &mut self.passed else { return false };
         let pause = limits::CHANGER_TIME.max(self.took.saturating_mul(4));
         let lately = self.ended.is_some_and(|ended| ended.elapsed() < pause);
-        if owed <= limits::CHANGER_TIME || (!hurry.closing && !lately) {
-            return false;
+        if closing || lately {
+            *passed = passed.saturating_add(1);
         }
+        closing || lately
+    }
+
+    /// After a call: one that would have done all of `since`'s in half of that time is slow no more.
+    fn look_again(&mut self, since: Duration) {
+        if let Some(passed) = self.passed {
+            let all = self.took.saturating_mul(passed.saturating_add(1));
+            self.passed = (all.saturating_mul(2) > since).then_some(0);
+        }
+    }
+
+    fn say_slow(&mut self, waiting: u32) {
         if self.said_slow.is_none_or(|said| said.elapsed() > SAY_AGAIN) {
             self.said_slow = Some(Instant::now());
             log::warn!(
-                "plugin {}: it takes {} ms, and {} transactions wait: it does not get all of them; make it faster",
+                "plugin {}: it takes {} ms, and {waiting} transactions wait: it does not get all of them; make it faster",
                 self.name(),
                 self.took.as_millis(),
-                hurry.waiting
             );
         }
-        true
     }
 
     fn make_changes(&mut self, transaction: &mut Transaction, editor: &mut Editor) {
