@@ -169,6 +169,7 @@ impl Shared {
     fn run(&self, mut plugins: Vec<Runner>) {
         let first = plugins.len();
         let mut editor = Editor::default();
+        let mut found = None;
         loop {
             match self.queue.next(|| self.ordered.load(Ordering::Relaxed)) {
                 Next::Entry((since, transaction)) => {
@@ -177,8 +178,13 @@ impl Shared {
                         true => Some(Hurry { closing, waiting: self.queue.len() as u32 + 1 }),
                         false => None,
                     };
+                    // Asked once: one that becomes another meanwhile gets the transaction all the same, and once.
+                    plugins.iter_mut().for_each(|plugin| plugin.role = plugin.plugin.role());
+                    if let Some(hurry) = hurry {
+                        find_slow(&mut plugins, hurry, &mut found);
+                    }
                     let time = transaction.time;
-                    self.pass(&mut plugins, &mut editor, transaction, hurry);
+                    self.pass(&mut plugins, &mut editor, transaction, closing);
                     editor.tidy(time);
                 }
                 Next::Interrupted => {
@@ -209,14 +215,8 @@ impl Shared {
         self.subscribers.lock().clear();
     }
 
-    /// Hands a transaction to all plugins. In a `hurry` those changers that are in the way are passed over from now on.
-    fn pass(&self, plugins: &mut [Runner], editor: &mut Editor, mut transaction: Transaction, hurry: Option<Hurry>) {
-        // Asked once: a plugin that becomes another meanwhile gets the transaction all the same, and once.
-        plugins.iter_mut().for_each(|plugin| plugin.role = plugin.plugin.role());
-        if let Some(hurry) = hurry {
-            find_slow(plugins, hurry);
-        }
-        let closing = hurry.is_some_and(|hurry| hurry.closing);
+    /// Hands a transaction to all plugins.
+    fn pass(&self, plugins: &mut [Runner], editor: &mut Editor, mut transaction: Transaction, closing: bool) {
         for changer in plugins.iter_mut().filter(|plugin| plugin.role == Role::Changer) {
             if changer.is_resting() || changer.is_passed_over(closing) {
                 changer.stats.dropped.add(1);
@@ -268,9 +268,12 @@ struct Hurry {
 }
 
 /// Takes changers for slow, the slowest first, until the others would be through in time with what waits. So it does not cost
-/// the quick ones anything that they stand beside a slow one.
-fn find_slow(plugins: &mut [Runner], hurry: Hurry) {
+/// the quick ones anything that they stand beside a slow one. When some were `found`, what waits has time to go first.
+fn find_slow(plugins: &mut [Runner], hurry: Hurry, found: &mut Option<Instant>) {
     let time = if hurry.closing { limits::CHANGER_TIME } else { limits::CHAIN_WAIT };
+    if !hurry.closing && found.is_some_and(|found| found.elapsed() < 2 * time) {
+        return;
+    }
     let keeps_up = |plugin: &&mut Runner| plugin.role == Role::Changer && plugin.passed.is_none();
     let mut owed: Duration = plugins.iter_mut().filter(keeps_up).map(|changer| changer.took).sum();
     while owed.saturating_mul(hurry.waiting) > time {
@@ -278,6 +281,7 @@ fn find_slow(plugins: &mut [Runner], hurry: Hurry) {
         owed = owed.saturating_sub(slowest.took);
         slowest.passed = Some(0);
         slowest.say_slow(hurry.waiting);
+        *found = Some(Instant::now());
     }
 }
 
@@ -290,8 +294,9 @@ struct Runner {
     all: Arc<Stats>,
     failures: u32,
     rests_until: Option<Instant>,
-    /// When its last call ended, and how long it took.
+    /// When its last call ended, how long it took, and how long the last ones did.
     ended: Option<Instant>,
+    last: Duration,
     took: Duration,
     /// It is too slow for what comes; how many have passed it by since its last call.
     passed: Option<u32>,
@@ -311,6 +316,7 @@ impl Runner {
             failures: 0,
             rests_until: None,
             ended: None,
+            last: Duration::ZERO,
             took: Duration::ZERO,
             passed: None,
             said_slow: None,
@@ -338,11 +344,11 @@ impl Runner {
     fn notify(&mut self, transaction: &mut Transaction) -> bool {
         let began = Instant::now();
         let done = self.call("notify", |plugin| plugin.notify(transaction));
-        (self.ended, self.took) = (Some(Instant::now()), began.elapsed());
+        (self.ended, self.last) = (Some(Instant::now()), began.elapsed());
         if done {
             // A tap only takes it over, and counts by itself.
             if self.plugin.role() != Role::Tap {
-                self.stats.notified.done(self.took);
+                self.stats.notified.done(self.last);
             }
             self.failures = 0;
         } else {
@@ -386,12 +392,16 @@ impl Runner {
         closing || lately
     }
 
-    /// After a call: one that would have done all of `since`'s in half of that time is slow no more.
+    /// After a call. A slow one that would have done all of `since`'s in half of that time is slow no more.
     fn look_again(&mut self, since: Duration) {
-        if let Some(passed) = self.passed {
-            let all = self.took.saturating_mul(passed.saturating_add(1));
-            self.passed = (all.saturating_mul(2) > since).then_some(0);
-        }
+        let Some(passed) = self.passed else {
+            // One call that took long for once says little.
+            self.took = if self.took.is_zero() { self.last } else { (self.took * 3 + self.last) / 4 };
+            return;
+        };
+        self.took = self.last;
+        let all = self.took.saturating_mul(passed.saturating_add(1));
+        self.passed = (all.saturating_mul(2) > since).then_some(0);
     }
 
     fn say_slow(&mut self, waiting: u32) {
@@ -412,7 +422,7 @@ impl Runner {
         let began = Instant::now();
         let asked = transaction.changes().len() as u64;
         let refused = editor.apply(transaction);
-        self.took += began.elapsed();
+        self.last += began.elapsed();
         self.stats.changes.add(asked.saturating_sub(refused.len() as u64));
         self.stats.refused.add(refused.len() as u64);
         if let Some(why) = refused.first()
