@@ -108,7 +108,8 @@ impl Session {
     fn await_predecessor(&mut self) {
         let Some(before) = self.before.take() else { return };
         let until = Instant::now() + BEFORE;
-        while !before.is_finished() && Instant::now() < until && self.shared.closing().is_none() {
+        // Also when this one is to end meanwhile: its own successor waits for it alone.
+        while !before.is_finished() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(10));
         }
     }

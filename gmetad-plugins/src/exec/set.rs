@@ -21,8 +21,8 @@ pub struct Executables {
     about: Arc<About>,
     user: Account,
     loaded: Vec<Loaded>,
-    /// Of plugins that were removed and have not ended yet.
-    leaving: Vec<Arc<Handle>>,
+    /// Plugins that were removed and have not ended yet, by name, in the order they were removed.
+    leaving: Vec<(String, Arc<Handle>)>,
 }
 
 struct Loaded {
@@ -82,7 +82,7 @@ impl Executables {
     /// was, goes on untouched, unless it had refused to start.
     pub fn reload(&mut self, sections: &[Section]) -> Reload {
         self.sections = sections.to_vec();
-        self.leaving.retain(|handle| !handle.is_finished());
+        self.leaving.retain(|(_, handle)| !handle.is_finished());
         let mut reload = Reload::default();
         let Some(found) = self.scan(&mut reload.texts) else { return reload };
         let mut before = std::mem::take(&mut self.loaded);
@@ -112,8 +112,8 @@ impl Executables {
             let what = if known.is_some() { "changed, started anew" } else { "added" };
             reload.texts.push(format!("plugin {}: {what} ({})", file.name, file.path.display()));
             plugin.owner = Some(self.user.uid);
-            plugin.before = known.as_ref().map(|known| Arc::clone(&known.handle));
             reload.remove.extend(known.map(|known| self.leave(known)));
+            plugin.before = self.last_of(&file.name);
             let handle = Arc::clone(&plugin.handle);
             self.loaded.push(Loaded { name: file.name, fingerprint: file.fingerprint, section, handle });
             reload.add.push(Box::new(plugin));
@@ -123,6 +123,18 @@ impl Executables {
             reload.remove.push(self.leave(gone));
         }
         reload
+    }
+
+    /// Tells all to end; waits for nobody. For a stop: whoever waits for the changes of one that hangs is let go within a
+    /// second. Transactions that come from now on are dropped.
+    pub fn close(&self) {
+        self.handles().for_each(|handle| {
+            handle.shared.close();
+        });
+    }
+
+    fn handles(&self) -> impl Iterator<Item = &Arc<Handle>> {
+        self.loaded.iter().map(|loaded| &loaded.handle).chain(self.leaving.iter().map(|(_, handle)| handle))
     }
 
     /// For `--check`: a line for each file, with what would be loaded or why not. Looks, runs nothing.
@@ -174,8 +186,16 @@ impl Executables {
     }
 
     fn leave(&mut self, gone: Loaded) -> String {
-        self.leaving.push(gone.handle);
+        // At once: the chain may be slow to do it, and a successor does not wait for ever.
+        gone.handle.shared.close();
+        self.leaving.push((gone.name.clone(), gone.handle));
         gone.name
+    }
+
+    /// The one of that name that was removed last, if it has not ended; it ends after those before it.
+    fn last_of(&self, name: &str) -> Option<Arc<Handle>> {
+        let mut last = self.leaving.iter().rev().filter(|(own, handle)| own == name && !handle.is_finished());
+        last.next().map(|(_, handle)| Arc::clone(handle))
     }
 }
 
@@ -189,11 +209,8 @@ impl Loaded {
 impl Drop for Executables {
     /// Tells all to end before the first is waited for.
     fn drop(&mut self) {
-        let handles = self.loaded.iter().map(|loaded| &loaded.handle).chain(&self.leaving);
-        handles.clone().for_each(|handle| {
-            handle.shared.close();
-        });
-        handles.for_each(|handle| {
+        self.close();
+        self.handles().for_each(|handle| {
             handle.wait();
         });
     }

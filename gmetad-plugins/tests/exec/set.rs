@@ -137,6 +137,68 @@ fn a_refused_configuration_ends_it_until_the_reload() {
     until("it says so again", || logged("picky", "it refused \"config\"") == 2);
 }
 
+/// Does not end until it is killed; writes down if another one of its name runs when it starts.
+const SLOW_TO_GO: &str = "
+def runs(pid):
+    try:
+        return open('/proc/%s/stat' % pid).read().rsplit(')')[1].split()[0] != 'Z'
+    except OSError:
+        return False
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+path = '{dir}/{name}.pid'
+if os.path.exists(path) and any(runs(pid) for pid in open(path).read().split()):
+    open('{dir}/{name}.twice', 'w')
+open(path, 'a').write('%s ' % os.getpid())
+begin()
+time.sleep(1000)";
+
+/// Takes over what is in the directory, as a daemon does at SIGHUP.
+fn hup(set: &mut Executables, gmetad: &Gmetad) {
+    let reload = set.reload(&[]);
+    reload.remove.iter().for_each(|name| gmetad.remove_plugin(name));
+    for plugin in reload.add {
+        gmetad.add_plugin(plugin, &[]).unwrap();
+    }
+}
+
+#[test]
+fn one_that_goes_and_its_successor_never_run_at_once() {
+    let dir = plugins();
+    let names = ["edited-twice", "put-back"];
+    names.iter().for_each(|name| put(dir.path(), name, SLOW_TO_GO));
+    let mut set = executables(dir.path(), &[]);
+    let gmetad = Gmetad::builder().start().unwrap();
+    hup(&mut set, &gmetad);
+    names.iter().for_each(|name| until("it runs", || logged(name, "runs as process") == 1));
+    let pause = || std::thread::sleep(Duration::from_millis(300));
+    put(dir.path(), "edited-twice", &format!("{SLOW_TO_GO}\n# edited"));
+    std::fs::remove_file(dir.path().join("put-back")).unwrap();
+    hup(&mut set, &gmetad);
+    pause();
+    put(dir.path(), "edited-twice", &format!("{SLOW_TO_GO}\n# again"));
+    put(dir.path(), "put-back", SLOW_TO_GO);
+    hup(&mut set, &gmetad);
+    names.iter().for_each(|name| until("the last one runs", || logged(name, "runs as process") == 2));
+    let twice = names.map(|name| dir.path().join("pids").join(format!("{name}.twice")).exists());
+    assert_eq!(twice, [false, false], "two at once");
+    gmetad.stop(PATIENCE).unwrap();
+}
+
+/// A changer that hangs may keep the chain from ending those that were removed.
+#[test]
+fn one_that_is_removed_ends_however_slow_the_chain_is() {
+    let dir = plugins();
+    put(dir.path(), "is-removed", GOOD);
+    let mut set = executables(dir.path(), &[]);
+    let gmetad = Gmetad::builder().start().unwrap();
+    hup(&mut set, &gmetad);
+    until("it runs", || logged("is-removed", "runs as process") == 1);
+    std::fs::remove_file(dir.path().join("is-removed")).unwrap();
+    assert_eq!(set.reload(&[]).remove, ["is-removed"]);
+    until("it has ended", || !is_alive(&pid(dir.path(), "is-removed")));
+    gmetad.stop(PATIENCE).unwrap();
+}
+
 #[test]
 fn those_who_do_not_stop_end_together() {
     let dir = plugins();
