@@ -4,6 +4,8 @@ use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
 use gmetad_core::conf::{Config, RrdBackend, SystemLoader, help_list};
@@ -36,6 +38,8 @@ const DESCRIPTORS: u64 = 65_536;
 const FLUSH_WITHIN: Duration = Duration::from_secs(3600);
 /// How long everything has to end after SIGTERM.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
+/// How long plugins may take for what is there then, before the executables among them are told to end.
+const PASS_ON_WITHIN: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let version = concat!("gmetad ", env!("CARGO_PKG_VERSION"), " (compatible with Ganglia gmetad 3.7.2)");
@@ -223,6 +227,25 @@ struct Started {
     pid_file: Option<PidFile>,
 }
 
+/// Stops the daemon. A changer that hangs would hold up all plugins behind it until its own deadline: if the daemon has not
+/// ended in a moment, which is enough to pass on what is there, the executables are told to end.
+fn stop(gmetad: Gmetad, running: &Running) -> Result<(), Vec<String>> {
+    let (ended, wait) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        let close = move || {
+            if wait.recv_timeout(PASS_ON_WITHIN) == Err(RecvTimeoutError::Timeout) {
+                running.close();
+            }
+        };
+        if let Err(error) = thread::Builder::new().name("stop".to_owned()).spawn_scoped(scope, close) {
+            log::warn!("no thread for the stop: {error}");
+        }
+        let result = gmetad.stop(STOP_WITHIN);
+        drop(ended);
+        result
+    })
+}
+
 /// Runs until a signal says stop. What is left is to be dropped last.
 fn serve(options: &Options, directory: &Path, config: Config, started: Started) -> Option<PidFile> {
     let Started { log, gmetad, mut running, rrd_socket, pid_file } = started;
@@ -247,7 +270,7 @@ fn serve(options: &Options, directory: &Path, config: Config, started: Started) 
     }
     let _ = notify::stopping();
     drop(rrd_socket); // before the store, so that no update comes too late
-    if let Err(left) = gmetad.stop(STOP_WITHIN) {
+    if let Err(left) = stop(gmetad, &running) {
         log::warn!("left behind at stop: {}", left.join(", "));
     }
     drop(running); // waits for the processes of plugins

@@ -20,6 +20,13 @@ pub(crate) struct Running {
     _alerts: Option<Arc<dyn Report>>,
 }
 
+impl Running {
+    /// Tells the executables to end, and waits for nobody.
+    pub(crate) fn close(&self) {
+        self.executables.close();
+    }
+}
+
 fn directory(config: &Config) -> PathBuf {
     config.plugins_dir.clone().unwrap_or_else(|| DIRECTORY.into())
 }

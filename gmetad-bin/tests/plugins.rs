@@ -177,6 +177,30 @@ fn hostile_plugins_are_named_and_miss_no_poll() {
 }
 
 #[test]
+fn a_changer_that_hangs_does_not_hold_up_the_stop() {
+    if left_out("a_changer_that_hangs_does_not_hold_up_the_stop") {
+        return;
+    }
+    let (source, dir) = (FakeGmond::serving_now(cluster("lab", "3.00")), directory());
+    let hello = r#"echo '{"type":"hello","protocol":1,"role":"changer"}'; read l; echo '{"type":"ok"}'; read l; echo '{"type":"ok"}'"#;
+    let hangs =
+        format!("#!/bin/sh\ntrap '' TERM\nread l; {hello}\nread l; echo got it >&2\nwhile :; do sleep 1000; done\n");
+    put(dir.path(), "hangs.sh", &hangs);
+    example(dir.path(), "hosts-up.sh");
+    let mut daemon = Launch::ours()
+        .with_rrds()
+        .source("a source", 1, source.address())
+        .line(format!("plugins_dir \"{}\"", dir.path().display()))
+        .line("hangs {\n plugin_deadline 60\n}")
+        .line(format!("hosts-up {{\n file {}\n}}", dir.path().join("hosts-up.txt").display()))
+        .start();
+    wait_log(&daemon, "plugin hangs: got it");
+    let took = daemon.end_by("TERM");
+    assert!(took < Duration::from_millis(5500), "{took:?}");
+    assert!(!daemon.log().contains("left behind"), "{}", daemon.log());
+}
+
+#[test]
 fn check_lists_what_would_be_loaded_and_why_not() {
     if left_out("check_lists_what_would_be_loaded_and_why_not") {
         return;
