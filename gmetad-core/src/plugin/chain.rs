@@ -346,8 +346,7 @@ impl Runner {
         let done = self.call("notify", |plugin| plugin.notify(transaction));
         (self.ended, self.last) = (Some(Instant::now()), began.elapsed());
         if done {
-            // A tap only takes it over, and counts by itself.
-            if self.plugin.role() != Role::Tap {
+            if !self.plugin.counts() {
                 self.stats.notified.done(self.last);
             }
             self.failures = 0;

@@ -79,6 +79,12 @@ pub trait Plugin: Send {
         let _ = stats;
     }
 
+    /// Whether it counts the transactions that it has taken by itself, in the counters of `attach`: one that only hands them
+    /// over, as a tap does, knows later than `notify`.
+    fn counts(&self) -> bool {
+        self.role() == Role::Tap
+    }
+
     /// Gets what tells which clusters and hosts are asked for on the interactive port, before `configure`.
     fn requests(&mut self, requests: &Arc<Requests>) {
         let _ = requests;

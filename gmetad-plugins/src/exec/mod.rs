@@ -105,9 +105,12 @@ impl ExecPlugin {
     }
 
     fn change(&mut self, transaction: &mut Transaction) -> Result<(), PluginError> {
-        let time = self.settings()?.changer_deadline();
+        let (began, time) = (Instant::now(), self.settings()?.changer_deadline());
         match self.handle.shared.ask(transaction, time) {
-            Asked::Replied(Reply::Changes(changes)) => self.make(changes, transaction),
+            Asked::Replied(Reply::Changes(changes)) => {
+                self.stats.notified.done(began.elapsed());
+                self.make(changes, transaction);
+            }
             Asked::Replied(Reply::Refused) | Asked::NotWanted => {}
             Asked::Away => self.stats.dropped.add(1),
             Asked::Late => {
@@ -139,6 +142,11 @@ impl Plugin for ExecPlugin {
     /// A tap, unless its process has said that it is a changer.
     fn role(&self) -> Role {
         if self.handle.shared.is_changer() { Role::Changer } else { Role::Tap }
+    }
+
+    /// What was answered.
+    fn counts(&self) -> bool {
+        true
     }
 
     fn configure(&mut self, sections: &[Section]) -> Result<(), PluginError> {

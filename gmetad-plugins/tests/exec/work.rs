@@ -314,6 +314,36 @@ sys.exit(3)
     rig.stop();
 }
 
+/// What it does not want, and what it is not there for, is not taken.
+#[test]
+fn a_changer_has_taken_what_it_answered() {
+    let dir = directory();
+    let got = dir.path().join("got");
+    let body = format!(
+        "
+begin(role='changer', clusters=['a'])
+for n in range(2):
+    asked = ask()
+    if asked['type'] == 'stop': break
+    open('{}', 'a').write('x')
+    answer(type='ok', id=asked['id'])
+",
+        got.display()
+    );
+    let path = script(dir.path(), "takes-two", &body);
+    let mut builder = Gmetad::builder().plugin(ExecPlugin::new("takes-two", path, &About::default().into()).unwrap());
+    for name in ["a", "b"] {
+        let source = SyntheticCluster::new(name, 2, 5);
+        builder = builder.custom_source(name, SECOND, move || SyntheticSource::new(source.clone()));
+    }
+    let gmetad = builder.start().unwrap();
+    let stats = gmetad.stats().plugins.of("takes-two");
+    let answered = || std::fs::read_to_string(&got).unwrap_or_default().len() as u64;
+    until("it was away for some", || answered() >= 3 && stats.dropped.get() >= 2);
+    gmetad.stop(PATIENCE).unwrap();
+    assert_eq!(stats.notified.num(), answered(), "{stats:?}");
+}
+
 #[test]
 fn an_error_at_a_cluster_costs_that_transaction() {
     let script =
