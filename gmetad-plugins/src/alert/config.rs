@@ -236,8 +236,25 @@ impl Reader<'_> {
             cluster: Pattern::Any,
             host: Pattern::Any,
         };
+        let mut name_at = 0;
         while let Some(option) = next.next() {
-            rule.option(option, next.next())?;
+            let value = next.next();
+            rule.option(option, value)?;
+            if option.text.eq_ignore_ascii_case("name") {
+                name_at = value.map_or(0, |word| word.at);
+            }
+        }
+        let free = self.free_name(&rule.name);
+        if free != rule.name {
+            // Not worth the rule; but two of a name would be one alert to receivers, and one series twice to /metrics.
+            let directive = &entry.directive;
+            let text = format!(
+                "{directive}: name {:?}: another rule has it, this one is {free}: write another name",
+                rule.name
+            );
+            let place = self.places.of_rest(entry, name_at);
+            self.faults.push(Fault { place, fatal: false, text });
+            rule.name = free;
         }
         self.settings.rules.push(Arc::new(rule));
         Ok(())

@@ -192,17 +192,17 @@ impl<'a> Alert<'a> {
         let mut labels = BTreeMap::from([
             ("alertname", notice.rule.name.clone()),
             ("severity", notice.rule.severity.clone()),
-            ("cluster", clean(&notice.cluster)),
-            ("source", clean(&notice.source)),
+            ("cluster", notice.cluster.clone()),
+            ("source", notice.source.to_string()),
         ]);
         let mut annotations =
             BTreeMap::from([("summary", notice.message(event)), ("condition", clean(&notice.rule.text))]);
         if !event.host.is_empty() {
-            labels.insert("host", clean(&event.host));
-            labels.insert("instance", clean(&event.host));
+            labels.insert("host", event.host.to_string());
+            labels.insert("instance", event.host.to_string());
         }
         if !event.metric.is_empty() {
-            labels.insert("metric", clean(&event.metric));
+            labels.insert("metric", event.metric.to_string());
             annotations.insert("value", clean(&event.value));
         }
         if !event.units.trim().is_empty() {
@@ -223,12 +223,13 @@ impl<'a> Alert<'a> {
             // Alertmanager's own way to say that it has not ended.
             ends_at: if over { time::rfc3339(event.time) } else { "0001-01-01T00:00:00Z".to_owned() },
             generator_url,
+        // Of the whole names: those that are alike once they are cut are still two alerts.
             fingerprint,
         }
     }
 }
 
-/// FNV-1a over the sorted labels, as Prometheus makes it.
+/// FNV-1a over sorted labels, as Prometheus makes it.
 fn fingerprint(labels: &Labels) -> String {
     let bytes = labels.iter().flat_map(|(name, value)| {
         name.bytes().chain(std::iter::once(0xff)).chain(value.bytes()).chain(std::iter::once(0xff))

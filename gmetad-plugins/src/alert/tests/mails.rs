@@ -111,12 +111,25 @@ fn posts_are_alertmanagers() {
         (&"2027-01-15T08:00:15Z".into(), &"0001-01-01T00:00:00Z".into())
     );
     let print = alert["fingerprint"].clone();
-    assert_eq!(print.as_str().unwrap().len(), 16);
+    assert_eq!(print, "738b8de1f70fe945");
     let told = lab.poll(&[("n2", 3, 0, &[("load_one", "float", "1")])]);
     let body: serde_json::Value = serde_json::from_slice(&hook.message(&told, 0).unwrap()).unwrap();
     assert_eq!((&body["status"], &body["alerts"][0]["status"]), (&"resolved".into(), &"resolved".into()));
     assert_eq!(body["alerts"][0]["endsAt"], "2027-01-15T08:00:30Z");
     assert_eq!(body["alerts"][0]["fingerprint"], print, "the same alert has the same fingerprint");
+}
+
+#[test]
+fn long_names_have_fingerprints_of_their_own() {
+    let mut lab = Lab::new("metricrule load_one \"$val > 5\" \"m\"");
+    let names = ["a", "b"].map(|end| "n".repeat(200) + end);
+    let load: &[_] = &[("load_one", "float", "6")];
+    let told = lab.poll(&[(&names[0], 3, 0, load), (&names[1], 3, 0, load)]);
+    let hook = Webhook::new("http://localhost/", &settings(""), std::time::Duration::from_secs(1));
+    let body: serde_json::Value = serde_json::from_slice(&hook.message(&told, 0).unwrap()).unwrap();
+    let [one, other] = [0, 1].map(|n| &body["alerts"][n]);
+    assert_eq!(one["labels"]["host"], "n".repeat(200) + "...");
+    assert_ne!(one["fingerprint"], other["fingerprint"]);
 }
 
 #[test]

@@ -183,6 +183,18 @@ fn the_ancestors_section_works_unchanged() {
     assert!(check(&sections(body)).is_empty());
 }
 
+#[test]
+fn no_two_rules_have_one_name() {
+    let rules = "metricrule a \"1\" \"m\" name x\nmetricrule b \"1\" \"m\" name x severity critical\nmetricrule x \"1\" \"m\"\n\
+                 hostrule \"1\" \"m\" name x";
+    let names: Vec<_> = super::settings(rules).rules.iter().map(|rule| rule.name.clone()).collect();
+    assert_eq!(names, ["x", "x-2", "x-3", "x-4"]);
+    let told: Vec<_> = faults(rules).into_iter().filter(|fault| fault.contains("another rule")).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].starts_with("/nowhere/gmetad.conf:4:27: alert: metricrule: name \"x\": another rule"), "{told:?}");
+    assert!(told[0].contains("this one is x-2"), "{told:?}");
+}
+
 /// Faults as text.
 fn faults(body: &str) -> Vec<String> {
     check(&sections(body)).iter().map(ToString::to_string).collect()
