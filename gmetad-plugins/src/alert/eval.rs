@@ -192,7 +192,13 @@ fn binary<'a>(operator: Binary, left: Value<'a>, right: Value<'a>) -> Evaluated<
         return Ok(Value::Text(Cow::Owned(format!("{left}{right}"))));
     }
     let (left, right) = (left.number()?, right.number()?);
-    if right == 0.0 && matches!(operator, Binary::Div | Binary::Floor | Binary::Rest) {
+    let divisor = match operator {
+        Binary::Div | Binary::Floor | Binary::Rest => right,
+        // 1 / left ** -right.
+        Binary::Power if right < 0.0 => left,
+        _ => 1.0,
+    };
+    if divisor == 0.0 {
         return Err(Unknown::Senseless("division by zero"));
     }
     number(match operator {

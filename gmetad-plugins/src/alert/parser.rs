@@ -8,7 +8,7 @@ const DEEPEST: usize = 64;
 
 pub(crate) fn parse(text: &str, scope: Scope) -> Result<Condition, Mistake> {
     let mut parser = Parser { tokens: tokens(text)?, next: 0, depth: 0, scope, asks_down: false };
-    let (expr, _) = parser.expression(OR)?;
+    let (expr, _) = parser.value(OR)?;
     match parser.peek() {
         Token::End => Ok(Condition { expr, asks_down: parser.asks_down }),
         Token::Other(c) => Err(parser.mistake(format!("{c:?} means nothing here: remove it"))),
@@ -29,6 +29,14 @@ const SUM: u8 = 5;
 const PRODUCT: u8 = 6;
 const SIGN: u8 = 7;
 const POWER: u8 = 8;
+
+/// `expr` begins at `at`.
+fn no_list(expr: &Expr, at: usize) -> Result<(), Mistake> {
+    match expr {
+        Expr::List(_) => Err(Mistake::new(at, "a list can only stand behind in: $val in (1, 2)")),
+        _ => Ok(()),
+    }
+}
 
 struct Parser {
     tokens: Vec<(usize, Token)>,
@@ -81,13 +89,23 @@ impl Parser {
         Err(self.mistake(format!("the condition is nested deeper than {DEEPEST}: make two rules")))
     }
 
-    /// What binds at least as strongly as `least`.
+    /// What binds at least as strongly as `least`, and is no list.
+    fn value(&mut self, least: u8) -> Parsed {
+        let at = self.at();
+        let parsed = self.expression(least)?;
+        no_list(&parsed.0, at)?;
+        Ok(parsed)
+    }
+
+    /// What binds at least as strongly as `least`; a list, too, which can stand only behind `in`.
     fn expression(&mut self, least: u8) -> Parsed {
         self.depth = self.level(self.depth)?;
+        let at = self.at();
         let mut left = self.prefix()?;
         while let Some((operator, binds)) = self.operator()
             && binds >= least
         {
+            no_list(&left.0, at)?;
             left = self.infix(left, operator, binds)?;
         }
         self.depth -= 1;
@@ -121,9 +139,17 @@ impl Parser {
     }
 
     fn infix(&mut self, (left, deep): (Expr, usize), operator: String, binds: u8) -> Parsed {
+        let is_in = operator == "in" || operator == "not in";
+        if let Expr::Compare(_, others) = &left
+            && binds == COMPARE
+            && (is_in || others.iter().any(|(other, _)| matches!(other, Comparison::In | Comparison::NotIn)))
+        {
+            return Err(self.mistake("in cannot be part of a chain of comparisons: write and between them"));
+        }
         self.next += if operator == "not in" { 2 } else { 1 };
         // A power takes what is right of it first, and -1 may stand there; all others what is left of them.
-        let (right, right_deep) = self.expression(if binds == POWER { SIGN } else { binds + 1 })?;
+        let least = if binds == POWER { SIGN } else { binds + 1 };
+        let (right, right_deep) = if is_in { self.expression(least)? } else { self.value(least)? };
         // A chain gets longer, not deeper.
         let longer = deep.max(self.level(right_deep)?);
         let deep = deep.max(right_deep);
@@ -162,10 +188,10 @@ impl Parser {
             Token::Word(word) => self.word(at, word),
             Token::Sign("!") => self.not(),
             Token::Sign("-") => {
-                let (expr, deep) = self.expression(SIGN)?;
+                let (expr, deep) = self.value(SIGN)?;
                 Ok((Expr::Negative(Box::new(expr)), self.level(deep)?))
             }
-            Token::Sign("+") => self.expression(SIGN),
+            Token::Sign("+") => self.value(SIGN),
             Token::Sign("(") => self.parentheses(),
             Token::Sign("[") => {
                 let (list, deep) = self.list("]")?;
@@ -177,7 +203,7 @@ impl Parser {
     }
 
     fn not(&mut self) -> Parsed {
-        let (expr, deep) = self.expression(NOT)?;
+        let (expr, deep) = self.value(NOT)?;
         Ok((Expr::Not(Box::new(expr)), self.level(deep)?))
     }
 
@@ -186,6 +212,7 @@ impl Parser {
         if self.takes(")") {
             return Ok((Expr::List(Vec::new()), 1));
         }
+        let at = self.at();
         let (first, deep) = self.expression(OR)?;
         if self.takes(")") {
             // What follows must not become part of a chain inside: (1 < 2) < 3.
@@ -195,6 +222,7 @@ impl Parser {
         if !self.takes(",") {
             self.expect(")")?;
         }
+        no_list(&first, at)?;
         let (mut list, more) = self.list(")")?;
         list.insert(0, first);
         Ok((Expr::List(list), self.level(deep.max(more))?))
@@ -204,7 +232,7 @@ impl Parser {
     fn list(&mut self, end: &'static str) -> Result<(Vec<Expr>, usize), Mistake> {
         let (mut list, mut deepest) = (Vec::new(), 0);
         while !self.takes(end) {
-            let (expr, deep) = self.expression(OR)?;
+            let (expr, deep) = self.value(OR)?;
             list.push(expr);
             deepest = deepest.max(deep);
             if !self.takes(",") {

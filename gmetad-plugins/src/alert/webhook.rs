@@ -49,8 +49,17 @@ impl Webhook {
 /// Whether it can be posted to.
 pub(crate) fn check_url(url: &str) -> Result<(), String> {
     let parsed: Uri = url.parse().map_err(|error| format!("{url:?} is no URL ({error}): write http://HOST/PATH"))?;
-    match parsed.scheme_str() {
-        Some("http" | "https") if parsed.host().is_some_and(|host| !host.is_empty()) => Ok(()),
+    match (parsed.scheme_str(), parsed.authority()) {
+        (Some("http" | "https"), Some(authority)) if !authority.host().is_empty() => {
+            // A port that is none is left out of what was parsed, and the usual one would be used.
+            let place = authority.as_str().rsplit('@').next().unwrap_or_default();
+            match place.strip_prefix(authority.host()).unwrap_or_default().strip_prefix(':') {
+                Some(port) if !port.is_empty() && authority.port_u16().is_none_or(|port| port == 0) => {
+                    Err(format!("{url:?}: the port {port:?} is none: expected a number from 1 to 65535"))
+                }
+                _ => Ok(()),
+            }
+        }
         _ => Err(format!("{url:?}: expected http://HOST/PATH or https://HOST/PATH")),
     }
 }
@@ -214,7 +223,9 @@ impl<'a> Alert<'a> {
             annotations.insert("reason", reason.to_owned());
         }
         let over = event.is_over();
+        // Of the whole names: those that are alike once they are cut are still two alerts.
         let fingerprint = fingerprint(&labels);
+        labels.values_mut().for_each(|value| *value = clean(value));
         Self {
             status: if over { "resolved" } else { "firing" },
             labels,
@@ -223,7 +234,6 @@ impl<'a> Alert<'a> {
             // Alertmanager's own way to say that it has not ended.
             ends_at: if over { time::rfc3339(event.time) } else { "0001-01-01T00:00:00Z".to_owned() },
             generator_url,
-        // Of the whole names: those that are alike once they are cut are still two alerts.
             fingerprint,
         }
     }

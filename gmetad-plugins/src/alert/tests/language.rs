@@ -75,6 +75,7 @@ fn conditions_mean_what_python_means() {
         "min(3, $val) == 3 and max(1, 2, $val) == $val and abs(0 - $val) == $val and round(2.345, 1) == 2.3",
         "float('$val') == 6.5 and int('12') == 12 and str($val) == '6.5' and len('abc') == 3 and contains('abc', 'b')",
         "true + true == 2",
+        "$val in ((1, 6.5)) and ($val in (1, 2)) == false and 0 ** 0 == 1",
     ] {
         assert_eq!(answer("load_one", condition), Ok(true), "{condition}");
     }
@@ -96,7 +97,7 @@ fn what_makes_no_sense_is_unknown_and_says_why() {
         ("load_one", "$val % $metric.zero > 1", "division by zero"),
         ("load_one", "(-8) ** .5 > 1", "nan"),
         ("bad", "$val < 5 or true", "nan"),
-        ("load_one", "[1, 2]", "a list"),
+        ("load_one", "$metric.zero ** -1 > 5", "division by zero"),
         ("load_one", "$val in 5", "in needs texts"),
         ("load_one", "float('x') > 1", "a number is needed"),
     ] {
@@ -129,6 +130,22 @@ fn mistakes_are_named_with_their_place_and_remedy() {
         ("1 1", 2, "an operator"),
         ("1 ; 2", 2, "';' means nothing"),
         ("$val.5 > 1", 0, "there is no $val.5"),
+        ("$val in (9.5, 2) == 99", 17, "in cannot be part of a chain"),
+        ("1 < $val in (1, 2)", 9, "in cannot be part of a chain"),
+        ("1 < $val not in (1, 2)", 9, "in cannot be part of a chain"),
+        ("$val in (1, 2) in (3, 4)", 15, "in cannot be part of a chain"),
+        ("(1,2) > 3", 0, "only stand behind in"),
+        ("3 < (1, 2)", 4, "only stand behind in"),
+        ("[] == []", 0, "only stand behind in"),
+        ("()", 0, "only stand behind in"),
+        ("$val > 1 and ()", 13, "only stand behind in"),
+        ("not [1]", 4, "only stand behind in"),
+        ("-(1, 2) > 1", 1, "only stand behind in"),
+        ("(1, 2) in (1, 2)", 0, "only stand behind in"),
+        ("$val in (1, (2, 3))", 12, "only stand behind in"),
+        ("$val in ((2, 3), 1)", 9, "only stand behind in"),
+        ("$val in (1, 2) + 3", 8, "only stand behind in"),
+        ("max([1, 2]) > 1", 4, "only stand behind in"),
     ] {
         let mistake = parse(condition, Scope::Metric).expect_err(condition);
         assert_eq!(mistake.at, at, "{condition}: {}", mistake.text);

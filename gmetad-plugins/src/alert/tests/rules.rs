@@ -214,6 +214,9 @@ fn what_is_wrong_is_named_with_file_line_and_column() {
         ("metricrule load_one \"1\" \"m\" name", "3:33: alert: metricrule: a value is missing"),
         ("clusterrule \"1\" \"m\" host x", "3:21: alert: clusterrule: a clusterrule sees no hosts"),
         ("webhook ftp://x/", "3:9: alert: webhook: \"ftp://x/\": expected http://"),
+        ("webhook http://h:99999/", "3:9: alert: webhook: \"http://h:99999/\": the port"),
+        ("webhook http://[::1]:0/", "3:9: alert: webhook: \"http://[::1]:0/\": the port"),
+        ("webhook http://me@h:x1/", "3:9: alert: webhook: \"http://me@h:x1/\": the port"),
         ("webhook_header \"no colon\"", "3:17: alert: webhook_header: \"no colon\": expected"),
         ("webhook_ca /no/such", "3:12: alert: webhook_ca: \"/no/such\" cannot be read"),
         ("webhook_ca /etc/passwd", "3:12: alert: webhook_ca: \"/etc/passwd\" has no certificate"),
@@ -230,6 +233,9 @@ fn what_is_wrong_is_named_with_file_line_and_column() {
     }
     assert!(faults("")[0].contains("there are no rules") || faults("")[1].contains("there are no rules"));
     assert!(faults("metricrule a \"1\" \"m\"").iter().any(|fault| fault.contains("nobody is told")));
+    for url in ["http://h/", "http://h:80/x", "http://u:99999@h/", "https://[::1]:9095/", "http://[::1]/"] {
+        assert!(!faults(&format!("webhook {url}")).iter().any(|fault| fault.contains(url)), "{url}");
+    }
 }
 
 #[test]
