@@ -1,0 +1,3 @@
+//! Schedule, statuses, configuration, command line.
+
+pub(super) const TEXTS: &[(&str, &str)] = &[];

@@ -1,0 +1,3 @@
+//! Executables and adapters.
+
+pub(super) const TEXTS: &[(&str, &str)] = &[];

@@ -1,0 +1,3 @@
+//! The page.
+
+pub(super) const TEXTS: &[(&str, &str)] = &[];

@@ -1,0 +1,3 @@
+//! Stock agents.
+
+pub(super) const TEXTS: &[(&str, &str)] = &[];

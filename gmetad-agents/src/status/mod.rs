@@ -1,0 +1,5 @@
+//! Statuses: thresholds, debouncing, age, dependencies. No I/O, no clock.
+
+mod range;
+
+pub use range::{Range, RangeError};
