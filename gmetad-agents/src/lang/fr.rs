@@ -1,5 +1,6 @@
 //! The French catalogue: pairs of an English template and the French one, a file for each part of the program.
 
+mod config;
 mod engine;
 mod exec;
 mod page;
@@ -7,6 +8,6 @@ mod stock;
 
 /// What it has for an English template.
 pub(super) fn find(english: &str) -> Option<&'static str> {
-    let parts = [engine::TEXTS, exec::TEXTS, page::TEXTS, stock::TEXTS];
+    let parts = [config::TEXTS, engine::TEXTS, exec::TEXTS, page::TEXTS, stock::TEXTS];
     parts.iter().find_map(|part| part.iter().find(|(key, _)| *key == english).map(|(_, french)| *french))
 }
