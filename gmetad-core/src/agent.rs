@@ -98,6 +98,9 @@ impl fmt::Display for Message {
     }
 }
 
+/// So that an agent may fail with a text that can be translated: `Err(message!("{} does not answer", address).into())`.
+impl std::error::Error for Message {}
+
 impl From<String> for Message {
     fn from(text: String) -> Self {
         Self { template: Cow::Owned(text), args: None }
