@@ -17,7 +17,9 @@ pub struct Range {
 
 /// A text that is no range.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("\"{text}\" is not a range: {remedy}; write 10 (alert outside 0..10), 10: (below), ~:10 (above), 10:20 (outside) or @10:20 (inside)")]
+#[error(
+    "\"{text}\" is not a range: {remedy}; write 10 (alert outside 0..10), 10: (below), ~:10 (above), 10:20 (outside) or @10:20 (inside)"
+)]
 pub struct RangeError {
     text: String,
     remedy: &'static str,
@@ -28,6 +30,13 @@ impl Range {
     pub fn alerts(self, value: f64) -> bool {
         let within = self.low <= value && value <= self.high;
         !value.is_nan() && within == self.inside
+    }
+
+    /// The same of values that are multiplied by a factor above 0; `None` if a limit would be no number.
+    pub fn scaled(self, factor: f64) -> Option<Self> {
+        let (low, high) = (self.low * factor, self.high * factor);
+        let is_good = |limit: f64, was: f64| !limit.is_nan() && limit.is_finite() == was.is_finite();
+        (factor > 0.0 && is_good(low, self.low) && is_good(high, self.high)).then_some(Self { low, high, ..self })
     }
 
     /// The smallest and the largest value between the limits; infinite where there is none.
@@ -53,7 +62,13 @@ impl FromStr for Range {
         let (low, high) = match limits.split_once(':') {
             None => (0.0, number(limits)?),
             Some((low, high)) => (
-                if low == "~" { f64::NEG_INFINITY } else if low.is_empty() { 0.0 } else { number(low)? },
+                if low == "~" {
+                    f64::NEG_INFINITY
+                } else if low.is_empty() {
+                    0.0
+                } else {
+                    number(low)?
+                },
                 if high.is_empty() { f64::INFINITY } else { number(high)? },
             ),
         };
@@ -119,6 +134,14 @@ mod tests {
             let error = text.parse::<Range>().unwrap_err().to_string();
             assert!(error.starts_with(&format!("\"{text}\" is not a range: ")), "{error}");
         }
+    }
+
+    #[test]
+    fn in_other_units() {
+        let scaled = |text: &str, factor| text.parse::<Range>().unwrap().scaled(factor).map(|range| range.to_string());
+        assert_eq!(scaled("@100:500", 1e-3).as_deref(), Some("@0.1:0.5"));
+        assert_eq!(scaled("~:2", 1024.0).as_deref(), Some("~:2048"));
+        assert_eq!((scaled("1e300", 1e300), scaled("1", 0.0), scaled("1", f64::NAN)), (None, None, None));
     }
 
     proptest! {
