@@ -3,11 +3,14 @@
 //! Each file has a kind, or some that share a source: its own keys, fields, thresholds and graphs, a pure function from what was
 //! read to a measurement, and a probe that reads. docs/agents.md has the table of them.
 
+mod command;
 mod cpu;
 mod diskio;
 mod disks;
+mod dns;
 mod load;
 mod memory;
+mod net;
 mod network;
 mod pids;
 mod plan;
@@ -15,6 +18,8 @@ mod proc;
 mod process;
 mod processes;
 mod rand;
+mod services;
+mod tcp;
 mod uptime;
 
 use crate::kind::Kind;
@@ -31,6 +36,8 @@ pub const KINDS: &[Kind] = &[
     diskio::KIND,
     network::KIND,
     process::KIND,
+    tcp::KIND,
+    dns::KIND,
     rand::KIND,
 ];
 
