@@ -112,7 +112,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     cli (Id::Settings,     None,      "settings",      Some("FILE"), "settings file to read instead of /etc/zstats/zstats.toml and zstats.toml below the root"),
     one (Id::Port,         None,      "port",          Some("N"),    "port of the page (default 8090; 0: a free one)"),
     many(Id::Bind,                    "bind",          "ADDR",       "address the page is shown on (default 127.0.0.1 and ::1; [::] for the network)"),
-    many(Id::HostName,                "host-name",     "NAME",       "another name this server is called by in addresses of the page"),
+    one (Id::HostName,     None,      "host-name",     Some("NAME"), "name of this server on the page and in its address (default: the system's)"),
     one (Id::TlsCert,      None,      "tls-cert",      Some("FILE"), "certificate (PEM); the page is served over TLS alone"),
     one (Id::TlsKey,       None,      "tls-key",       Some("FILE"), "its key (PEM)"),
     one (Id::PasswordFile, None,      "password-file", Some("FILE"), "file with the password of the page"),
@@ -168,9 +168,13 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, Me
     let mut line = Line { what: Do::Serve, words: Vec::new(), given: Vec::new() };
     let mut command: Option<&Command> = None;
     while let Some(arg) = parser.next().map_err(|error| Message::from(error.to_string()))? {
+        let mut is_long = false;
         let opt = match arg {
             Arg::Short(letter) => find(|opt| opt.short == Some(letter), format!("-{letter}"))?,
-            Arg::Long(name) => long(name)?,
+            Arg::Long(name) => {
+                is_long = true;
+                long(name)?
+            }
             Arg::Value(word) => {
                 match command {
                     Some(_) => line.words.push(word),
@@ -193,7 +197,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, Me
         }
         let value = match opt.value {
             Some(_) => parser.value().map_err(|_| message!("--{} needs a value; z_stats --help lists the options", opt.long))?,
-            None if parser.optional_value().is_some() => return Err(message!("--{} takes no value", opt.long)),
+            // What follows a letter is the next letter, not a value.
+            None if is_long && parser.optional_value().is_some() => return Err(message!("--{} takes no value", opt.long)),
             None => OsString::new(),
         };
         line.given.push((opt.id, value));

@@ -9,8 +9,10 @@ use gmetad_core::agent::Message;
 
 mod check;
 mod cli;
+mod demo;
 mod man;
 mod measure;
+mod service;
 mod settings;
 mod status;
 
@@ -44,12 +46,19 @@ fn dispatch(line: Line) -> Result<ExitCode, (Option<Lang>, Message)> {
     let settings = Settings::gather(&line.given, &directory).map_err(|error| (None, error))?;
     let lang = settings.lang;
     let word = line.words.first().map(|word| word.to_string_lossy());
+    let serves = match line.what {
+        Do::Serve => Some(service::run(&line.given, &settings, &directory)),
+        Do::Demo => Some(demo::run(&settings)),
+        _ => None,
+    };
+    if let Some(result) = serves {
+        return result.map_err(|error| (Some(lang), error));
+    }
     match line.what {
         Do::Check => Ok(check::check(&settings, &directory, &line.words)),
         Do::Run => measure::run(&settings, &word.unwrap_or_default()),
         Do::Status => status::run(&settings, line.has(Id::Json), word.as_deref()),
-        Do::Kinds => Ok(check::kinds(lang)),
-        _ => Err("not yet".into()),
+        _ => Ok(check::kinds(lang)),
     }
     .map(|(text, code)| {
         show(&text);

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use gmetad_agents::config::ConfigOptions;
@@ -34,7 +34,7 @@ pub(crate) struct Settings {
     pub(crate) facts: Option<PathBuf>,
     pub(crate) port: u16,
     pub(crate) bind: Vec<IpAddr>,
-    pub(crate) host_names: Vec<String>,
+    pub(crate) host_name: Option<String>,
     pub(crate) tls_cert: Option<PathBuf>,
     pub(crate) tls_key: Option<PathBuf>,
     pub(crate) password_file: Option<PathBuf>,
@@ -61,7 +61,7 @@ impl Settings {
             facts: None,
             port: PORT,
             bind: Vec::new(),
-            host_names: Vec::new(),
+            host_name: None,
             tls_cert: None,
             tls_key: None,
             password_file: None,
@@ -104,7 +104,11 @@ impl Settings {
             return Err(message!("--tls-cert and --tls-key are given together or not at all"));
         }
         if self.bind.is_empty() {
-            self.bind = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+            self.bind = vec![Ipv4Addr::LOCALHOST.into()];
+            // A free port would be another one, and not every machine has IPv6.
+            if self.port != 0 && TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
+                self.bind.push(Ipv6Addr::LOCALHOST.into());
+            }
         }
         if self.facts.is_none() && Path::new(FACTS).exists() {
             self.facts = Some(FACTS.into());
@@ -120,6 +124,21 @@ impl Settings {
     /// Where the page listens.
     pub(crate) fn listen(&self) -> Vec<SocketAddr> {
         self.bind.iter().map(|ip| SocketAddr::new(*ip, self.port)).collect()
+    }
+
+    /// The name of this server.
+    pub(crate) fn host_name(&self) -> String {
+        self.host_name.clone().unwrap_or_else(|| {
+            let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            let name = name.trim();
+            if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
+        })
+    }
+
+    /// Whether what differs from `before` is about agents alone.
+    pub(crate) fn needs_no_restart_after(&self, before: &Self) -> bool {
+        let Self { root, config, defaults, module, facts, .. } = before.clone();
+        Self { root, config, defaults, module, facts, ..self.clone() } == *before
     }
 
     /// Whether only this machine sees the page.
@@ -214,7 +233,7 @@ impl Level {
                 let ip = plain.parse().map_err(|_| message!("`{}` is no address, such as 127.0.0.1, 0.0.0.0 or [::]", text))?;
                 add(&mut it.bind, first, ip);
             }
-            Id::HostName => add(&mut it.host_names, first, text()?),
+            Id::HostName => it.host_name = Some(text()?),
             Id::TlsCert => it.tls_cert = Some(path()?),
             Id::TlsKey => it.tls_key = Some(path()?),
             Id::PasswordFile => it.password_file = Some(path()?),

@@ -23,8 +23,8 @@ const WITHIN: Duration = Duration::from_secs(10);
 const ANSWER: u64 = 64 << 20;
 /// Most agents that are read from the data directory.
 const AGENTS: usize = 10_000;
-/// What a service that does not hurry may take beyond the time an agent is due, in seconds.
-const GRACE: i64 = 60;
+/// What the disk may lag behind beyond the time an agent is due, in seconds: views are written once a minute.
+const GRACE: i64 = 120;
 /// Longest message that is shown, in characters.
 const TEXT: usize = 500;
 

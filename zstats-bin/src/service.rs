@@ -1,0 +1,271 @@
+//! The service: agents, their page, signals.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use gmetad_agents::config::{self, Loaded};
+use gmetad_agents::monitor::{Monitor, MonitorOptions};
+use gmetad_agents::notify::MailOptions;
+use gmetad_agents::page::{self, PageOptions};
+use gmetad_agents::lang::Lang;
+use gmetad_core::agent::{Message, State};
+use gmetad_core::message;
+use gmetad_core::stats::{Report, Reports};
+use gmetad_http::{Secret, Server, ServerOptions, Tls};
+use gmetad_process::daemon::{self, Ready};
+use gmetad_process::logger::{Logger, Setup};
+use gmetad_process::pidfile::{PidFile, PidPath};
+use gmetad_process::signals::{Event, Signals};
+use gmetad_process::user::{self, Account};
+use gmetad_process::{limits, notify};
+
+use crate::cli::Id;
+use crate::settings::Settings;
+
+/// What syslog calls the service, as the ancestor's.
+const IDENT: &str = "zephiragents";
+/// Descriptors wanted: clients, files of agents.
+const DESCRIPTORS: u64 = 8192;
+/// Access of others to new files: none may write.
+const UMASK: u32 = 0o022;
+/// How long agents and disk have to end.
+const STOP_WITHIN: Duration = Duration::from_secs(3);
+/// How long answers have to be sent before that.
+const ANSWERS_WITHIN: Duration = Duration::from_millis(500);
+
+/// Anything that keeps the service from starting, as it is shown.
+type Fallible<T> = Result<T, Message>;
+
+/// Someone else's error as a message.
+pub(crate) fn foreign(error: impl std::fmt::Display) -> Message {
+    error.to_string().into()
+}
+
+/// Runs the service until a signal ends it.
+pub(crate) fn run(given: &[(Id, OsString)], settings: &Settings, directory: &Path) -> Fallible<ExitCode> {
+    let pid_path = settings.pid_file.as_deref().map(PidPath::new).transpose().map_err(foreign)?;
+    let level = if settings.debug { log::LevelFilter::Debug } else { log::LevelFilter::Info };
+    let log = Setup::new(IDENT, level);
+    let ready = if settings.foreground {
+        Ready::foreground()
+    } else {
+        println!("{}", settings.lang.message(&reach(settings, settings.port)));
+        daemon::daemonize(UMASK).map_err(foreign)?
+    };
+    let log = if settings.foreground { log.stderr() } else { log.syslog() };
+    match start(settings, pid_path, log) {
+        Ok(started) => {
+            ready.ok();
+            let log = started.log;
+            started.serve(given, settings, directory);
+            log.flush();
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            let text = settings.lang.message(&error);
+            if !ready.is_foreground() {
+                log::error!(target: "fatal", "{text}");
+            }
+            ready.fail(format!("z_stats: {text}"));
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// The configuration, and what it complains about in the log.
+pub(crate) fn load(settings: &Settings) -> Loaded {
+    let loaded = config::load(&settings.agents());
+    for warning in &loaded.warnings {
+        log::warn!("{}", settings.lang.message(warning));
+    }
+    for failed in &loaded.failed {
+        log::error!("{}", settings.lang.message(&message!("agent {}: {}", &failed.name, failed.what.clone())));
+    }
+    for left in &loaded.left {
+        log::debug!("{}", settings.lang.message(&message!("{}: not here: {}", &left.name, left.why.clone())));
+    }
+    let (agents, failed) = (loaded.agents.len() - loaded.failed.len(), loaded.failed.len());
+    log::info!("{}", settings.lang.message(&message!("{} agents, {} that cannot be loaded", agents, failed)));
+    loaded
+}
+
+/// What is served, and how it is reached.
+pub(crate) struct Page {
+    pub(crate) server: Server,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Page {
+    /// What may fail before the user changes: secrets and certificates are root's.
+    fn prepare(settings: &Settings) -> Fallible<(PageOptions, Option<Arc<Tls>>)> {
+        let secret = |file: &Option<PathBuf>| file.as_deref().map(Secret::from_file).transpose().map_err(foreign);
+        let tls = settings.tls_cert.as_ref().zip(settings.tls_key.as_ref());
+        let tls = tls.map(|(cert, key)| Tls::from_files(cert, key).map(Arc::new)).transpose().map_err(foreign)?;
+        let options = PageOptions {
+            host: settings.host_name(),
+            lang: settings.lang,
+            listen: settings.listen(),
+            tls: tls.is_some(),
+            password: secret(&settings.password_file)?,
+            token: secret(&settings.token_file)?,
+            ..PageOptions::default()
+        };
+        Ok((options, tls))
+    }
+
+    fn start(mut options: PageOptions, tls: Option<Arc<Tls>>, monitor: &Arc<Monitor>) -> Fallible<Self> {
+        // The site lives in the server's threads, and must not keep the monitor from ending.
+        let watched: Weak<Monitor> = Arc::downgrade(monitor);
+        options.healthy = Arc::new(move || match watched.upgrade().map(|monitor| monitor.health()) {
+            Some(health) if health.alive => Ok(()),
+            Some(_) => Err("the schedule does not go on".to_owned()),
+            None => Err("it ends".to_owned()),
+        });
+        let reports: Arc<Reports> = Arc::default();
+        options.reports = Arc::clone(&reports);
+        let listen = options.listen.clone();
+        let control: Arc<Monitor> = Arc::clone(monitor);
+        let site = page::site(options, Arc::clone(monitor.board()), control);
+        let server = ServerOptions { listen, tls: tls.clone(), ..ServerOptions::default() };
+        let server = Server::start(site, server).map_err(foreign)?;
+        let stats: Arc<dyn Report> = Arc::<gmetad_http::ServerStats>::clone(server.stats());
+        reports.add(&stats);
+        Ok(Self { server, tls })
+    }
+
+    /// The page of these settings over a monitor that runs.
+    pub(crate) fn of(settings: &Settings, monitor: &Arc<Monitor>) -> Fallible<Self> {
+        let (options, tls) = Self::prepare(settings)?;
+        Self::start(options, tls, monitor)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.server.addresses().first().map_or(0, std::net::SocketAddr::port)
+    }
+}
+
+/// How the page is reached, and how it is opened to others.
+pub(crate) fn reach(settings: &Settings, port: u16) -> Message {
+    let scheme = if settings.tls_cert.is_some() { "https" } else { "http" };
+    if settings.is_local() {
+        let address = format!("{scheme}://localhost:{port}/");
+        return message!("the page is at {}, for this machine alone; --bind '[::]' --password-file FILE opens it to the network", address);
+    }
+    let address = format!("{scheme}://{}:{port}/", settings.host_name());
+    if settings.password_file.is_none() {
+        return message!("the page is at {}, for everybody who reaches this machine; --password-file FILE asks for a password", address);
+    }
+    message!("the page is at {}", address)
+}
+
+/// A service that serves.
+struct Started {
+    log: &'static Logger,
+    monitor: Arc<Monitor>,
+    page: Page,
+    pid_file: Option<PidFile>,
+}
+
+/// How agents are run.
+pub(crate) fn monitor_options(settings: &Settings) -> MonitorOptions {
+    let mut options = MonitorOptions::new(settings.data());
+    options.lang = settings.lang;
+    options.mail = (!settings.mail_to.is_empty()).then(|| MailOptions {
+        from: settings.mail_from.clone().unwrap_or_default(),
+        sendmail: settings.sendmail.clone(),
+        ..MailOptions::new(settings.mail_to.join(", "), settings.host_name())
+    });
+    options
+}
+
+/// Everything that may fail before the service serves.
+fn start(settings: &Settings, pid_path: Option<PidPath>, log: Setup) -> Fallible<Started> {
+    let change = settings.user.as_deref().filter(|_| Account::current().uid == 0);
+    let account = change.map(Account::by_name).transpose().map_err(foreign)?;
+    let pid_path = match (&account, pid_path) {
+        (Some(account), Some(path)) => Some(path.removable_by(account)),
+        (_, path) => path,
+    };
+    let log = log.install().map_err(foreign)?;
+    let pid_file = pid_path.map(PidPath::create).transpose().map_err(foreign)?;
+    limits::raise_descriptors(DESCRIPTORS).map_err(foreign)?;
+    let (options, tls) = Page::prepare(settings)?;
+    if let Some(name) = change {
+        user::switch_user(name).map_err(foreign)?;
+    }
+    if !settings.root.is_dir() {
+        let root = settings.root.display().to_string();
+        log::warn!("{}", settings.lang.message(&message!("{} is not there: no agents are configured in it; name another directory with --root, or make it", root)));
+    }
+    let loaded = load(settings);
+    let monitor = Monitor::start(monitor_options(settings), loaded.agents, loaded.layout);
+    let monitor = Arc::new(monitor.map_err(foreign)?);
+    let page = Page::start(options, tls, &monitor)?;
+    log::info!("{}", settings.lang.message(&reach(settings, page.port())));
+    Ok(Started { log, monitor, page, pid_file })
+}
+
+impl Started {
+    /// Until a signal says stop.
+    fn serve(self, given: &[(Id, OsString)], settings: &Settings, directory: &Path) {
+        let Self { log: _, monitor, page, pid_file } = self;
+        let _ = notify::ready();
+        match Signals::new() {
+            Ok(signals) => {
+                for event in signals {
+                    match event {
+                        Event::Stop => break,
+                        Event::Report => report(&monitor, settings.lang),
+                        Event::Reload => {
+                            let _ = notify::reloading();
+                            reload(given, settings, directory, &monitor, &page);
+                            let _ = notify::ready();
+                        }
+                    }
+                }
+            }
+            Err(error) => log::error!("{}", settings.lang.message(&message!("cannot take signals: {}", error.to_string()))),
+        }
+        let _ = notify::stopping();
+        page.server.stop(ANSWERS_WITHIN);
+        if let Err(left) = monitor.stop(STOP_WITHIN) {
+            log::warn!("{}", settings.lang.message(&message!("left behind at the stop: {}", left.join(", "))));
+        }
+        drop(pid_file);
+    }
+}
+
+/// Reads agents, layout and certificate again. What else is set takes a restart.
+fn reload(given: &[(Id, OsString)], settings: &Settings, directory: &Path, monitor: &Monitor, page: &Page) {
+    let now = match Settings::gather(given, directory) {
+        Ok(now) => now,
+        Err(error) => {
+            let text = message!("nothing is read again: {}", error);
+            return log::error!("{}", settings.lang.message(&text));
+        }
+    };
+    if !now.needs_no_restart_after(settings) {
+        let text = message!("only settings of agents are taken over now; the others count after a restart");
+        log::warn!("{}", settings.lang.message(&text));
+    }
+    let loaded = load(&now);
+    monitor.replace(loaded.agents, loaded.layout);
+    if let Some(Err(error)) = page.tls.as_ref().map(|tls| tls.reload()) {
+        log::error!("{error}");
+    }
+}
+
+/// A line about each agent, in the log.
+fn report(monitor: &Monitor, lang: Lang) {
+    let views = monitor.board().agents();
+    for view in &views {
+        let status = lang.message(&message!("{}: {}", gmetad_agents::status::name(view.status.state), view.status.message.clone()));
+        let text = message!("agent {}: {}; {} measurements, {} failed, {} skipped", &view.spec.name, status, view.measured, view.failed, view.skipped);
+        log::info!("{}", lang.message(&text));
+    }
+    let bad = views.iter().filter(|view| view.status.state >= State::Warn).count();
+    log::info!("{}", lang.message(&message!("{} agents, {} of them in Warn or Error", views.len(), bad)));
+}
