@@ -103,6 +103,9 @@ impl fmt::Display for Message {
     }
 }
 
+/// So that an agent may fail with a text that can be translated: `Err(message!("{} does not answer", address).into())`.
+impl std::error::Error for Message {}
+
 impl From<String> for Message {
     fn from(text: String) -> Self {
         Self { template: Cow::Owned(text), args: None }
@@ -354,6 +357,8 @@ pub struct Place {
     pub state: PathBuf,
     /// The root of the configuration: `<root>/bin/` has helpers of agents.
     pub root: PathBuf,
+    /// Time between two measurements.
+    pub period: Duration,
 }
 
 /// What an agent judges by.
