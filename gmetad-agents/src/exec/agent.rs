@@ -180,10 +180,10 @@ impl ExecAgent {
         if !self.settings.probe {
             return Ok(None);
         }
-        if let Some((asked, said)) = self.probed {
-            if said.is_none() || asked.elapsed() < PROBE {
-                return Ok(said);
-            }
+        if let Some((asked, said)) = self.probed
+            && (said.is_none() || asked.elapsed() < PROBE)
+        {
+            return Ok(said);
         }
         let output = self.run(program, Some("probe"), context, VERB.min(context.deadline / 3), DESCRIPTION)?;
         let ended = self.ended(&output)?;
