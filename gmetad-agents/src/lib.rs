@@ -6,6 +6,7 @@
 pub mod board;
 pub mod class;
 pub mod config;
+pub mod described;
 pub mod exec;
 pub mod kind;
 pub mod lang;

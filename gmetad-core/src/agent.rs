@@ -357,6 +357,8 @@ pub struct Place {
     pub state: PathBuf,
     /// The root of the configuration: `<root>/bin/` has helpers of agents.
     pub root: PathBuf,
+    /// Time between two measurements.
+    pub period: Duration,
 }
 
 /// What an agent judges by.

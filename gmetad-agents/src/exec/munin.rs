@@ -140,10 +140,8 @@ impl Plugin {
             }
         } else if let Some((name, attribute, value)) = attribute(line) {
             let key = self.names.of(&key(&self.graphs[at].name, name));
-            if attribute == "value" {
-                if self.found.len() < names::VALUES {
-                    self.found.push((key.clone(), number(value)));
-                }
+            if attribute == "value" && self.found.len() < names::VALUES {
+                self.found.push((key.clone(), number(value)));
             }
             let known = self.fields.iter().position(|field| field.key == key);
             let field = match known {
@@ -300,9 +298,10 @@ fn attribute(line: &str) -> Option<(&str, &str, &str)> {
     is_good.then_some((field, attribute, value.trim()))
 }
 
-/// The name of a field among all graphs of a plugin.
+/// The name of a field among all graphs of a plugin. The dot, because neither graphs nor fields have one of their own: with `_`
+/// the field `vda_rd` of `io` would be the field `rd` of `io.vda`.
 fn key(graph: &str, field: &str) -> String {
-    if graph.is_empty() { field.to_owned() } else { format!("{}_{field}", graph.replace('.', "_")) }
+    if graph.is_empty() { field.to_owned() } else { format!("{graph}.{field}") }
 }
 
 /// Each value of an output, with its graph.
@@ -417,7 +416,7 @@ mod tests {
         let Reading { measurement, described } = read(config.as_bytes(), b"");
         let fields: Vec<_> =
             measurement.fields().map(|(name, _)| (name.to_owned(), measurement.get_number(name))).collect();
-        assert_eq!(fields, [("io_sda".to_owned(), Some(1.0)), ("io_sda_sda".to_owned(), Some(2.0))]);
+        assert_eq!(fields, [("io.sda".to_owned(), Some(1.0)), ("io.sda.sda".to_owned(), Some(2.0))]);
         let names: Vec<_> = described.graphs.iter().map(|graph| graph.name.as_str()).collect();
         assert_eq!(names, ["io", "io.sda"]);
         assert_eq!(described.description.to_string(), "IO");
@@ -426,7 +425,7 @@ mod tests {
             b"multigraph io.x\na.value 5\nmultigraph io\na.value 1700000000:4e1\n",
         );
         assert_eq!(
-            (fetched.measurement.get_number("io_a"), fetched.measurement.get_number("io_x_a")),
+            (fetched.measurement.get_number("io.a"), fetched.measurement.get_number("io.x.a")),
             (Some(40.0), Some(5.0))
         );
     }
