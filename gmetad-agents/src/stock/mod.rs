@@ -13,6 +13,7 @@ mod memory;
 mod net;
 mod network;
 mod pids;
+mod ping;
 mod plan;
 mod proc;
 mod process;
@@ -20,6 +21,8 @@ mod processes;
 mod rand;
 mod services;
 mod tcp;
+mod time;
+mod ups;
 mod uptime;
 
 use crate::kind::Kind;
@@ -37,7 +40,10 @@ pub const KINDS: &[Kind] = &[
     network::KIND,
     process::KIND,
     tcp::KIND,
+    ping::KIND,
     dns::KIND,
+    time::KIND,
+    ups::KIND,
     rand::KIND,
 ];
 

@@ -99,7 +99,9 @@ pub(super) fn measurement<T: std::fmt::Display>(all: &[Asked<T>], answers: Vec<A
     let status = match &*problems {
         [] => Status::ok(),
         [only] => Status::new(State::Error, only.clone()),
-        [first, ..] => Status::new(State::Error, message!("{} of {} fail; {}", problems.len(), all.len(), first.clone())),
+        [first, ..] => {
+            Status::new(State::Error, message!("{} of {} fail; {}", problems.len(), all.len(), first.clone()))
+        }
     };
     measurement.judged(status)
 }
