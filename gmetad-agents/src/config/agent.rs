@@ -246,7 +246,17 @@ fn fill<'t>(value: &mut Spanned<DeValue<'t>>, facts: &'t Facts, typed: bool, who
             }
         }
         DeValue::Array(all) => all.iter_mut().try_for_each(|one| fill(one, facts, typed, wholes))?,
-        DeValue::Table(all) => all.iter_mut().try_for_each(|(_, one)| fill(one, facts, typed, wholes))?,
+        DeValue::Table(all) => {
+            // Keys too: services are named by their address.
+            let keys = all.keys().filter(|key| key.get_ref().contains("${")).cloned().collect::<Vec<_>>();
+            for key in keys {
+                let name = facts.fill(key.get_ref()).map_err(|what| Fault::new(key.span(), what))?;
+                if let Some(one) = all.remove(key.get_ref().as_ref()) {
+                    all.insert(Spanned::new(key.span(), name.into()), one);
+                }
+            }
+            all.iter_mut().try_for_each(|(_, one)| fill(one, facts, typed, wholes))?;
+        }
         _ => {}
     }
     Ok(())

@@ -27,6 +27,9 @@ struct Port {
     #[serde(default)]
     #[allow(dead_code, reason = "read only")]
     host: String,
+    #[serde(default)]
+    #[allow(dead_code, reason = "read only")]
+    more: toml::Table,
 }
 
 fn build_port(name: &str, own: toml::Table) -> Result<Installed, String> {
@@ -221,7 +224,7 @@ fn facts_conditions_and_modules() {
         ("facts", "ip=10.0.0.1\nport=3128\nsquid=oui\nnb=3\nmodule=amon-2.8\ntitre=7\n"),
         (
             "configs/a.agent",
-            "[[agent]]\nname = 'squid-${ip}'\nkind = 'port'\nport = '${port}'\nhost = '${ip}'\ndescription = 'le ${titre}'\nwhen = { var = { squid = true, nb = '>2' }, file = '/proc' }\n\
+            "[[agent]]\nname = 'squid-${ip}'\nkind = 'port'\nport = '${port}'\nhost = '${ip}'\nmore = { '${ip}:1' = '$${x}' }\ndescription = 'le ${titre}'\nwhen = { var = { squid = true, nb = '>2' }, file = '/proc' }\n\
              [[agent]]\nname = 'no'\nkind = 'port'\nport = '${nothing}'\nwhen = { var = { squid = 'non' } }\n\
              [[agent]]\nname = 'scribe'\nkind = 'load'\nmodules = ['scribe', 'amon-1.5']\n\
              [[agent]]\nname = 'amon'\nkind = 'load'\nmodules = 'amon'\n\
@@ -230,7 +233,7 @@ fn facts_conditions_and_modules() {
     ]);
     let loaded = root.load();
     assert_eq!(names(&loaded), ["squid-10.0.0.1", "amon"]);
-    assert_eq!(loaded.agents[0].spec.written, "host = \"10.0.0.1\"\nport = 3128\n", "a number where one is wanted");
+    assert_eq!(loaded.agents[0].spec.written, "host = \"10.0.0.1\"\nport = 3128\n\n[more]\n\"10.0.0.1:1\" = \"${x}\"\n", "a number where one is wanted");
     assert_eq!(loaded.agents[0].spec.description.to_string(), "le 7");
     let left: Vec<_> = loaded.left.iter().map(|left| format!("{}: {}", left.name, left.why)).collect();
     let expected = [
