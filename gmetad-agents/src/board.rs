@@ -49,11 +49,12 @@ impl Board {
     }
 
     /// Replaces the views of those agents that are there.
-    pub fn update(&self, views: impl IntoIterator<Item = AgentView>) {
+    pub fn update(&self, views: impl IntoIterator<Item = impl Into<Arc<AgentView>>>) {
         let mut contents = self.0.write();
         for view in views {
+            let view: Arc<AgentView> = view.into();
             if let Some(agent) = contents.agents.iter_mut().find(|agent| agent.spec.name == view.spec.name) {
-                *agent = Arc::new(view);
+                *agent = view;
             }
         }
     }

@@ -10,12 +10,17 @@ pub mod described;
 pub mod exec;
 pub mod kind;
 pub mod lang;
+pub mod monitor;
+pub mod notify;
 pub mod spec;
 pub mod status;
 pub mod stock;
+mod store;
 pub mod view;
 
 pub use board::{Board, Control};
 pub use class::{LoadErrorAgent, MultiRrdAgent, RrdAgent, TableAgent};
+pub use monitor::{Health, Monitor, MonitorError, MonitorOptions};
+pub use notify::MailOptions;
 pub use spec::{Installed, Spec};
 pub use view::AgentView;

@@ -1,0 +1,37 @@
+//! Rows of a file for a graph.
+
+use std::path::Path;
+
+use gmetad_core::model::UnixTime;
+use gmetad_rrd::fetch::Fetched;
+use gmetad_rrd::{Cf, RrdError, View};
+
+/// Most rows that a graph gets.
+const MOST: usize = 20_000;
+
+/// Rows between two times, at most `rows`, from the archive that fits best. What no archive can have any more, and what has
+/// not come yet, is cut off. `None`: no such file, or no archive of that function.
+pub(super) fn series(
+    path: &Path,
+    cf: Cf,
+    start: UnixTime,
+    end: UnixTime,
+    rows: usize,
+) -> Result<Option<Fetched>, RrdError> {
+    let view = match View::open(path) {
+        Err(RrdError::Missing { .. }) => return Ok(None),
+        other => other?,
+    };
+    let schema = view.layout().schema();
+    let archives = schema.rras.len();
+    let longest = schema.rras.iter().map(|rra| schema.step.saturating_mul(rra.steps)).max().unwrap_or(1);
+    let longest = i64::try_from(longest).unwrap_or(i64::MAX);
+    // A request may ask for all times there are: they are not to be made of nothing.
+    let oldest = (0..archives).filter_map(|archive| view.first(archive)).min().unwrap_or(0);
+    let start = start.max(oldest.saturating_sub(longest));
+    let end = end.min(view.last().saturating_add(longest)).max(start);
+    let rows = rows.clamp(2, MOST);
+    let resolution = u64::try_from(end - start).unwrap_or(0).div_ceil(rows as u64).max(1);
+    let fetched = view.fetch(cf, start, end, resolution)?;
+    Ok(fetched.map(|fetched| fetched.consolidate(cf, rows)))
+}
