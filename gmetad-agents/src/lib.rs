@@ -9,6 +9,7 @@ pub mod config;
 pub mod exec;
 pub mod kind;
 pub mod lang;
+pub mod page;
 pub mod spec;
 pub mod status;
 pub mod stock;
