@@ -12,6 +12,7 @@ pub mod kind;
 pub mod lang;
 pub mod monitor;
 pub mod notify;
+pub mod page;
 pub mod spec;
 pub mod status;
 pub mod stock;

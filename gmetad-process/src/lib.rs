@@ -43,6 +43,8 @@ pub mod child;
 #[forbid(unsafe_code)]
 pub mod cli;
 #[forbid(unsafe_code)]
+pub mod clock;
+#[forbid(unsafe_code)]
 pub mod daemon;
 #[forbid(unsafe_code)]
 pub mod limits;

@@ -1,0 +1,2 @@
+//! The page, over real sockets and in a real browser.
+mod made_up;
