@@ -71,7 +71,13 @@ fn report(loaded: &Loaded, all: &Loaded, lang: Lang) -> (String, u8) {
         say(message!("site.cfg: {} agents are shown, {} are not", shown.len(), hidden));
     }
     let broken = loaded.failed.len() + cycles.len();
-    say(message!("{} agents, {} not here, {} warnings, {} errors", loaded.agents.len() - failed.len(), loaded.left.len(), warnings.len(), broken));
+    say(message!(
+        "{} agents, {} not here, {} warnings, {} errors",
+        loaded.agents.len() - failed.len(),
+        loaded.left.len(),
+        warnings.len(),
+        broken
+    ));
     let code = match (broken, warnings.len()) {
         (0, 0) => WELL,
         (0, _) => ODD,
@@ -97,7 +103,8 @@ fn described(spec: &Spec) -> Message {
     if !spec.origin.is_empty() {
         more.push(message!("from {}", &spec.origin));
     }
-    let about = message!("{}: every {} s, at most {} s", &spec.name, spec.period.as_secs_f64(), spec.timeout.as_secs_f64());
+    let about =
+        message!("{}: every {} s, at most {} s", &spec.name, spec.period.as_secs_f64(), spec.timeout.as_secs_f64());
     more.into_iter().fold(about, |about, one| message!("{}, {}", about, one))
 }
 

@@ -196,9 +196,13 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, Me
             _ => {}
         }
         let value = match opt.value {
-            Some(_) => parser.value().map_err(|_| message!("--{} needs a value; z_stats --help lists the options", opt.long))?,
+            Some(_) => parser
+                .value()
+                .map_err(|_| message!("--{} needs a value; z_stats --help lists the options", opt.long))?,
             // What follows a letter is the next letter, not a value.
-            None if is_long && parser.optional_value().is_some() => return Err(message!("--{} takes no value", opt.long)),
+            None if is_long && parser.optional_value().is_some() => {
+                return Err(message!("--{} takes no value", opt.long));
+            }
             None => OsString::new(),
         };
         line.given.push((opt.id, value));
@@ -283,8 +287,18 @@ mod tests {
         for (text, what, words, options) in [
             ("", Do::Serve, vec![], vec![]),
             ("-f --port 1", Do::Serve, vec![], vec![given(Id::Foreground, ""), given(Id::Port, "1")]),
-            ("--po=1 -df", Do::Serve, vec![], vec![given(Id::Port, "1"), given(Id::Debug, ""), given(Id::Foreground, "")]),
-            ("check a --config x b --config y", Do::Check, vec!["a", "b"], vec![given(Id::Config, "x"), given(Id::Config, "y")]),
+            (
+                "--po=1 -df",
+                Do::Serve,
+                vec![],
+                vec![given(Id::Port, "1"), given(Id::Debug, ""), given(Id::Foreground, "")],
+            ),
+            (
+                "check a --config x b --config y",
+                Do::Check,
+                vec!["a", "b"],
+                vec![given(Id::Config, "x"), given(Id::Config, "y")],
+            ),
             ("--root r run load", Do::Run, vec!["load"], vec![given(Id::Root, "r")]),
             ("status --json", Do::Status, vec![], vec![given(Id::Json, "")]),
             ("kinds", Do::Kinds, vec![], vec![]),

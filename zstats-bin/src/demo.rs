@@ -12,12 +12,14 @@ use gmetad_agents::config::{ConfigOptions, Layout, load};
 use gmetad_agents::monitor::{Monitor, MonitorOptions};
 use gmetad_agents::spec::{Field, Installed};
 use gmetad_agents::{RrdAgent, TableAgent};
-use gmetad_core::agent::{Agent, AgentError, Cell, Context, Element, History, Measurement, Message, State, Status, Table};
+use gmetad_core::agent::{
+    Agent, AgentError, Cell, Context, Element, History, Measurement, Message, State, Status, Table,
+};
 use gmetad_core::message;
 use gmetad_process::logger::Setup;
 use gmetad_process::signals::{Event, Signals};
 
-use crate::service::{Page, foreign};
+use crate::service::{Page, foreign, place};
 use crate::settings::Settings;
 
 /// Periods of the demo: short, so that graphs are seen to move.
@@ -38,9 +40,14 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Message> {
         agent.spec.period = agent.spec.period.min(PERIOD);
         agent.spec.timeout = agent.spec.timeout.min(agent.spec.period);
     }
+    place(&mut agents, &settings);
     let names: Vec<String> = agents.iter().map(|agent| agent.spec.name.clone()).collect();
     agents.extend(made_up(settings.lang.text("Demo")));
-    let options = MonitorOptions { lang: settings.lang, jitter: Duration::from_millis(500), ..MonitorOptions::new(settings.data()) };
+    let options = MonitorOptions {
+        lang: settings.lang,
+        jitter: Duration::from_millis(500),
+        ..MonitorOptions::new(settings.data())
+    };
     let monitor = Arc::new(Monitor::start(options, agents, Layout::default()).map_err(foreign)?);
     let page = Page::of(&settings, &monitor)?;
     introduce(&settings, page.port(), &names);
@@ -58,7 +65,11 @@ fn introduce(settings: &Settings, port: u16, names: &[String]) {
     let (lang, data) = (settings.lang, settings.data().display().to_string());
     let url = format!("http://localhost:{port}/");
     let lines = [
-        message!("z_stats demo: {} agents of this machine, every {} s, and one made-up agent in each status.", names.len(), PERIOD.as_secs()),
+        message!(
+            "z_stats demo: {} agents of this machine, every {} s, and one made-up agent in each status.",
+            names.len(),
+            PERIOD.as_secs()
+        ),
         "".into(),
         message!("  page       {}", &url),
         message!("  answers    {}api/v1/status   {}metrics   {}healthz", &url, &url, &url),
@@ -212,4 +223,3 @@ fn made_up(section: &str) -> Vec<Installed> {
     }
     all
 }
-

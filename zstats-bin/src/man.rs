@@ -15,7 +15,11 @@ pub(crate) fn page() -> String {
         env!("CARGO_PKG_VERSION")
     );
     for command in COMMANDS {
-        text += &format!(".TP\n.B {}\n{}\n", escaped(&format!("{} {}", command.name, command.words)), sentence(command.help));
+        text += &format!(
+            ".TP\n.B {}\n{}\n",
+            escaped(&format!("{} {}", command.name, command.words)),
+            sentence(command.help)
+        );
         if !command.doc.is_empty() {
             text += &format!("{}\n", escaped(command.doc));
         }
@@ -40,7 +44,10 @@ pub(crate) fn page() -> String {
     for (file, what) in [
         ("/etc/zstats/zstats.toml, ROOT/zstats.toml", "settings; the latter counts"),
         ("ROOT/configs/*.agent, ROOT/configs/MODULE/*.agent", "agents"),
-        ("/usr/share/zstats/agents.d, /etc/zstats/agents.d", "agents of packages and of the administrator (*.agent, *.toml)"),
+        (
+            "/usr/share/zstats/agents.d, /etc/zstats/agents.d",
+            "agents of packages and of the administrator (*.agent, *.toml)",
+        ),
         ("/etc/zstats/facts", "variables of the server"),
         ("ROOT/site.cfg", "agents that the page shows, in its order"),
         ("ROOT/stats", "data"),

@@ -1,7 +1,8 @@
 //! `z_stats run AGENT`: one measurement, shown.
 
+use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::ExitCode;
+use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,9 +11,9 @@ use gmetad_agents::config;
 use gmetad_agents::lang::Lang;
 use gmetad_agents::spec::{Installed, Spec};
 use gmetad_agents::status::{Judge, name as state_name};
-use gmetad_core::agent::{Cell, Context, Element, History, Measurement, Message, Status, Value};
-use gmetad_core::source::Stop;
+use gmetad_core::agent::{Cell, Context, Element, History, Measurement, Message, Place, Status, Value};
 use gmetad_core::message;
+use gmetad_core::source::Stop;
 use gmetad_process::mail::clean;
 
 use crate::Said;
@@ -36,7 +37,7 @@ pub(crate) fn run(settings: &Settings, agent: &str) -> Result<Said, Message> {
     };
     let spec = found.spec.clone();
     let begun = Instant::now();
-    let result = measured(found);
+    let result = measured(found, &settings.root);
     let took = begun.elapsed();
     let status = match &result {
         Ok((measurement, checked)) => {
@@ -55,8 +56,11 @@ pub(crate) fn run(settings: &Settings, agent: &str) -> Result<Said, Message> {
 }
 
 /// The measurement and what the agent thinks of it, or why there is none.
-fn measured(installed: Installed) -> Result<(Measurement, Status), Message> {
+fn measured(installed: Installed, root: &Path) -> Result<(Measurement, Status), Message> {
     let Installed { spec, mut agent } = installed;
+    // The service's own is not touched: it may be measuring.
+    let scratch = std::env::temp_dir().join(format!("z_stats-run-{}", std::process::id()));
+    agent.init_data(&Place { state: scratch.clone(), root: root.to_owned(), period: spec.period });
     let (to, from) = mpsc::channel();
     let stop = Stop::default();
     let now = gmetad_core::now();
@@ -78,10 +82,12 @@ fn measured(installed: Installed) -> Result<(Measurement, Status), Message> {
     let thread = thread::Builder::new().name(format!("agent {}", spec.name)).spawn(measure);
     thread.map_err(|error| message!("no thread can be started: {}", error.to_string()))?;
     // A little more, so that an agent that keeps its deadline can say why.
-    from.recv_timeout(spec.timeout + Duration::from_millis(500)).unwrap_or_else(|error| match error {
+    let result = from.recv_timeout(spec.timeout + Duration::from_millis(500)).unwrap_or_else(|error| match error {
         RecvTimeoutError::Timeout => Err(message!("it did not end within {} s", spec.timeout.as_secs_f64())),
         RecvTimeoutError::Disconnected => Err(message!("its thread ended without a word")),
-    })
+    });
+    let _ = fs::remove_dir_all(scratch); // most agents did not make it
+    result
 }
 
 fn shown(spec: &Spec, measurement: Option<&Measurement>, status: &Status, took: Duration, lang: Lang) -> String {

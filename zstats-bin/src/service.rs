@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use gmetad_agents::Installed;
 use gmetad_agents::config::{self, Loaded};
+use gmetad_agents::lang::Lang;
 use gmetad_agents::monitor::{Monitor, MonitorOptions};
 use gmetad_agents::notify::MailOptions;
 use gmetad_agents::page::{self, PageOptions};
-use gmetad_agents::lang::Lang;
-use gmetad_core::agent::{Message, State};
+use gmetad_core::agent::{Message, Place, State};
 use gmetad_core::message;
 use gmetad_core::stats::{Report, Reports};
 use gmetad_http::{Secret, Server, ServerOptions, Tls};
@@ -21,6 +22,7 @@ use gmetad_process::pidfile::{PidFile, PidPath};
 use gmetad_process::signals::{Event, Signals};
 use gmetad_process::user::{self, Account};
 use gmetad_process::{limits, notify};
+use gmetad_rrd::path;
 
 use crate::cli::Id;
 use crate::settings::Settings;
@@ -77,7 +79,8 @@ pub(crate) fn run(given: &[(Id, OsString)], settings: &Settings, directory: &Pat
 
 /// The configuration, and what it complains about in the log.
 pub(crate) fn load(settings: &Settings) -> Loaded {
-    let loaded = config::load(&settings.agents());
+    let mut loaded = config::load(&settings.agents());
+    place(&mut loaded.agents, settings);
     for warning in &loaded.warnings {
         log::warn!("{}", settings.lang.message(warning));
     }
@@ -90,6 +93,14 @@ pub(crate) fn load(settings: &Settings) -> Loaded {
     let (agents, failed) = (loaded.agents.len() - loaded.failed.len(), loaded.failed.len());
     log::info!("{}", settings.lang.message(&message!("{} agents, {} that cannot be loaded", agents, failed)));
     loaded
+}
+
+/// Tells agents where they live.
+pub(crate) fn place(agents: &mut [Installed], settings: &Settings) {
+    for Installed { spec, agent } in agents {
+        let state = path::agent_dir(&settings.data(), &spec.name).join("state");
+        agent.init_data(&Place { state, root: settings.root.clone(), period: spec.period });
+    }
 }
 
 /// What is served, and how it is reached.
@@ -152,11 +163,17 @@ pub(crate) fn reach(settings: &Settings, port: u16) -> Message {
     let scheme = if settings.tls_cert.is_some() { "https" } else { "http" };
     if settings.is_local() {
         let address = format!("{scheme}://localhost:{port}/");
-        return message!("the page is at {}, for this machine alone; --bind '[::]' --password-file FILE opens it to the network", address);
+        return message!(
+            "the page is at {}, for this machine alone; --bind '[::]' --password-file FILE opens it to the network",
+            address
+        );
     }
     let address = format!("{scheme}://{}:{port}/", settings.host_name());
     if settings.password_file.is_none() {
-        return message!("the page is at {}, for everybody who reaches this machine; --password-file FILE asks for a password", address);
+        return message!(
+            "the page is at {}, for everybody who reaches this machine; --password-file FILE asks for a password",
+            address
+        );
     }
     message!("the page is at {}", address)
 }
@@ -198,7 +215,13 @@ fn start(settings: &Settings, pid_path: Option<PidPath>, log: Setup) -> Fallible
     }
     if !settings.root.is_dir() {
         let root = settings.root.display().to_string();
-        log::warn!("{}", settings.lang.message(&message!("{} is not there: no agents are configured in it; name another directory with --root, or make it", root)));
+        log::warn!(
+            "{}",
+            settings.lang.message(&message!(
+                "{} is not there: no agents are configured in it; name another directory with --root, or make it",
+                root
+            ))
+        );
     }
     let loaded = load(settings);
     let monitor = Monitor::start(monitor_options(settings), loaded.agents, loaded.layout);
@@ -227,7 +250,9 @@ impl Started {
                     }
                 }
             }
-            Err(error) => log::error!("{}", settings.lang.message(&message!("cannot take signals: {}", error.to_string()))),
+            Err(error) => {
+                log::error!("{}", settings.lang.message(&message!("cannot take signals: {}", error.to_string())))
+            }
         }
         let _ = notify::stopping();
         page.server.stop(ANSWERS_WITHIN);
@@ -262,8 +287,19 @@ fn reload(given: &[(Id, OsString)], settings: &Settings, directory: &Path, monit
 fn report(monitor: &Monitor, lang: Lang) {
     let views = monitor.board().agents();
     for view in &views {
-        let status = lang.message(&message!("{}: {}", gmetad_agents::status::name(view.status.state), view.status.message.clone()));
-        let text = message!("agent {}: {}; {} measurements, {} failed, {} skipped", &view.spec.name, status, view.measured, view.failed, view.skipped);
+        let status = lang.message(&message!(
+            "{}: {}",
+            gmetad_agents::status::name(view.status.state),
+            view.status.message.clone()
+        ));
+        let text = message!(
+            "agent {}: {}; {} measurements, {} failed, {} skipped",
+            &view.spec.name,
+            status,
+            view.measured,
+            view.failed,
+            view.skipped
+        );
         log::info!("{}", lang.message(&text));
     }
     let bad = views.iter().filter(|view| view.status.state >= State::Warn).count();

@@ -179,9 +179,8 @@ impl Level {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must => return Ok(()),
             Err(error) => return Err(message!("{}: cannot be read: {}", name, error.to_string())),
         };
-        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-            message!("{}: {}", &name, error.to_string().trim_end())
-        })?;
+        let table: toml::Table =
+            text.parse().map_err(|error: toml::de::Error| message!("{}: {}", &name, error.to_string().trim_end()))?;
         self.begin(file.parent().unwrap_or(Path::new("/")));
         for (key, value) in table {
             let Some(opt) = OPTIONS.iter().find(|opt| opt.file && opt.long == key) else {
@@ -230,7 +229,9 @@ impl Level {
             Id::Bind => {
                 let text = text()?;
                 let plain = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(&text);
-                let ip = plain.parse().map_err(|_| message!("`{}` is no address, such as 127.0.0.1, 0.0.0.0 or [::]", text))?;
+                let ip = plain
+                    .parse()
+                    .map_err(|_| message!("`{}` is no address, such as 127.0.0.1, 0.0.0.0 or [::]", text))?;
                 add(&mut it.bind, first, ip);
             }
             Id::HostName => it.host_name = Some(text()?),
@@ -282,7 +283,9 @@ fn lang(text: &str) -> Result<Lang, Message> {
 
 /// The language of the environment.
 pub(crate) fn env_lang() -> Lang {
-    let set = ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find_map(|name| std::env::var(name).ok().filter(|it| !it.is_empty()));
+    let set = ["LC_ALL", "LC_MESSAGES", "LANG"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok().filter(|it| !it.is_empty()));
     Lang::of_tag(&set.unwrap_or_default())
 }
 

@@ -146,7 +146,12 @@ fn read(settings: &Settings, reason: &Message) -> Result<Value, Message> {
     let data = settings.data();
     let failed = |error: std::io::Error| {
         let data = data.display().to_string();
-        message!("the service cannot be asked ({}), and {} cannot be read: {}; name its directory with --data", reason.clone(), data, error.to_string())
+        message!(
+            "the service cannot be asked ({}), and {} cannot be read: {}; name its directory with --data",
+            reason.clone(),
+            data,
+            error.to_string()
+        )
     };
     let mut agents = Vec::new();
     for entry in fs::read_dir(&data).map_err(failed)?.take(AGENTS) {

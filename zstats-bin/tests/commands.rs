@@ -9,10 +9,11 @@ const GOOD: &str = "[[agent]]\nname = 'mine'\nkind = 'load'\nperiod = '10s'\n";
 
 #[test]
 fn check_tells_what_would_run() {
-    let root = Root::new(&[("configs/good.agent", GOOD), ("other/new.agent", "[[agent]]\nname = 'load'\nperiod = '7s'\n")]);
+    let root =
+        Root::new(&[("configs/good.agent", GOOD), ("other/new.agent", "[[agent]]\nname = 'load'\nperiod = '7s'\n")]);
     let (code, text) = root.run(&["check"]);
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("mine: every 10 s, at most 10 s") && text.contains("\nload: every 60 s"), "{text}");
+    assert!(text.contains("mine: every 10 s, at most 10 s") && text.contains("load: every 60 s"), "{text}");
     let (code, text) = root.run(&["check", "other/new.agent"]);
     assert!(code == 0 && text.contains("load: every 7 s") && !text.contains("mine"), "{text}");
     let (code, text) = root.run(&["check", "--no-defaults"]);
@@ -67,7 +68,10 @@ fn run_measures_once_and_ends_as_the_status_is() {
 fn kinds_help_and_mistakes() {
     let root = Root::new(&[]);
     let (code, text) = root.run(&["kinds"]);
-    assert!(code == 0 && text.contains("\n  tcp ") && text.contains("\n  nagios ") && text.contains("\n  when "), "{text}");
+    assert!(
+        code == 0 && text.contains("\n  tcp ") && text.contains("\n  nagios ") && text.contains("\n  when "),
+        "{text}"
+    );
     let (code, text) = root.run(&["--help", "--lang", "fr"]);
     assert!(code == 0 && text.contains("Commandes :") && text.contains("--tls-cert FILE"), "{text}");
     let (code, text) = root.run(&["--prot", "1"]);

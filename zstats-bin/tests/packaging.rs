@@ -55,7 +55,8 @@ fn the_example_of_the_docs_loads() {
         fs::write(&agents, example).expect("written");
         fs::write(&facts, "adresse_ip_eth0=127.0.0.1\ninstall_squid=oui\nnombre_interfaces=3\n").expect("written");
         let root = dir.path().to_str().expect("UTF-8");
-        let args = ["check", agents.to_str().expect("UTF-8"), "--root", root, "--facts", facts.to_str().expect("UTF-8")];
+        let args =
+            ["check", agents.to_str().expect("UTF-8"), "--root", root, "--facts", facts.to_str().expect("UTF-8")];
         let output = Command::new(env!("CARGO_BIN_EXE_z_stats")).args(args).env("LC_ALL", "C").output().expect("runs");
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(text.contains(" 0 errors"), "{text}");

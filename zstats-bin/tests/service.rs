@@ -37,7 +37,10 @@ fn it_needs_no_configuration() {
     let (code, text) = root.run(&["status", "--port", &port]);
     assert!(text.starts_with("ZSTATS ") && text.contains(" ok="), "{text}");
     let worst = text.split(' ').nth(1).unwrap();
-    assert_eq!(Some(code), ["OK", "WARN", "ERROR", "UNKNOWN"].iter().position(|name| *name == worst).map(|at| at as i32));
+    assert_eq!(
+        Some(code),
+        ["OK", "WARN", "ERROR", "UNKNOWN"].iter().position(|name| *name == worst).map(|at| at as i32)
+    );
     let (_, text) = root.run(&["status", "--json", "--port", &port]);
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert!(json["agents"].as_array().unwrap().len() >= 6);
@@ -62,9 +65,15 @@ fn what_is_broken_is_seen() {
     ]);
     let service = root.start(&[]);
     let typo = service.has("typo", "Error");
-    assert!(typo["message"].as_str().unwrap().ends_with("broken.agent:4:1: unknown key `preiod`; is `period` meant?"), "{typo}");
+    assert!(
+        typo["message"].as_str().unwrap().ends_with("broken.agent:4:1: unknown key `preiod`; is `period` meant?"),
+        "{typo}"
+    );
     let old = service.has("old.agent", "Error");
-    assert!(old["message"].as_str().unwrap().contains("is written in Python, which this version does not run yet"), "{old}");
+    assert!(
+        old["message"].as_str().unwrap().contains("is written in Python, which this version does not run yet"),
+        "{old}"
+    );
     service.has("good", "OK");
     assert!(service.get("/").1.contains("typo"), "shown although site.cfg does not name it");
     service.logged("agent typo: ");
@@ -111,7 +120,13 @@ fn sighup_keeps_what_did_not_change() {
     assert_eq!(service.agent("kept").unwrap()["since"], kept["since"]);
     assert!(measured(&service) >= 3);
     wait("data of what is gone are set aside", || (!root.path("stats/gone").exists()).then_some(()));
-    assert_eq!(fs::read_dir(root.path("stats")).unwrap().filter(|it| it.as_ref().is_ok_and(|it| it.file_name() == "kept")).count(), 1);
+    assert_eq!(
+        fs::read_dir(root.path("stats"))
+            .unwrap()
+            .filter(|it| it.as_ref().is_ok_and(|it| it.file_name() == "kept"))
+            .count(),
+        1
+    );
 
     // A settings file that became wrong changes nothing.
     root.write("settings.toml", "nonsense = 1\n");

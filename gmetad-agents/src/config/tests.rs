@@ -233,7 +233,10 @@ fn facts_conditions_and_modules() {
     ]);
     let loaded = root.load();
     assert_eq!(names(&loaded), ["squid-10.0.0.1", "amon"]);
-    assert_eq!(loaded.agents[0].spec.written, "host = \"10.0.0.1\"\nport = 3128\n\n[more]\n\"10.0.0.1:1\" = \"${x}\"\n", "a number where one is wanted");
+    assert_eq!(
+        loaded.agents[0].spec.written, "host = \"10.0.0.1\"\nport = 3128\n\n[more]\n\"10.0.0.1:1\" = \"${x}\"\n",
+        "a number where one is wanted"
+    );
     assert_eq!(loaded.agents[0].spec.description.to_string(), "le 7");
     let left: Vec<_> = loaded.left.iter().map(|left| format!("{}: {}", left.name, left.why)).collect();
     let expected = [

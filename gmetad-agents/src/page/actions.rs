@@ -24,7 +24,8 @@ struct Asked(Vec<(String, String)>);
 impl Asked {
     /// A form, or an object of JSON.
     fn of(visit: &Visit<'_>) -> Self {
-        let json = visit.request.header("content-type").is_some_and(|kind| kind.trim_start().starts_with("application/json"));
+        let json =
+            visit.request.header("content-type").is_some_and(|kind| kind.trim_start().starts_with("application/json"));
         if !json {
             return Self(visit.request.form());
         }
@@ -70,14 +71,18 @@ fn act(visit: &Visit<'_>) -> Result<Shown, Refusal> {
         Refusal { denied: Some(denied), ..Refusal::new(status, what, remedy) }
     })?;
     let name = visit.request.captured("name").unwrap_or_default();
-    let unknown = || Refusal::new(404, format!("there is no agent \"{name}\""), "GET /api/v1/status lists those that there are");
+    let unknown =
+        || Refusal::new(404, format!("there is no agent \"{name}\""), "GET /api/v1/status lists those that there are");
     if pages.board.agent(name).is_none() {
         return Err(unknown());
     }
     let clear = asked.says("clear");
     let done = match visit.request.captured("action").unwrap_or_default() {
         "measure" => {
-            pages.control.measure(name).map_err(|why| Refusal::new(409, visit.message(&why), "try again in a moment"))?;
+            pages
+                .control
+                .measure(name)
+                .map_err(|why| Refusal::new(409, visit.message(&why), "try again in a moment"))?;
             true
         }
         "acknowledge" => {
@@ -97,7 +102,11 @@ fn until(asked: &Asked, now: UnixTime) -> Result<UnixTime, Refusal> {
     let number = |name| asked.get(name).and_then(|text| text.parse::<i64>().ok());
     let until = number("until").or_else(|| number("seconds").map(|seconds| now.saturating_add(seconds)));
     until.filter(|until| *until > now && *until - now <= SILENCE).ok_or_else(|| {
-        Refusal::new(400, "until when is missing or impossible", "send seconds (1 to 31622400), until (a time since 1970), or clear=1")
+        Refusal::new(
+            400,
+            "until when is missing or impossible",
+            "send seconds (1 to 31622400), until (a time since 1970), or clear=1",
+        )
     })
 }
 
@@ -157,10 +166,12 @@ pub(super) fn section(visit: &Visit<'_>, view: &AgentView) -> Markup {
     let to = |action: &str| format!("{}{action}", address(&view.spec.name));
     let silent = view.silenced.filter(|until| *until > visit.now);
     let user = visit.request.basic().map(|(user, _)| user).unwrap_or_default();
-    let secret = |id: &str| html! {
-        @if token {
-            label for=(id) { (lang.text("Token")) }
-            input id=(id) type="password" name="token" required autocomplete="current-password" size="12";
+    let secret = |id: &str| {
+        html! {
+            @if token {
+                label for=(id) { (lang.text("Token")) }
+                input id=(id) type="password" name="token" required autocomplete="current-password" size="12";
+            }
         }
     };
     html! {

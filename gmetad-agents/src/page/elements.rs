@@ -24,7 +24,10 @@ const CELL: usize = 500;
 /// the page's policy would not load from elsewhere. Links open as from a stranger.
 static SANITISER: LazyLock<Builder<'static>> = LazyLock::new(|| {
     let mut builder = Builder::default();
-    builder.rm_tags(["img", "area", "map"]).url_relative(UrlRelative::PassThrough).link_rel(Some("noopener noreferrer nofollow"));
+    builder
+        .rm_tags(["img", "area", "map"])
+        .url_relative(UrlRelative::PassThrough)
+        .link_rel(Some("noopener noreferrer nofollow"));
     builder
 });
 
