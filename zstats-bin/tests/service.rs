@@ -219,7 +219,10 @@ fn a_place_that_cannot_be_written_is_named_with_what_to_do() {
 
 #[test]
 fn password_and_tls() {
-    let root = Root::new(&[("password", "sesame\n"), ("token", "t0ken\n"), ("empty", "\n")]);
+    let root = Root::new(&[("password", "sesame\n"), ("token", "t0ken\n"), ("empty", "\n"), ("open", "x\n")]);
+    for file in ["password", "token", "empty"] {
+        fs::set_permissions(root.path(file), fs::Permissions::from_mode(0o600)).unwrap();
+    }
     let service = root.start(&["--no-defaults", "--password-file", "password", "--token-file", "token"]);
     assert_eq!(service.get("/").0, 401);
     let port = service.port.to_string();
@@ -231,6 +234,7 @@ fn password_and_tls() {
     for (args, error) in [
         (&["--password-file", "none"][..], "none"),
         (&["--password-file", "empty"], "empty"),
+        (&["--password-file", "open"], "chmod"),
         (&["--tls-cert", "password", "--tls-key", "password"], "password"),
     ] {
         let args: Vec<&str> = args.iter().copied().chain(["-f", "--port", "0", "--no-defaults"]).collect();

@@ -31,11 +31,15 @@ impl Lang {
 
     /// A text of the program itself: a key of the catalogue.
     pub fn text(self, english: &str) -> &str {
+        self.find(english).unwrap_or(english)
+    }
+
+    /// What the catalogue has for it; English has no catalogue.
+    pub fn find(self, english: &str) -> Option<&'static str> {
         match self {
             Self::English => None,
             Self::French => fr::find(english),
         }
-        .unwrap_or(english)
     }
 
     /// A message in this language; what the catalogue does not have stays English.
