@@ -8,6 +8,7 @@ pub mod class;
 pub mod config;
 pub mod described;
 pub mod exec;
+pub mod graph;
 pub mod kind;
 pub mod lang;
 pub mod monitor;
