@@ -3,11 +3,13 @@
 //! Each file has a kind, or some that share a source: its own keys, fields, thresholds and graphs, a pure function from what was
 //! read to a measurement, and a probe that reads. docs/agents.md has the table of them.
 
+mod cert;
 mod command;
 mod cpu;
 mod diskio;
 mod disks;
 mod dns;
+mod http;
 mod load;
 mod memory;
 mod net;
@@ -42,6 +44,8 @@ pub const KINDS: &[Kind] = &[
     tcp::KIND,
     ping::KIND,
     dns::KIND,
+    http::KIND,
+    cert::KIND,
     time::KIND,
     ups::KIND,
     rand::KIND,
