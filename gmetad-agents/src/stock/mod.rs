@@ -5,15 +5,19 @@
 
 mod cert;
 mod command;
+mod conntrack;
 mod cpu;
 mod diskio;
 mod disks;
 mod dns;
 mod http;
 mod load;
+mod log;
+mod mailq;
 mod memory;
 mod net;
 mod network;
+mod packages;
 mod pids;
 mod ping;
 mod plan;
@@ -22,6 +26,8 @@ mod process;
 mod processes;
 mod rand;
 mod services;
+mod squid;
+mod systemd;
 mod tcp;
 mod time;
 mod ups;
@@ -37,17 +43,24 @@ pub const KINDS: &[Kind] = &[
     memory::SWAP,
     uptime::KIND,
     processes::KIND,
+    time::KIND,
+    ups::KIND,
+    log::KIND,
     disks::KIND,
     diskio::KIND,
     network::KIND,
-    process::KIND,
-    tcp::KIND,
+    conntrack::KIND,
     ping::KIND,
     dns::KIND,
+    process::KIND,
+    systemd::KIND,
+    tcp::KIND,
     http::KIND,
+    mailq::KIND,
+    squid::KIND,
     cert::KIND,
-    time::KIND,
-    ups::KIND,
+    packages::KIND,
+    packages::PAQUET,
     rand::KIND,
 ];
 
