@@ -156,8 +156,8 @@ fn ask(server: &Address, until: Until) -> Result<String, String> {
 }
 
 fn counter(text: &str, name: &str) -> Option<f64> {
-    let values = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(" = ")?.trim().parse().ok());
-    values.filter(|value: &f64| value.is_finite()).next()
+    let mut values = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(" = ")?.trim().parse().ok());
+    values.find(|value: &f64| value.is_finite())
 }
 
 #[cfg(test)]
