@@ -3,15 +3,21 @@
 //! Each file has a kind, or some that share a source: its own keys, fields, thresholds and graphs, a pure function from what was
 //! read to a measurement, and a probe that reads. docs/agents.md has the table of them.
 
+mod cert;
 mod command;
+mod conntrack;
 mod cpu;
 mod diskio;
 mod disks;
 mod dns;
+mod http;
 mod load;
+mod log;
+mod mailq;
 mod memory;
 mod net;
 mod network;
+mod packages;
 mod pids;
 mod ping;
 mod plan;
@@ -20,6 +26,8 @@ mod process;
 mod processes;
 mod rand;
 mod services;
+mod squid;
+mod systemd;
 mod tcp;
 mod time;
 mod ups;
@@ -35,15 +43,24 @@ pub const KINDS: &[Kind] = &[
     memory::SWAP,
     uptime::KIND,
     processes::KIND,
+    time::KIND,
+    ups::KIND,
+    log::KIND,
     disks::KIND,
     diskio::KIND,
     network::KIND,
-    process::KIND,
-    tcp::KIND,
+    conntrack::KIND,
     ping::KIND,
     dns::KIND,
-    time::KIND,
-    ups::KIND,
+    process::KIND,
+    systemd::KIND,
+    tcp::KIND,
+    http::KIND,
+    mailq::KIND,
+    squid::KIND,
+    cert::KIND,
+    packages::KIND,
+    packages::PAQUET,
     rand::KIND,
 ];
 

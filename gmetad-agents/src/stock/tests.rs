@@ -37,7 +37,7 @@ fn an_unknown_key_is_refused_and_named() {
     }
 }
 
-/// Everything that French readers see of a spec.
+/// Everything that readers see of a spec.
 fn texts(installed: &Installed) -> Vec<gmetad_core::agent::Message> {
     let spec = &installed.spec;
     let mut texts = vec![spec.description.clone(), spec.section.clone()];
@@ -46,6 +46,29 @@ fn texts(installed: &Installed) -> Vec<gmetad_core::agent::Message> {
         texts.extend(graphs.graphs.iter().map(|graph| graph.title.clone()));
     }
     texts
+}
+
+#[test]
+fn every_text_is_there_in_french_and_none_twice() {
+    let template = regex::Regex::new(r#"(?:message!\(\s*|about: |section: )"((?:[^"\\]|\\.)*)""#).unwrap();
+    let mut seen = HashSet::new();
+    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/stock")).unwrap() {
+        let path = file.unwrap().path();
+        let source = std::fs::read_to_string(&path).unwrap();
+        let source = source.split("#[cfg(test)]").next().unwrap();
+        if path.ends_with("tests.rs") {
+            continue;
+        }
+        for found in template.captures_iter(source) {
+            let english = found[1].replace("\\\"", "\"");
+            let french = crate::lang::french_of(&english);
+            assert!(french.is_some(), "{}: \"{english}\" is not in lang/fr/stock.rs", path.display());
+            let holes = |text: &str| text.matches("{}").count();
+            assert_eq!(holes(&english), holes(french.unwrap()), "{english}");
+            seen.insert(english);
+        }
+    }
+    assert!(seen.len() > 200, "the sources are where they were");
 }
 
 #[test]
