@@ -1,9 +1,11 @@
 //! z_stats: agents that watch this server. Options and commands; everything else is in the libraries.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))] // in a test they are the report
 
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
+use gmetad_agents::graph;
 use gmetad_agents::lang::Lang;
 use gmetad_core::agent::Message;
 
@@ -27,6 +29,10 @@ const UNKNOWN: u8 = 3;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    // The process that draws for the page is this program.
+    if args.first().is_some_and(|word| word == graph::WORD) {
+        return graph::draw();
+    }
     let early = settings::early_lang(&args);
     let line = match cli::parse(args) {
         Ok(line) => line,

@@ -50,38 +50,10 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// The defaults, in the language of the environment.
-    fn new(directory: PathBuf) -> Level {
-        let settings = Self {
-            root: ROOT.into(),
-            data: None,
-            config: Vec::new(),
-            defaults: true,
-            module: None,
-            facts: None,
-            port: PORT,
-            bind: Vec::new(),
-            host_name: None,
-            tls_cert: None,
-            tls_key: None,
-            password_file: None,
-            token_file: None,
-            mail_to: Vec::new(),
-            mail_from: None,
-            sendmail: "/usr/sbin/sendmail".into(),
-            foreground: false,
-            pid_file: None,
-            user: None,
-            lang: env_lang(),
-            debug: false,
-        };
-        Level { settings, directory, seen: Vec::new() }
-    }
-
     /// Of the command line, over those of the files. Relative names are of `directory`, those in files of the file's.
     pub(crate) fn gather(given: &[(Id, OsString)], directory: &Path) -> Result<Self, Message> {
         let value = |id| given.iter().find(|(known, _)| *known == id).map(|(_, value)| directory.join(value));
-        let mut level = Self::new(directory.to_owned());
+        let mut level = Level::new(directory.to_owned());
         match value(Id::Settings) {
             Some(file) => level.file(&file, true)?,
             None => {
@@ -167,6 +139,34 @@ struct Level {
 }
 
 impl Level {
+    /// The defaults, in the language of the environment.
+    fn new(directory: PathBuf) -> Self {
+        let settings = Settings {
+            root: ROOT.into(),
+            data: None,
+            config: Vec::new(),
+            defaults: true,
+            module: None,
+            facts: None,
+            port: PORT,
+            bind: Vec::new(),
+            host_name: None,
+            tls_cert: None,
+            tls_key: None,
+            password_file: None,
+            token_file: None,
+            mail_to: Vec::new(),
+            mail_from: None,
+            sendmail: "/usr/sbin/sendmail".into(),
+            foreground: false,
+            pid_file: None,
+            user: None,
+            lang: env_lang(),
+            debug: false,
+        };
+        Self { settings, directory, seen: Vec::new() }
+    }
+
     fn begin(&mut self, directory: &Path) {
         directory.clone_into(&mut self.directory);
         self.seen.clear();

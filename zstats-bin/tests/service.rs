@@ -4,8 +4,10 @@
 mod util;
 
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -203,7 +205,7 @@ fn a_place_that_cannot_be_written_is_named_with_what_to_do() {
     let root = Root::new(&[("file", "")]);
     let (code, text) = root.run(&["-f", "--port", "0", "--data", "file/x"]);
     assert!(code == 1 && text.contains("file/x") && text.contains("--data"), "{text}");
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_z_stats"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_z_stats"));
     command.args(["-f", "--port", "0", "--root", "/no/such/root", "--no-defaults"]).env("LC_ALL", "C");
     let mut service = Service::start(command.arg("--data").arg(root.path("data")));
     service.logged("/no/such/root is not there");
@@ -246,7 +248,7 @@ fn password_and_tls() {
 #[test]
 fn the_demo_has_every_status_and_leaves_nothing() {
     let root = Root::new(&[]);
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_z_stats"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_z_stats"));
     command.args(["--demo", "--port", "0", "--bind", "127.0.0.1"]).env("LC_ALL", "C").env("TMPDIR", root.0.path());
     let service = Service::start(&mut command);
     for (agent, status) in [
@@ -264,4 +266,81 @@ fn the_demo_has_every_status_and_leaves_nothing() {
     assert!(code == Some(0) && took < Duration::from_secs(5), "{code:?} {took:?}");
     let left: Vec<_> = fs::read_dir(root.0.path()).unwrap().filter_map(Result::ok).map(|it| it.file_name()).collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().starts_with("z_stats-demo")), "{left:?}");
+}
+
+#[test]
+fn with_a_certificate_nothing_is_served_without_tls() {
+    let root = Root::new(&[]);
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    root.write("cert.pem", &made.cert.pem());
+    root.write("key.pem", &made.signing_key.serialize_pem());
+    fs::set_permissions(root.path("key.pem"), fs::Permissions::from_mode(0o600)).unwrap();
+    let service = root.start(&["--no-defaults", "--tls-cert", "cert.pem", "--tls-key", "key.pem"]);
+    assert!(service.text().contains("https://localhost:"), "{}", service.text());
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", service.port)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
+    let url = format!("https://localhost:{}/healthz", service.port);
+    let curl = Command::new("curl").args(["-s", "--cacert"]).arg(root.path("cert.pem")).arg(url).output();
+    if let Ok(output) = curl {
+        assert!(output.status.success() && !output.stdout.is_empty(), "{output:?}");
+    }
+    let (_, text) = root.run(&["status", "--tls-cert", "cert.pem", "--tls-key", "key.pem"]);
+    assert!(text.contains("the page is served over TLS"), "{text}");
+}
+
+#[test]
+fn an_error_is_told_by_mail() {
+    let root = Root::new(&[
+        ("sendmail", "#!/bin/sh\ncat >>\"$(dirname \"$0\")/mails\"\n"),
+        (
+            "configs/a.agent",
+            "[[agent]]\nname = 'crit'\nkind = 'nagios'\ncommand = ['/bin/sh', '-c', 'echo tout brûle; exit 2']\nperiod = 1\n",
+        ),
+    ]);
+    fs::set_permissions(root.path("sendmail"), fs::Permissions::from_mode(0o700)).unwrap();
+    let args = [
+        "--no-defaults",
+        "--mail-to",
+        "root",
+        "--mail-to",
+        "admin@example.org",
+        "--sendmail",
+        "sendmail",
+        "--lang",
+        "fr",
+    ];
+    let service = root.start(&args);
+    service.has("crit", "Error");
+    let mail = wait("a mail", || fs::read_to_string(root.path("mails")).ok().filter(|mail| mail.contains("crit")));
+    assert!(mail.contains("To: root, admin@example.org") && mail.contains("tout br"), "{mail}");
+}
+
+#[test]
+fn raw_graphs_are_drawn_where_librrd_is() {
+    let root = Root::new(&[(
+        "configs/a.agent",
+        "[[agent]]\nname = 'up'\nkind = 'uptime'\nperiod = 1\n[[agent.graphs]]\npngname = 'raw.png'\n\
+         vnamedefs = { up = ['uptime', 'AVERAGE'] }\noptions = ['-l0', 'LINE2:up#00FF00:Uptime']\n",
+    )]);
+    let service = root.start(&["--no-defaults"]);
+    let field = wait("a field", || {
+        let up = service.json("/api/v1/agents/up");
+        up.to_string().contains("fields").then_some(up)
+    });
+    wait("its file", || {
+        fs::read_dir(root.path("stats/up"))
+            .ok()?
+            .find(|it| it.as_ref().is_ok_and(|it| it.path().extension().is_some_and(|it| it == "rrd")))
+    });
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", service.port)).unwrap();
+    stream.write_all(b"GET /agents/up/raw.png?period=hour HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let text = String::from_utf8_lossy(&answer);
+    let is_png = text.contains("image/png");
+    assert!(is_png || text.contains("librrd"), "{field}: {text}");
 }
