@@ -324,7 +324,7 @@ fn raw_graphs_are_drawn_where_librrd_is() {
     let root = Root::new(&[(
         "configs/a.agent",
         "[[agent]]\nname = 'up'\nkind = 'uptime'\nperiod = 1\n[[agent.graphs]]\npngname = 'raw.png'\n\
-         vnamedefs = { up = ['uptime', 'AVERAGE'] }\noptions = ['-l0', 'LINE2:up#00FF00:Uptime']\n",
+         vnamedefs = { up = ['seconds', 'AVERAGE'] }\noptions = ['-l0', 'LINE2:up#00FF00:Uptime']\n",
     )]);
     let service = root.start(&["--no-defaults"]);
     let field = wait("a field", || {
