@@ -331,7 +331,7 @@ fn raw_graphs_are_drawn_where_librrd_is() {
         let up = service.json("/api/v1/agents/up");
         up.to_string().contains("fields").then_some(up)
     });
-    wait("its file", || {
+    let _ = wait("its file", || {
         fs::read_dir(root.path("stats/up"))
             .ok()?
             .find(|it| it.as_ref().is_ok_and(|it| it.path().extension().is_some_and(|it| it == "rrd")))
