@@ -100,7 +100,7 @@ pub(crate) fn load(settings: &Settings) -> Loaded {
 /// Tells agents where they live.
 pub(crate) fn place(agents: &mut [Installed], settings: &Settings) {
     for Installed { spec, agent } in agents {
-        let state = path::agent_dir(&settings.data(), &spec.name).join("state");
+        let state = path::agent_dir(&settings.data(), &spec.name).join(".state");
         agent.init_data(&Place { state, root: settings.root.clone(), period: spec.period });
     }
 }

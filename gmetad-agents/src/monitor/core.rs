@@ -82,6 +82,8 @@ pub(super) struct Core {
     touched: HashMap<String, bool>,
     effects: Vec<Effect>,
     pub(super) stopping: bool,
+    /// Threads that do what [`Core::back`] gave them to do.
+    pub(super) performing: usize,
     /// Something happened since the last [`Core::tick`].
     again: bool,
     /// When the schedule was looked at.
@@ -102,6 +104,7 @@ impl Core {
             touched: HashMap::new(),
             effects: Vec::new(),
             stopping: false,
+            performing: 0,
             again: true,
             looked: now,
         }
@@ -297,7 +300,7 @@ impl Core {
         let slot = &mut self.slots[at];
         self.stirred = true;
         if slot.logged.as_ref() != Some(&reason) {
-            let text = message!("exception during measure of {}: {}", slot.name(), reason.clone());
+            let text = message!("exception during measure of {}: {}", slot.name(), reason);
             self.effects.push(Effect::Log(Level::Error, text));
             slot.logged = Some(reason);
         }

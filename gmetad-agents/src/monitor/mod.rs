@@ -225,6 +225,9 @@ impl Monitor {
 impl Drop for Monitor {
     fn drop(&mut self) {
         self.shared.ask_to_stop();
+        // Not on this thread: their ends may take time, panic or hang.
+        let agents = self.shared.core.lock().take_agents();
+        self.shared.perform(agents);
     }
 }
 
@@ -278,8 +281,13 @@ impl Shared {
     }
 
     fn back(self: &Arc<Self>, back: Return) {
-        let effects = self.core.lock().back(back, now());
+        let effects = {
+            let mut core = self.core.lock();
+            core.performing += 1;
+            core.back(back, now())
+        };
         self.perform(effects);
+        self.core.lock().performing -= 1;
         self.changed.notify_all();
     }
 
@@ -306,7 +314,7 @@ impl Shared {
             names.extend(self.ending.lock().iter().cloned());
             names.sort();
             names.dedup();
-            let is_worth_it = hopeful > 0 || !self.ending.lock().is_empty();
+            let is_worth_it = hopeful + core.performing > 0 || !self.ending.lock().is_empty();
             if !is_worth_it || self.changed.wait_until(&mut core, end).timed_out() {
                 return names;
             }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use gmetad_core::agent::Message;
 use gmetad_core::message;
@@ -98,6 +99,29 @@ pub(super) fn known(root: &Path, agent: &str, most: usize) -> BTreeMap<Key, bool
         }
     }
     found
+}
+
+/// Removes the files of those instances that were not written for so long; what was removed.
+///
+/// # Errors
+/// The system's.
+pub(super) fn forget(root: &Path, agent: &str, age: Duration) -> io::Result<Vec<(String, PathBuf)>> {
+    let dir = path::agent_dir(root, agent);
+    let mut removed = Vec::new();
+    for (name, _) in entries(&dir).into_iter().filter(|(_, is_dir)| *is_dir) {
+        let instance = dir.join(&name);
+        let Some(of) = path::name_of_dir(&name) else { continue };
+        let written = entries(&instance).into_iter().map(|(file, _)| instance.join(file).metadata()?.modified());
+        let is_old = |time: io::Result<SystemTime>| {
+            // A time to come is no age.
+            Ok::<bool, io::Error>(time?.elapsed().is_ok_and(|passed| passed > age))
+        };
+        if written.map(is_old).collect::<io::Result<Vec<_>>>()?.into_iter().all(|is_old| is_old) {
+            fs::remove_dir_all(&instance)?;
+            removed.push((of.into_owned(), instance));
+        }
+    }
+    Ok(removed)
 }
 
 /// Names in a directory and whether they are directories; nothing if it cannot be read.
@@ -199,6 +223,30 @@ mod tests {
         assert_eq!(strangers(root, &[]), Vec::<String>::new(), "without the file of an agent it is somebody else's");
         fs::write(root.join("a").join(VIEW), "{}").unwrap();
         assert_eq!(strangers(root, &["b".to_owned()]), ["a"]);
+    }
+
+    #[test]
+    fn what_is_gone_for_long_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let long_ago = SystemTime::now() - Duration::from_secs(40 * 86_400);
+        for (instance, fields) in [("veth1", [true, true]), ("veth2", [true, false]), ("/", [true, true])] {
+            for (field, is_old) in ["rx", "tx"].iter().zip(fields) {
+                let path = path::agent_file(dir.path(), "net", Some(instance), field);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                let file = File::create(path).unwrap();
+                if is_old {
+                    file.set_modified(long_ago).unwrap();
+                }
+            }
+        }
+        File::create(path::agent_file(dir.path(), "net", None, "up")).unwrap().set_modified(long_ago).unwrap();
+        let removed = forget(dir.path(), "net", Duration::from_secs(30 * 86_400)).unwrap();
+        let mut removed: Vec<String> = removed.into_iter().map(|(instance, _)| instance).collect();
+        removed.sort();
+        assert_eq!(removed, ["/", "veth1"]);
+        let left: Vec<Key> = known(dir.path(), "net", 100).into_keys().collect();
+        let veth2 = |field: &str| (Some("veth2".to_owned()), field.to_owned());
+        assert_eq!(left, [(None, "up".to_owned()), veth2("rx"), veth2("tx")]);
     }
 
     #[test]

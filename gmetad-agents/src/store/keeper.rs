@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gmetad_core::agent::Message;
 use gmetad_core::message;
@@ -21,6 +21,10 @@ use crate::view::{AgentView, Taken};
 
 /// RRD files of one agent, at most: 2,000 are 200 MB with the standard archives.
 pub(crate) const MOST_FILES: usize = 2_000;
+/// How long an instance was not measured whose files may go, where an agent has too many.
+const FORGOTTEN: Duration = Duration::from_secs(30 * 86_400);
+/// How often such are looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(3600);
 /// Longest name of an instance or a field that gets a file: its path can be read back, and shown.
 const LONGEST_NAME: usize = 80;
 
@@ -32,6 +36,8 @@ pub(super) struct Keeper {
     trouble: Trouble,
     /// Agents of which it was said that they have too many files, or names that are too long.
     told: HashMap<String, (bool, bool)>,
+    /// When it was looked for files of an agent that could go.
+    looked: HashMap<String, Instant>,
     /// Points dropped that were told.
     dropped: u64,
 }
@@ -61,6 +67,7 @@ impl Keeper {
             active: Active::default(),
             trouble: Trouble::default(),
             told: HashMap::new(),
+            looked: HashMap::new(),
             dropped: 0,
         }
     }
@@ -162,6 +169,7 @@ impl Keeper {
     fn retire(&mut self, agent: &str) {
         self.active.remove(agent);
         self.told.remove(agent);
+        self.looked.remove(agent);
         self.shared.known.lock().remove(agent);
         {
             let mut inbox = self.shared.inbox.lock();
@@ -262,7 +270,7 @@ impl Keeper {
         match known {
             Some(true) => return true,
             Some(false) => self.compare(agent, path, wanted),
-            None if count >= MOST_FILES => {
+            None if count >= MOST_FILES && !self.make_room(agent) => {
                 let told = &mut self.told.entry(agent.to_owned()).or_default().0;
                 if !std::mem::replace(told, true) {
                     let text = message!("agent {} has {} RRD files: others are not kept", agent, MOST_FILES);
@@ -274,6 +282,30 @@ impl Keeper {
         }
         self.shared.known.lock().entry(agent.to_owned()).or_default().insert(key, true);
         true
+    }
+
+    /// Removes what an agent has not measured for long; whether there is room for another file.
+    fn make_room(&mut self, agent: &str) -> bool {
+        let now = Instant::now();
+        let looked = self.looked.insert(agent.to_owned(), now);
+        if let Some(looked) = looked.filter(|looked| now.duration_since(*looked) < LOOK_EVERY) {
+            self.looked.insert(agent.to_owned(), looked);
+            return false;
+        }
+        let removed = files::forget(&self.shared.root, agent, FORGOTTEN).unwrap_or_else(|error| {
+            let text = message!("data of agent {} cannot be removed: {}", agent, error.to_string());
+            self.failed(&trouble::of_io(&error), agent, text);
+            Vec::new()
+        });
+        for (_, place) in &removed {
+            let place = shown(place);
+            let text = message!("{} is removed: not measured for long, and agent {} has too many files", place, agent);
+            self.say(Level::Warn, &text);
+        }
+        let mut all = self.shared.known.lock();
+        let known = all.entry(agent.to_owned()).or_default();
+        known.retain(|(instance, _), _| !removed.iter().any(|(gone, _)| instance.as_ref() == Some(gone)));
+        known.len() < MOST_FILES
     }
 
     /// Sets a file aside that is not made as it should be, or is damaged.

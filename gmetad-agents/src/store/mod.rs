@@ -63,8 +63,8 @@ pub enum StoreError {
 #[derive(Debug)]
 pub(crate) struct Store {
     shared: Arc<Shared>,
-    /// Held as long as the store is there.
-    _lock: Option<File>,
+    /// Held until all is written.
+    lock: Mutex<Option<File>>,
 }
 
 /// What the store and its thread have in common.
@@ -127,7 +127,7 @@ impl Store {
         let mut keeper = Keeper::new(Arc::clone(&shared), lang);
         let run = move || keeper.run();
         thread::Builder::new().name("keeper".to_owned()).spawn(run).map_err(StoreError::Thread)?;
-        Ok(Self { shared, _lock: lock })
+        Ok(Self { shared, lock: Mutex::new(lock) })
     }
 
     /// Reads what earlier processes knew of these agents, whose data are written from now on. If `only`, those of all other
@@ -150,10 +150,12 @@ impl Store {
         let mut inbox = self.shared.inbox.lock();
         let later = inbox.written.get(&name).map_or(now, |written| *written + EVERY);
         let due = if at_once { now } else { later };
-        let due = inbox.views.get(&name).map_or(due, |waiting| waiting.due.min(due));
-        inbox.views.insert(name, Waiting { view, due });
+        let waiting = inbox.views.get(&name).map(|waiting| waiting.due);
+        inbox.views.insert(name, Waiting { view, due: waiting.map_or(due, |waiting| waiting.min(due)) });
         drop(inbox);
-        self.shared.changed.notify_all();
+        if waiting.is_none_or(|waiting| due < waiting) {
+            self.shared.changed.notify_all();
+        }
     }
 
     /// Has the numbers of a measurement written. What is too much goes, the oldest first.
@@ -222,13 +224,16 @@ impl Store {
         self.shared.inbox.lock().dropped
     }
 
-    /// Lets everything be written; false if that takes longer.
+    /// Lets everything be written, and gives the directory free; false if that takes longer.
     pub(crate) fn close(&self, within: Duration) -> bool {
         let end = Instant::now() + within;
         let mut inbox = self.shared.inbox.lock();
         inbox.closed = true;
         self.shared.changed.notify_all();
         while !inbox.ended && !self.shared.changed.wait_until(&mut inbox, end).timed_out() {}
+        if inbox.ended {
+            drop(self.lock.lock().take());
+        }
         inbox.ended
     }
 }
@@ -259,3 +264,6 @@ fn lock(root: &Path) -> Result<File, StoreError> {
 
 /// Names of agents whose data are written.
 type Active = HashSet<String>;
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,17 @@
 //! Rows of a file for a graph.
 
+use std::cmp::Reverse;
 use std::path::Path;
 
 use gmetad_core::model::UnixTime;
 use gmetad_rrd::fetch::Fetched;
-use gmetad_rrd::{Cf, RrdError, View};
+use gmetad_rrd::{Cf, RraSpec, RrdError, View};
 
 /// Most rows that a graph gets.
 const MOST: usize = 20_000;
 
 /// Rows between two times, at most `rows`, from the archive that fits best. What no archive can have any more, and what has
-/// not come yet, is cut off. `None`: no such file, or no archive of that function.
+/// not come yet, is cut off; where that archive has nothing yet, a finer one answers for the time that it has. `None`: no such file, or no archive of that function.
 pub(super) fn series(
     path: &Path,
     cf: Cf,
@@ -32,6 +33,20 @@ pub(super) fn series(
     let end = end.min(view.last().saturating_add(longest)).max(start);
     let rows = rows.clamp(2, MOST);
     let resolution = u64::try_from(end - start).unwrap_or(0).div_ceil(rows as u64).max(1);
-    let fetched = view.fetch(cf, start, end, resolution)?;
-    Ok(fetched.map(|fetched| fetched.consolidate(cf, rows)))
+    let Some(mut fetched) = view.fetch(cf, start, end, resolution)? else { return Ok(None) };
+    let is_empty = |fetched: &Fetched| fetched.values.iter().all(|value| value.is_nan());
+    if is_empty(&fetched) {
+        // A file that is younger than one coarse row has something in its finer archives only.
+        let finer = |rra: &RraSpec| (rra.cf == cf || rra.steps == 1) && rra.steps * schema.step < fetched.step;
+        let mut archives: Vec<usize> = (0..archives).filter(|archive| finer(&schema.rras[*archive])).collect();
+        archives.sort_by_key(|archive| Reverse(schema.rras[*archive].steps));
+        for archive in archives {
+            let start = view.first(archive).map_or(start, |first| first.max(start));
+            if let Some(found) = view.fetch_archive(archive, start, end)?.filter(|found| !is_empty(found)) {
+                fetched = found;
+                break;
+            }
+        }
+    }
+    Ok(Some(fetched.consolidate(cf, rows)))
 }

@@ -49,6 +49,8 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("agent {} is back: its data were taken from {}", "l'agent {} est de retour : ses données ont été reprises de {}"),
     ("agent {} is no more: its data are in {}", "l'agent {} n'existe plus : ses données sont dans {}"),
     ("data of agent {} cannot be set aside: {}", "les données de l'agent {} ne peuvent pas être mises de côté : {}"),
+    ("{} is removed: not measured for long, and agent {} has too many files", "{} est supprimé : plus mesuré depuis longtemps, et l'agent {} a trop de fichiers"),
+    ("data of agent {} cannot be removed: {}", "des données de l'agent {} ne peuvent pas être supprimées : {}"),
     ("{} is removed: more than {} retired agents", "{} est supprimé : plus de {} agents retirés"),
     ("data of retired agents cannot be removed: {}", "les données d'agents retirés ne peuvent pas être supprimées : {}"),
     ("data of agent {} cannot be written: {}", "les données de l'agent {} ne peuvent pas être écrites : {}"),
