@@ -70,7 +70,7 @@ pub struct Output {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Cut {
     /// It took too long.
-    #[error("it took longer than {} s", .0.as_secs_f64())]
+    #[error("it took longer than {} s", (.0.as_secs_f64() * 100.0).round() / 100.0)]
     Late(Duration),
     /// It wrote too much.
     #[error("it wrote more than {0} bytes")]
