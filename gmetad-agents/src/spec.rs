@@ -288,7 +288,8 @@ macro_rules! by_name {
 
             pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<$type, D::Error> {
                 let name = String::deserialize(from)?;
-                <$type>::from_name(&name).ok_or_else(|| D::Error::custom(format!("\"{name}\" is none of {}", $expected)))
+                <$type>::from_name(&name)
+                    .ok_or_else(|| D::Error::custom(format!("\"{name}\" is none of {}", $expected)))
             }
         }
     };

@@ -63,7 +63,12 @@ pub(super) enum Denied {
 }
 
 /// Whether this request may do something. `given` is the token of its form or body.
-pub(super) fn allowed(request: &Request, token: Option<&Secret>, given: Option<&str>, sessions: &Sessions) -> Result<Shown, Denied> {
+pub(super) fn allowed(
+    request: &Request,
+    token: Option<&Secret>,
+    given: Option<&str>,
+    sessions: &Sessions,
+) -> Result<Shown, Denied> {
     let Some(token) = token else { return Err(Denied::Off) };
     if is_foreign(request) {
         return Err(Denied::Foreign);
@@ -92,7 +97,11 @@ impl Denied {
         match self {
             Self::Off => (403, "nothing can be asked for here", "configure a token"),
             Self::Foreign => (403, "a page of another site asked for this", "use the buttons of this page"),
-            Self::Token => (401, "the token is missing or wrong", "send it as \"Authorization: Bearer TOKEN\" or as the field \"token\""),
+            Self::Token => (
+                401,
+                "the token is missing or wrong",
+                "send it as \"Authorization: Bearer TOKEN\" or as the field \"token\"",
+            ),
         }
     }
 

@@ -4,9 +4,9 @@ use gmetad_core::agent::{Message, State};
 use gmetad_http::Response;
 use serde_json::{Map, Value, json};
 
+use super::curves;
 use super::series::{ROWS, range, read};
 use super::visit::Visit;
-use super::curves;
 use crate::lang::Lang;
 use crate::spec::Draw;
 
@@ -34,7 +34,8 @@ pub(super) fn status(visit: &Visit<'_>) -> Response {
     let board = &visit.pages.board;
     let agents = board.agents();
     let count = |state: State| agents.iter().filter(|agent| agent.status.state == state).count();
-    let counts: Map<_, _> = State::ALL.into_iter().map(|state| (state.name().to_owned(), count(state).into())).collect();
+    let counts: Map<_, _> =
+        State::ALL.into_iter().map(|state| (state.name().to_owned(), count(state).into())).collect();
     let list: Vec<_> = agents
         .iter()
         .map(|agent| {
@@ -50,7 +51,10 @@ pub(super) fn status(visit: &Visit<'_>) -> Response {
         })
         .collect();
     let worst = board.worst().name();
-    json(200, &json!({ "host": visit.pages.options.host, "time": visit.now, "worst": worst, "counts": counts, "agents": list }))
+    json(
+        200,
+        &json!({ "host": visit.pages.options.host, "time": visit.now, "worst": worst, "counts": counts, "agents": list }),
+    )
 }
 
 pub(super) fn agent(visit: &Visit<'_>) -> Response {
@@ -96,7 +100,11 @@ pub(super) fn series(visit: &Visit<'_>) -> Response {
             None => format!("graph={}", plan.key),
         };
         let known: Vec<_> = plans().into_iter().filter(|plan| !plan.curves.is_empty()).map(which).collect();
-        let known = if known.is_empty() { "this agent has none".to_owned() } else { format!("there are: {}", known.join(", ")) };
+        let known = if known.is_empty() {
+            "this agent has none".to_owned()
+        } else {
+            format!("there are: {}", known.join(", "))
+        };
         return error(404, "there is no such graph", &known);
     };
     let (start, end) = range(visit);

@@ -53,7 +53,9 @@ pub(super) fn page(visit: &Visit<'_>) -> Response {
         let response = Response::new(200, asset.kind, asset.content).etag(tag);
         return if visit.parameter("v") == Some(tag) { response.lasting() } else { response };
     }
-    let state = State::ALL.into_iter().find(|state| name.strip_prefix("lamp-").and_then(|rest| rest.strip_suffix(".svg")) == Some(slug(*state)));
+    let state = State::ALL
+        .into_iter()
+        .find(|state| name.strip_prefix("lamp-").and_then(|rest| rest.strip_suffix(".svg")) == Some(slug(*state)));
     match state {
         Some(state) => lamp_file(state),
         None => shell::missing(visit),

@@ -14,8 +14,8 @@ const CURVES: usize = 12;
 
 /// Colours that are told apart on light and on dark ground.
 const COLOURS: [&str; CURVES] = [
-    "#2f7ed8", "#e07b39", "#2a9d6f", "#b0559e", "#c9a227", "#5b6bc0", "#d1495b", "#3aa6b9", "#7a8b3c", "#8a6d5a", "#9467bd",
-    "#17807a",
+    "#2f7ed8", "#e07b39", "#2a9d6f", "#b0559e", "#c9a227", "#5b6bc0", "#d1495b", "#3aa6b9", "#7a8b3c", "#8a6d5a",
+    "#9467bd", "#17807a",
 ];
 
 /// A graph that can be drawn.
@@ -125,7 +125,11 @@ impl Planner<'_> {
 
     fn curves_of(&self, unit: &str) -> Vec<Curve> {
         let fields = self.fields.iter().filter(|field| self.unit(field) == unit);
-        fields.take(CURVES).enumerate().map(|(place, field)| self.curve(place, &Series { ds: field.clone(), ..Series::default() })).collect()
+        fields
+            .take(CURVES)
+            .enumerate()
+            .map(|(place, field)| self.curve(place, &Series { ds: field.clone(), ..Series::default() }))
+            .collect()
     }
 
     fn graph(&self, place: usize, graph: &Graph) -> Option<Plan> {

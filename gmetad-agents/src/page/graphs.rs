@@ -42,7 +42,8 @@ fn graph(visit: &Visit<'_>, view: &AgentView, plan: &Plan) -> Markup {
     let lang = visit.lang;
     let (shown, _) = period(visit);
     let name = encoded(&view.spec.name);
-    let instance = plan.instance.as_deref().map(|instance| format!("&instance={}", encoded(instance))).unwrap_or_default();
+    let instance =
+        plan.instance.as_deref().map(|instance| format!("&instance={}", encoded(instance))).unwrap_or_default();
     let which = format!("graph={}{instance}", encoded(&plan.key));
     let title = match &plan.instance {
         Some(instance) if plan.title.is_empty() => visible(instance),

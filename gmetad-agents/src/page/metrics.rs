@@ -22,7 +22,9 @@ const FAMILIES: [Family; 9] = [
     ("zstats_agent_measurement_seconds", "gauge", "How long its last good measurement took.", |view| {
         view.last.as_ref().map(|taken| taken.took)
     }),
-    ("zstats_agent_period_seconds", "gauge", "Time between two measurements.", |view| Some(view.spec.period.as_secs_f64())),
+    ("zstats_agent_period_seconds", "gauge", "Time between two measurements.", |view| {
+        Some(view.spec.period.as_secs_f64())
+    }),
     ("zstats_agent_acknowledged", "gauge", "1 if somebody knows of its state.", |view| {
         Some(f64::from(u8::from(view.acknowledged.is_some())))
     }),

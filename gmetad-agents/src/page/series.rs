@@ -47,7 +47,14 @@ pub(super) fn range(visit: &Visit<'_>) -> (UnixTime, UnixTime) {
 ///
 /// # Errors
 /// A file cannot be read.
-pub(super) fn read(visit: &Visit<'_>, agent: &str, plan: &Plan, start: UnixTime, end: UnixTime, rows: usize) -> Result<Drawn, RrdError> {
+pub(super) fn read(
+    visit: &Visit<'_>,
+    agent: &str,
+    plan: &Plan,
+    start: UnixTime,
+    end: UnixTime,
+    rows: usize,
+) -> Result<Drawn, RrdError> {
     let rows = rows.clamp(2, ROWS);
     let fetch = |field: &str, cf| {
         let control = &visit.pages.control;

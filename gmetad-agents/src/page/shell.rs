@@ -137,11 +137,21 @@ pub(super) fn missing(visit: &Visit<'_>) -> Response {
         return super::api::error(404, "there is nothing at this address", remedy);
     }
     let lang = visit.lang;
-    problem(visit, 404, lang.text("There is no such page"), lang.text("The address may be mistyped, or what it led to is gone."))
+    problem(
+        visit,
+        404,
+        lang.text("There is no such page"),
+        lang.text("The address may be mistyped, or what it led to is gone."),
+    )
 }
 
 /// An agent that is not there (any more).
 pub(super) fn no_agent(visit: &Visit<'_>) -> Response {
     let lang = visit.lang;
-    problem(visit, 404, lang.text("There is no such agent"), lang.text("It may have been renamed or removed from the configuration."))
+    problem(
+        visit,
+        404,
+        lang.text("There is no such agent"),
+        lang.text("It may have been renamed or removed from the configuration."),
+    )
 }

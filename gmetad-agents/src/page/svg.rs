@@ -35,7 +35,8 @@ pub(super) fn page(visit: &Visit<'_>) -> Response {
             let frame = Frame { width: width as f64, height: height as f64, start, end };
             let PreEscaped(text) = picture(visit, &plan, &drawn, &frame);
             // The policy of pages would do; this one is for whoever opens the picture alone.
-            Response::new(200, "image/svg+xml; charset=utf-8", text).header("Content-Security-Policy", "default-src 'none'")
+            Response::new(200, "image/svg+xml; charset=utf-8", text)
+                .header("Content-Security-Policy", "default-src 'none'")
         }
         Err(error) => problem(visit, 503, visit.lang.text("This graph cannot be drawn"), &visible(&error.to_string())),
     }
@@ -86,7 +87,8 @@ fn picture(visit: &Visit<'_>, plan: &Plan, drawn: &Drawn, frame: &Frame) -> Mark
     let span = (frame.end - frame.start).max(1) as f64;
     let x = |time: i64| left + ((time - frame.start) as f64 / span).clamp(0.0, 1.0) * plot_width;
     let y = |value: f64| top + (1.0 - (value - lower) / (upper - lower)) * plot_height;
-    let last = |place: usize| drawn.curves[place].0.iter().copied().rev().find(|value| !value.is_nan()).unwrap_or(f64::NAN);
+    let last =
+        |place: usize| drawn.curves[place].0.iter().copied().rev().find(|value| !value.is_nan()).unwrap_or(f64::NAN);
     html! {
         svg xmlns="http://www.w3.org/2000/svg" width=(frame.width) height=(frame.height + legend)
             viewBox={ "0 0 " (frame.width) " " (frame.height + legend) } font-family="system-ui, 'DejaVu Sans', sans-serif" font-size="11" role="img" {
@@ -146,8 +148,19 @@ fn line(times: &[i64], values: &[f64], x: &impl Fn(i64) -> f64, y: &impl Fn(f64)
 }
 
 /// What lies between two curves, where it is known.
-fn area(times: &[i64], floor: &[Option<f64>], values: &[f64], x: &impl Fn(i64) -> f64, y: &impl Fn(f64) -> f64) -> String {
-    let rows: Vec<_> = times.iter().zip(floor).zip(values).map(|((time, floor), value)| (*time, floor.unwrap_or(0.0), *value)).collect();
+fn area(
+    times: &[i64],
+    floor: &[Option<f64>],
+    values: &[f64],
+    x: &impl Fn(i64) -> f64,
+    y: &impl Fn(f64) -> f64,
+) -> String {
+    let rows: Vec<_> = times
+        .iter()
+        .zip(floor)
+        .zip(values)
+        .map(|((time, floor), value)| (*time, floor.unwrap_or(0.0), *value))
+        .collect();
     let mut path = String::new();
     for stretch in rows.split(|(_, _, value)| !value.is_finite()).filter(|stretch| !stretch.is_empty()) {
         for (place, (time, _, value)) in stretch.iter().enumerate() {

@@ -72,7 +72,14 @@ pub(super) fn section(visit: &Visit<'_>, view: &AgentView) -> Markup {
 }
 
 /// A value, and how fast it grows if it only grows.
-fn value(visit: &Visit<'_>, view: &AgentView, name: &str, of: &Measurement, before: Option<(&Taken, &Measurement)>, taken: &Taken) -> Markup {
+fn value(
+    visit: &Visit<'_>,
+    view: &AgentView,
+    name: &str,
+    of: &Measurement,
+    before: Option<(&Taken, &Measurement)>,
+    taken: &Taken,
+) -> Markup {
     let lang = visit.lang;
     html! {
         @match of.get(name) {
@@ -177,7 +184,10 @@ pub(super) fn more(visit: &Visit<'_>, all: usize, shown: usize) -> Markup {
 pub(super) fn raw(visit: &Visit<'_>, view: &AgentView) -> Markup {
     let Some(taken) = &view.last else { return html! {} };
     let own = taken.measurement.fields().map(|(name, value)| (None, name, value));
-    let of = taken.measurement.instances().flat_map(|(instance, of)| of.fields().map(move |(name, value)| (Some(instance), name, value)));
+    let of = taken
+        .measurement
+        .instances()
+        .flat_map(|(instance, of)| of.fields().map(move |(name, value)| (Some(instance), name, value)));
     let all: Vec<_> = own.chain(of).collect();
     html! {
         @if !all.is_empty() {

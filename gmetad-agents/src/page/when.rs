@@ -97,6 +97,7 @@ mod tests {
         assert_eq!(span(Lang::French, 90_000), "1 j 1 h");
         assert_eq!(ago(Lang::French, 10, 70), "il y a 1 min");
         assert_eq!(ago(Lang::English, 70, 10), "in 1 min");
-        let _ = (ago(Lang::English, i64::MIN, i64::MAX), stamp(Lang::French, i64::MIN), brief(Lang::French, i64::MAX, 0));
+        let _ =
+            (ago(Lang::English, i64::MIN, i64::MAX), stamp(Lang::French, i64::MIN), brief(Lang::French, i64::MAX, 0));
     }
 }

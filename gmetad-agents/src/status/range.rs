@@ -17,7 +17,9 @@ pub struct Range {
 
 /// A text that is no range.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("\"{text}\" is not a range: {remedy}; write 10 (alert outside 0..10), 10: (below), ~:10 (above), 10:20 (outside) or @10:20 (inside)")]
+#[error(
+    "\"{text}\" is not a range: {remedy}; write 10 (alert outside 0..10), 10: (below), ~:10 (above), 10:20 (outside) or @10:20 (inside)"
+)]
 pub struct RangeError {
     text: String,
     remedy: &'static str,
@@ -53,7 +55,13 @@ impl FromStr for Range {
         let (low, high) = match limits.split_once(':') {
             None => (0.0, number(limits)?),
             Some((low, high)) => (
-                if low == "~" { f64::NEG_INFINITY } else if low.is_empty() { 0.0 } else { number(low)? },
+                if low == "~" {
+                    f64::NEG_INFINITY
+                } else if low.is_empty() {
+                    0.0
+                } else {
+                    number(low)?
+                },
                 if high.is_empty() { f64::INFINITY } else { number(high)? },
             ),
         };
