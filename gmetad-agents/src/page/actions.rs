@@ -164,58 +164,46 @@ pub(super) fn section(visit: &Visit<'_>, view: &AgentView) -> Markup {
     }
     let token = !visit.pages.sessions.knows(visit.request);
     let to = |action: &str| format!("{}{action}", address(&view.spec.name));
-    let silent = view.silenced.filter(|until| *until > visit.now);
+    let silent = view.silenced.is_some_and(|until| until > visit.now);
     let user = visit.request.basic().map(|(user, _)| user).unwrap_or_default();
-    let secret = |id: &str| {
-        html! {
-            @if token {
-                label for=(id) { (lang.text("Token")) }
-                input id=(id) type="password" name="token" required autocomplete="current-password" size="12";
-            }
-        }
-    };
+    let known = view.acknowledged.is_some();
     html! {
         section class="actions" {
             h2 { (lang.text("Actions")) }
             form method="post" action=(to("measure")) {
-                (secret("token-measure"))
-                button { (lang.text("Measure now")) }
-            }
-            @if view.acknowledged.is_some() {
-                form method="post" action=(to("acknowledge")) {
-                    input type="hidden" name="clear" value="1";
-                    (secret("token-acknowledge"))
-                    button { (lang.text("Withdraw the acknowledgement")) }
-                }
-            } @else if view.status.state != State::Ok {
-                form method="post" action=(to("acknowledge")) {
+                p {
                     label for="by" { (lang.text("Name")) }
                     input id="by" name="by" maxlength=(BY) size="12" value=(user) autocomplete="username";
-                    label for="comment" { (lang.text("Comment")) }
-                    input id="comment" name="comment" maxlength=(COMMENT) size="30";
-                    (secret("token-acknowledge"))
-                    button { (lang.text("Acknowledge")) }
-                }
-            }
-            @if silent.is_some() {
-                form method="post" action=(to("silence")) {
-                    input type="hidden" name="clear" value="1";
-                    (secret("token-silence"))
-                    button { (lang.text("End the silence")) }
-                }
-            } @else {
-                form method="post" action=(to("silence")) {
-                    label for="seconds" { (lang.text("No mail for")) }
-                    select id="seconds" name="seconds" {
-                        @for (hours, selected) in [(1i64, true), (4, false), (12, false), (24, false), (24 * 7, false)] {
-                            option value=(hours * 3600) selected[selected] { (super::when::span(lang, hours * 3600)) }
-                        }
+                    @if token {
+                        label for="token" { (lang.text("Token")) }
+                        input id="token" type="password" name="token" required autocomplete="current-password" size="12";
+                        span class="hint" { (lang.text("The token is remembered by this browser for half a day.")) }
                     }
-                    (secret("token-silence"))
-                    button { (lang.text("Silence")) }
+                }
+                p { button formaction=(to("measure")) { (lang.text("Measure now")) } }
+                @if known {
+                    p { button formaction=(to("acknowledge")) name="clear" value="1" { (lang.text("Withdraw the acknowledgement")) } }
+                } @else if view.status.state != State::Ok {
+                    p {
+                        label for="comment" { (lang.text("Comment")) }
+                        input id="comment" name="comment" maxlength=(COMMENT) size="40" autocomplete="off";
+                        button formaction=(to("acknowledge")) { (lang.text("Acknowledge")) }
+                    }
+                }
+                p {
+                    @if silent {
+                        button formaction=(to("silence")) name="clear" value="1" { (lang.text("End the silence")) }
+                    } @else {
+                        label for="seconds" { (lang.text("No mail for")) }
+                        select id="seconds" name="seconds" {
+                            @for hours in [1i64, 4, 12, 24, 24 * 7] {
+                                option value=(hours * 3600) { (super::when::span(lang, hours * 3600)) }
+                            }
+                        }
+                        button formaction=(to("silence")) { (lang.text("Silence")) }
+                    }
                 }
             }
-            @if token { p class="hint" { (lang.text("The token is remembered by this browser for half a day.")) } }
         }
     }
 }

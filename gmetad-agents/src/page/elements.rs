@@ -56,13 +56,14 @@ fn sanitised(visit: &Visit<'_>, text: &str) -> Markup {
 fn table(visit: &Visit<'_>, table: &Table) -> Markup {
     let title = visit.title(&table.title);
     let columns = table.columns.len().min(COLUMNS);
+    let is_number = |place: usize| matches!(table.rows.first().and_then(|row| row.get(place)), Some(Cell::Number(_)));
     html! {
         section class="element table" {
             @if !title.is_empty() { h2 dir="auto" { (title) } }
             div class="wide" {
                 table {
                     @if columns > 0 {
-                        thead { tr { @for column in table.columns.iter().take(columns) { th scope="col" dir="auto" { (shortened(&visit.title(column), CELL)) } } } }
+                        thead { tr { @for (place, column) in table.columns.iter().enumerate().take(columns) { th scope="col" class=[is_number(place).then_some("n")] dir="auto" { (shortened(&visit.title(column), CELL)) } } } }
                     }
                     tbody {
                         @for row in table.rows.iter().take(ROWS) {

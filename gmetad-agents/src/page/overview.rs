@@ -166,6 +166,7 @@ fn section(visit: &Visit<'_>, title: &str, agents: &[Arc<AgentView>], only: Opti
                     }
                 }
                 table {
+                    colgroup { @for column in ["s", "a", "m", "t", "x", "g"] { col class=(column); } }
                     thead {
                         tr {
                             th scope="col" class="s" { (lang.text("State")) }

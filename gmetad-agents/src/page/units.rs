@@ -16,6 +16,7 @@ pub(super) fn show(lang: Lang, value: f64, unit: &str) -> String {
         "B/s" => scaled(lang, value, byte, "/s"),
         "s" => seconds(lang, value),
         "" => number(lang, value),
+        "1/s" => format!("{}{THIN}/s", number(lang, value)),
         _ => format!("{}{THIN}{unit}", number(lang, value)),
     }
 }
@@ -105,7 +106,7 @@ mod tests {
             (864_000.0, "s", "10 d", "10 j"),
             (f64::NAN, "B", "–", "–"),
             (f64::INFINITY, "", "–", "–"),
-            (7.0, "1/s", "7 1/s", "7 1/s"),
+            (7.0, "1/s", "7 /s", "7 /s"),
         ] {
             let plain = |lang| show(lang, value, unit).replace(THIN, " ");
             assert_eq!((plain(Lang::English), plain(Lang::French)), (english.to_owned(), french.to_owned()));

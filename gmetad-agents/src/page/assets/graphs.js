@@ -6,7 +6,7 @@
   const locale = french ? "fr" : "en-GB";
   const texts = document.getElementById("graphs").dataset;
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const HEIGHT = 232;
+  const HEIGHT = 220;
   const THIN = "\u202f";
 
   const plain = (value, digits = 4) =>
@@ -29,6 +29,7 @@
       return plain(value) + THIN + ["", "Ki", "Mi", "Gi", "Ti", "Pi"][prefix] + (french ? "o" : "B") + (bytes[1] || "");
     }
     if (unit === "s") return duration(value);
+    if (unit === "1/s") unit = "/s";
     const size = Math.abs(value);
     if (size >= 1e5 || (size > 0 && size < 1e-3)) {
       const power = Math.max(-4, Math.min(5, Math.floor(Math.log10(size) / 3)));
@@ -191,7 +192,7 @@
           },
         },
         axes: [
-          { stroke: ink, grid, ticks: grid, values: timeLabels, font: "12px system-ui", space: 64 },
+          { stroke: ink, grid, ticks: grid, values: timeLabels, font: "12px system-ui", space: 64, size: 34 },
           {
             stroke: ink, grid, ticks: { show: false }, font: "12px system-ui", size: 78, space: 36,
             values: (u, splits) => splits.map((split) => show(split, data.unit)),
