@@ -18,7 +18,7 @@ use x509_parser::pem::Pem;
 use x509_parser::prelude::X509Certificate;
 
 use super::net::{Address, Timed, Until, reason};
-use super::plan::{GREEN, INSTANCES, Limits, Plan, Probe, area, graph, keys, plain, round};
+use super::plan::{GREEN, INSTANCES, Limits, Plan, Probe, area, clean, graph, keys, plain, round};
 use super::proc::{bytes, fits};
 use super::services::{Answer, Asked, ask, asked};
 use crate::kind::Kind;
@@ -205,7 +205,7 @@ fn found(certificate: &X509Certificate<'_>) -> Found {
     let subject = certificate.subject();
     let common = subject.iter_common_name().next().and_then(|name| name.as_str().ok()).map(str::to_owned);
     let subject = common.unwrap_or_else(|| subject.to_string());
-    Found { subject, from: validity.not_before.timestamp(), until: validity.not_after.timestamp() }
+    Found { subject: clean(&subject), from: validity.not_before.timestamp(), until: validity.not_after.timestamp() }
 }
 
 /// The certificate that a service shows for the name by which it is called.

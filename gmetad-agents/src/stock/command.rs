@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::plan::clean;
 use gmetad_core::agent::Context;
 use gmetad_process::child::{Child, Ended, Spawn};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -34,7 +35,7 @@ impl Output {
             return Ok(self.text);
         }
         let complaint = self.complaint.trim();
-        let last = complaint.lines().last().unwrap_or("it says nothing");
+        let last = clean(complaint.lines().last().unwrap_or("it says nothing"));
         Err(format!("{}: {}: {last}", program.display(), self.ended))
     }
 }

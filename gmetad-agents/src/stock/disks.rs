@@ -219,7 +219,9 @@ fn chosen<'a>(mounts: &'a [Mount], keys: &Keys) -> Vec<&'a Mount> {
         // /boot/firmware of a container host, files bound into a container: not a file system to be watched.
         let local =
             LOCAL.contains(&&*mount.kind) && !point.starts_with("/var/lib/docker/") && !point.starts_with("/snap/");
-        local || keys.types.contains(&mount.kind) || (keys.network && NETWORK.contains(&&*mount.kind))
+        // The root of a container is an overlay, or whatever the host has.
+        let root = point == "/" && !NETWORK.contains(&&*mount.kind) && mount.kind != "rootfs";
+        local || root || keys.types.contains(&mount.kind) || (keys.network && NETWORK.contains(&&*mount.kind))
     };
     let of_disks = visible.iter().filter(|mount| {
         // Bind mounts have the same source; virtual ones (`tmpfs`) are all called alike.

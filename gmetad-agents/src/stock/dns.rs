@@ -11,7 +11,7 @@ use simple_dns::{CLASS, Name, Packet, PacketFlag, QTYPE, Question, RCODE, TYPE};
 use toml::Table;
 
 use super::net::{Address, Until};
-use super::plan::{BLUE, Limits, MINUTE, Plan, Probe, area, graph, keys};
+use super::plan::{BLUE, Limits, MINUTE, Plan, Probe, area, clean, graph, keys};
 use super::rand::random_bits;
 use super::{proc, tcp};
 use crate::kind::Kind;
@@ -174,7 +174,7 @@ fn read(bytes: &[u8], id: u16, r#type: TYPE) -> Option<Result<Vec<String>, Messa
     Some(match packet.rcode() {
         RCODE::NoError => {
             let answers = packet.answers.iter().filter(|answer| answer.rdata.type_code() == r#type);
-            Ok(answers.take(ANSWERS).map(|answer| text(&answer.rdata)).collect())
+            Ok(answers.take(ANSWERS).map(|answer| clean(&text(&answer.rdata))).collect())
         }
         RCODE::NameError => Err(message!("no such name (NXDOMAIN)")),
         RCODE::ServerFailure => Err(message!("the server fails (SERVFAIL)")),

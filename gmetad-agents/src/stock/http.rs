@@ -15,7 +15,7 @@ use ureq::http::{HeaderName, HeaderValue, Uri};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Error, Proxy};
 
-use super::plan::{Limits, MINUTE, Plan, Probe, keys};
+use super::plan::{Limits, MINUTE, Plan, Probe, clean, keys};
 use super::services::{Answer, Asked, ask, asked, measurement, well};
 use super::tcp;
 use crate::kind::Kind;
@@ -236,14 +236,14 @@ fn problem(error: &Error) -> Message {
             }
             CertificateError::UnknownIssuer => message!("the certificate is signed by nobody who is trusted"),
             CertificateError::Revoked => message!("the certificate is revoked"),
-            other => message!("the certificate is bad: {}", other.to_string()),
+            other => message!("the certificate is bad: {}", clean(&other.to_string())),
         },
-        (_, Some(tls)) => message!("TLS fails: {}", tls.to_string()),
+        (_, Some(tls)) => message!("TLS fails: {}", clean(&tls.to_string())),
         (Error::Io(io), None) => tcp::problem(io),
         (Error::Timeout(_), _) => message!("no answer in time"),
         (Error::HostNotFound, _) => message!("the name has no address"),
         (Error::TooManyRedirects, _) => message!("too many redirects"),
-        (other, _) => other.to_string().into(),
+        (other, _) => clean(&other.to_string()).into(),
     }
 }
 

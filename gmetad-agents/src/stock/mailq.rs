@@ -77,7 +77,13 @@ fn build(name: &str, mut own: Table) -> Result<Installed, String> {
 }
 
 fn default() -> Vec<Installed> {
-    if found(Path::new("/")).is_some() { plain(&KIND) } else { Vec::new() }
+    // A package that was removed leaves its configuration.
+    let installed = match found(Path::new("/")) {
+        Some(Mailer::Postfix) => program("postqueue"),
+        Some(Mailer::Exim) => program("exim4").or_else(|| program("exim")),
+        None => None,
+    };
+    if installed.is_some() { plain(&KIND) } else { Vec::new() }
 }
 
 fn found(root: &Path) -> Option<Mailer> {

@@ -22,7 +22,7 @@ const PACKETS: u64 = 1000;
 
 pub(super) const KIND: Kind = Kind { name: "network", about: "Network interfaces", section: "Network", build, default };
 
-#[derive(Deserialize, Debug, Default)]
+#[derive(Clone, Deserialize, Debug, Default)]
 #[serde(deny_unknown_fields, default)]
 struct Keys {
     /// Only these (`*` stands for anything); one without `*` that is not there is an Error.
@@ -76,7 +76,11 @@ fn build(name: &str, mut own: Table) -> Result<Installed, String> {
 
 fn default() -> Vec<Installed> {
     let root = Path::new("/");
-    let there = text("/proc/net/dev").is_ok_and(|text| parse(&text).iter().any(|(name, _)| is_hardware(root, name)));
+    let there = text("/proc/net/dev").is_ok_and(|text| {
+        let all = parse(&text);
+        let ours = hardware(root, &all);
+        all.iter().any(|(name, _)| ours(name))
+    });
     if there { plain(&KIND) } else { Vec::new() }
 }
 
@@ -87,10 +91,11 @@ impl Probe for Network {
         if all.is_empty() {
             return Err(strange(&file.display().to_string()).into());
         }
+        let wanted = self.wanted(&all);
         let mut measurement = Measurement::new();
         let mut status = Status::ok();
         let mut now = HashMap::new();
-        for (name, counters) in all.into_iter().filter(|(name, _)| self.is_wanted(name)).take(INSTANCES) {
+        for (name, counters) in all.into_iter().filter(|(name, _)| wanted(name)).take(INSTANCES) {
             let mut interface = of(&counters, self.before.get(&name));
             let directory = self.root.join("sys/class/net").join(&name);
             if let Some(link) = link(&directory) {
@@ -120,13 +125,23 @@ impl Probe for Network {
 }
 
 impl Network {
-    fn is_wanted(&self, name: &str) -> bool {
-        let Keys { interfaces, skip, r#virtual } = &self.keys;
-        if !interfaces.is_empty() {
-            return fits(interfaces, name) && !fits(skip, name);
+    fn wanted(&self, all: &[(String, Counters)]) -> impl Fn(&str) -> bool + use<> {
+        let Keys { interfaces, skip, r#virtual } = self.keys.clone();
+        let ours = hardware(&self.root, all);
+        move |name| {
+            let wanted =
+                if interfaces.is_empty() { name != "lo" && (r#virtual || ours(name)) } else { fits(&interfaces, name) };
+            wanted && !fits(&skip, name)
         }
-        name != "lo" && !fits(skip, name) && (*r#virtual || is_hardware(&self.root, name))
     }
+}
+
+/// Which are the machine's own. A container has no hardware: there those that are called like it.
+fn hardware(root: &Path, all: &[(String, Counters)]) -> impl Fn(&str) -> bool + use<> {
+    let root = root.to_owned();
+    let some = all.iter().any(|(name, _)| is_hardware(&root, name));
+    let names = ["eth*", "en*", "wl*", "venet*"].map(str::to_owned);
+    move |name| if some { is_hardware(&root, name) } else { fits(&names, name) }
 }
 
 /// Whether there is a device behind it, real or of the virtual machine.
@@ -231,6 +246,9 @@ mod tests {
         assert_eq!(measurement.status().unwrap().to_string(), "Warn: eth1 has no link");
         assert_eq!(names(&measure("virtual = true")), ["eth0", "eth1", "br0"]);
         assert_eq!(names(&measure("skip = [\"eth1\"]")), ["eth0"]);
+        fs::remove_dir(root.path().join("sys/class/net/eth0/device")).unwrap();
+        fs::remove_dir(root.path().join("sys/class/net/eth1/device")).unwrap();
+        assert_eq!(names(&measure("")), ["eth0", "eth1"], "as in a container");
         let absent = measure("interfaces = [\"br*\", \"eth7\"]");
         assert_eq!(names(&absent), ["br0"]);
         assert_eq!(absent.status().unwrap().to_string(), "Error: there is no interface eth7");

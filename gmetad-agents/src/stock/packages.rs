@@ -9,7 +9,7 @@ use serde::Deserialize;
 use toml::Table;
 
 use super::command::{program, run};
-use super::plan::{BLUE, Limits, Plan, Probe, RED, area, graph, keys, line, plain};
+use super::plan::{BLUE, Limits, Plan, Probe, RED, area, clean, graph, keys, line, plain};
 use crate::kind::Kind;
 use crate::spec::{Installed, Keep};
 
@@ -109,7 +109,7 @@ fn parse(text: &str) -> Vec<Update> {
         let (what, _) = rest.trim_start().strip_prefix('(')?.split_once(')')?;
         let (new, origins) = what.split_once(' ').unwrap_or((what, ""));
         let security = origins.to_ascii_lowercase().contains("security");
-        Some(Update { name: name.to_owned(), installed: installed.to_owned(), new: new.to_owned(), security })
+        Some(Update { name: clean(name), installed: clean(installed), new: clean(new), security })
     };
     text.lines().filter_map(update).collect()
 }

@@ -16,6 +16,9 @@ pub(super) const MINUTE: u64 = 60;
 /// one, and each costs a directory of RRD files.
 pub(super) const INSTANCES: usize = 256;
 
+/// Letters of others' texts that are shown.
+const LONGEST: usize = 200;
+
 pub(super) const GREEN: &str = "#2e9e5b";
 pub(super) const BLUE: &str = "#2f6fd0";
 pub(super) const ORANGE: &str = "#e08a1e";
@@ -237,6 +240,11 @@ pub(super) fn round(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
+/// A text of somebody else's as it may stand in a message or a log: one line, not long.
+pub(super) fn clean(text: &str) -> String {
+    text.trim().chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(LONGEST).collect()
+}
+
 /// Part of a whole in percent; of nothing it is 0.
 pub(super) fn share(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { (100.0 * part / whole).clamp(0.0, 100.0) } else { 0.0 }
@@ -278,6 +286,12 @@ mod tests {
         let error = |text: &str| keys::<Keys>(text.parse().unwrap()).unwrap_err();
         assert_eq!(error("count = 1\ncuont = 2"), "unknown field `cuont`, expected `count`");
         assert!(error("count = \"x\"").contains("count"), "{}", error("count = \"x\""));
+    }
+
+    #[test]
+    fn texts_of_others() {
+        assert_eq!(clean(" a\nb\u{1b}[31m\t"), "a b [31m");
+        assert_eq!(clean(&"é".repeat(1000)).chars().count(), LONGEST);
     }
 
     #[test]

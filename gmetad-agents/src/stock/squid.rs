@@ -8,9 +8,10 @@ use gmetad_core::message;
 use serde::Deserialize;
 use toml::Table;
 
+use super::command::program;
 use super::net::{Address, Timed, Until, reason};
 use super::plan::{
-    BLUE, GREEN, Limits, ORANGE, Plan, Probe, RED, area, graph, keys, line, percentages, plain, round, share,
+    BLUE, GREEN, Limits, ORANGE, Plan, Probe, RED, area, clean, graph, keys, line, percentages, plain, round, share,
 };
 use super::proc::text;
 use crate::kind::Kind;
@@ -74,7 +75,8 @@ fn build(name: &str, mut own: Table) -> Result<Installed, String> {
 }
 
 fn default() -> Vec<Installed> {
-    if configured().is_some() { plain(&KIND) } else { Vec::new() }
+    let there = ["squid", "squid3"].into_iter().any(|name| program(name).is_some());
+    if there && configured().is_some() { plain(&KIND) } else { Vec::new() }
 }
 
 fn configured() -> Option<Address> {
@@ -151,7 +153,7 @@ fn ask(server: &Address, until: Until) -> Result<String, String> {
         status @ ("401" | "403") => {
             Err(format!("status {status}: write \"http_access allow localhost manager\" into squid.conf"))
         }
-        status => Err(format!("status {status}")),
+        status => Err(format!("status {}", clean(status))),
     }
 }
 

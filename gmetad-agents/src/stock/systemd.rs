@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::Table;
 
 use super::command::{program, run};
-use super::plan::{INSTANCES, Limits, Plan, Probe, RED, area, graph, keys, plain};
+use super::plan::{INSTANCES, Limits, Plan, Probe, RED, area, clean, graph, keys, plain};
 use super::proc::fits;
 use crate::kind::Kind;
 use crate::spec::Installed;
@@ -86,7 +86,7 @@ fn failed(text: &str) -> Vec<(String, String)> {
             .split_ascii_whitespace();
         let unit = words.next()?.to_owned();
         let (_load, active, _sub) = (words.next()?, words.next()?, words.next()?);
-        (active == "failed").then(|| (unit, words.collect::<Vec<_>>().join(" ")))
+        (active == "failed").then(|| (clean(&unit), clean(&words.collect::<Vec<_>>().join(" "))))
     };
     text.lines().filter_map(unit).collect()
 }
@@ -105,7 +105,7 @@ fn shown(text: &str) -> Vec<Unit> {
         let (load, active, sub) = (value("LoadState="), value("ActiveState="), value("SubState="));
         let is_active = matches!(active, "active" | "reloading" | "activating") && sub != "auto-restart";
         let words = if load == "not-found" { "not-found".to_owned() } else { format!("{active} ({sub})") };
-        Unit { is_active, words }
+        Unit { is_active, words: clean(&words) }
     };
     text.split("\n\n").filter(|text| !text.trim().is_empty()).map(block).collect()
 }

@@ -145,8 +145,34 @@ fn cost_of_measurements() {
         (of(UsageWho::RUSAGE_SELF).unwrap(), of(UsageWho::RUSAGE_CHILDREN).unwrap())
     };
     let context = context();
-    let mut sum = 0.0;
-    for mut installed in defaults() {
+    let resident = || {
+        proc::text("/proc/self/statm").unwrap().split(' ').nth(1).unwrap().parse::<f64>().unwrap() * memory::page_size()
+    };
+    let (mut sum, without) = (0.0, resident());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    std::thread::spawn({
+        let listener = listener.try_clone().unwrap();
+        move || listener.incoming().for_each(drop)
+    });
+    let certificate = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(certificate.path(), cert::tests::self_signed("x", 0, 100).pem).unwrap();
+    let configured = [
+        (&process::KIND, "process = { no-such-program = \"x\" }".to_owned()),
+        (&tcp::KIND, format!("services = {{ \"{}\" = \"x\" }}", listener.local_addr().unwrap())),
+        (&log::KIND, format!("file = {:?}\npattern = \"error\"", certificate.path())),
+        (&cert::KIND, format!("files = [{:?}]", certificate.path())),
+        (&ping::KIND, "hosts = { \"127.0.0.1\" = \"x\" }\ncount = 1".to_owned()),
+        (&rand::KIND, String::new()),
+    ];
+    let configured = configured.map(|(kind, keys)| (kind.build)(kind.name, keys.parse().unwrap()).unwrap());
+    let count = defaults().len();
+    for (at, mut installed) in defaults().into_iter().chain(configured).enumerate() {
+        if at == count {
+            let more = (resident() - without) / 1024.0;
+            println!(
+                "agents without configuration together {sum:.4} % of a core, {more:.0} kB resident more than before; others:"
+            );
+        }
         let _ = installed.agent.measure(&context);
         let (began, before) = (Instant::now(), spent());
         let mut count = 0_u32;
@@ -167,5 +193,4 @@ fn cost_of_measurements() {
             each * 1e6
         );
     }
-    println!("together {sum:.4} % of a core");
 }

@@ -8,10 +8,11 @@ use gmetad_core::message;
 use serde::Deserialize;
 use toml::Table;
 
+use super::command::program;
 use super::net::{Address, Timed, Until, reason};
 use super::plan::{
-    BLUE, GREEN, INSTANCES, Limits, MINUTE, ORANGE, Plan, Probe, RED, area, graph, keys, line, percentages, plain,
-    round,
+    BLUE, GREEN, INSTANCES, Limits, MINUTE, ORANGE, Plan, Probe, RED, area, clean, graph, keys, line, percentages,
+    plain, round,
 };
 use super::proc::text;
 use super::uptime::span;
@@ -85,7 +86,7 @@ fn build(name: &str, mut own: Table) -> Result<Installed, String> {
 }
 
 fn default() -> Vec<Installed> {
-    if is_configured(Path::new("/etc/nut")) { plain(&KIND) } else { Vec::new() }
+    if is_configured(Path::new("/etc/nut")) && program("upsd").is_some() { plain(&KIND) } else { Vec::new() }
 }
 
 /// Whether somebody has set NUT up here: Debian installs it with `MODE=none`.
@@ -170,7 +171,7 @@ impl Session {
             let line = String::from_utf8_lossy(&bytes);
             let line = line.trim_end();
             if let Some(error) = line.strip_prefix("ERR ") {
-                return Ok(Err(error.to_owned()));
+                return Ok(Err(clean(error)));
             }
             if line.starts_with("END LIST") {
                 return Ok(Ok(lines));
@@ -206,7 +207,7 @@ fn of(lines: &[String]) -> Measurement {
             measurement = measurement.number(field, number);
         }
     }
-    measurement.text("status", value("ups.status").cloned().unwrap_or_default())
+    measurement.text("status", value("ups.status").map(|words| clean(words)).unwrap_or_default())
 }
 
 /// By the words of `ups.status`.
