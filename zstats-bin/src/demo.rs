@@ -24,6 +24,8 @@ use crate::settings::Settings;
 
 /// Periods of the demo: short, so that graphs are seen to move.
 const PERIOD: Duration = Duration::from_secs(5);
+/// What is measured less often keeps its period.
+const MINUTE: Duration = Duration::from_secs(60);
 /// Period of the made-up agents.
 const MADE_UP: Duration = Duration::from_secs(2);
 /// How long everything has to end.
@@ -36,7 +38,8 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Message> {
     let settings = Settings { root: scratch.0.clone(), data: None, port: free_port(settings), ..settings.clone() };
     let options = ConfigOptions { drop_in: settings.config.clone(), ..settings.agents() };
     let mut agents = load(&options).agents;
-    for agent in &mut agents {
+    // What is not measured every minute is slow to measure, or slow to change.
+    for agent in agents.iter_mut().filter(|agent| agent.spec.period <= MINUTE) {
         agent.spec.period = agent.spec.period.min(PERIOD);
         agent.spec.timeout = agent.spec.timeout.min(agent.spec.period);
     }

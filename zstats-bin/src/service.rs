@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use gmetad_agents::config::{self, Loaded};
@@ -23,6 +24,7 @@ use gmetad_process::signals::{Event, Signals};
 use gmetad_process::user::{self, Account};
 use gmetad_process::{limits, notify};
 use gmetad_rrd::path;
+use parking_lot::Mutex;
 
 use crate::cli::Id;
 use crate::settings::Settings;
@@ -241,51 +243,108 @@ impl Started {
     /// Until a signal says stop.
     fn serve(self, given: &[(Id, OsString)], settings: &Settings, directory: &Path) {
         let Self { log: _, monitor, page, pid_file } = self;
+        let lang = settings.lang;
+        let reloader = Reloader {
+            given: given.to_vec(),
+            settings: settings.clone(),
+            directory: directory.to_owned(),
+            monitor: Arc::clone(&monitor),
+            tls: page.tls.clone(),
+            state: Mutex::default(),
+        };
+        let reloader = Arc::new(reloader);
         let _ = notify::ready();
         match Signals::new() {
             Ok(signals) => {
                 for event in signals {
                     match event {
                         Event::Stop => break,
-                        Event::Report => report(&monitor, settings.lang),
-                        Event::Reload => {
-                            let _ = notify::reloading();
-                            reload(given, settings, directory, &monitor, &page);
-                            let _ = notify::ready();
-                        }
+                        Event::Report => report(&monitor, lang),
+                        Event::Reload => reloader.ask(),
                     }
                 }
             }
-            Err(error) => {
-                log::error!("{}", settings.lang.message(&message!("cannot take signals: {}", error.to_string())))
-            }
+            Err(error) => log::error!("{}", lang.message(&message!("cannot take signals: {}", error.to_string()))),
         }
+        reloader.state.lock().stopping = true;
         let _ = notify::stopping();
         page.server.stop(ANSWERS_WITHIN);
         if let Err(left) = monitor.stop(STOP_WITHIN) {
-            log::warn!("{}", settings.lang.message(&message!("left behind at the stop: {}", left.join(", "))));
+            log::warn!("{}", lang.message(&message!("left behind at the stop: {}", left.join(", "))));
         }
         drop(pid_file);
     }
 }
 
-/// Reads agents, layout and certificate again. What else is set takes a restart.
-fn reload(given: &[(Id, OsString)], settings: &Settings, directory: &Path, monitor: &Monitor, page: &Page) {
-    let now = match Settings::gather(given, directory) {
-        Ok(now) => now,
-        Err(error) => {
-            let text = message!("nothing is read again: {}", error);
-            return log::error!("{}", settings.lang.message(&text));
+/// Reads agents, layout and certificate again, on a thread: conditions may take their time, and a stop does not wait.
+struct Reloader {
+    given: Vec<(Id, OsString)>,
+    settings: Settings,
+    directory: PathBuf,
+    monitor: Arc<Monitor>,
+    tls: Option<Arc<Tls>>,
+    state: Mutex<Reloading>,
+}
+
+#[derive(Default)]
+struct Reloading {
+    busy: bool,
+    /// It was asked again meanwhile.
+    again: bool,
+    stopping: bool,
+}
+
+impl Reloader {
+    fn ask(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        if state.busy {
+            state.again = true;
+            return;
         }
-    };
-    if !now.needs_no_restart_after(settings) {
-        let text = message!("only settings of agents are taken over now; the others count after a restart");
-        log::warn!("{}", settings.lang.message(&text));
+        state.busy = true;
+        drop(state);
+        let this = Arc::clone(self);
+        let thread = thread::Builder::new().name("reload".to_owned()).spawn(move || this.run());
+        if let Err(error) = thread {
+            self.state.lock().busy = false;
+            log::error!("{}", self.settings.lang.message(&message!("no thread can be started: {}", error.to_string())));
+        }
     }
-    let loaded = load(&now);
-    monitor.replace(loaded.agents, loaded.layout);
-    if let Some(Err(error)) = page.tls.as_ref().map(|tls| tls.reload()) {
-        log::error!("{error}");
+
+    fn run(&self) {
+        loop {
+            let _ = notify::reloading();
+            self.reload();
+            let mut state = self.state.lock();
+            state.busy = std::mem::take(&mut state.again) && !state.stopping;
+            // Within the lock, so that it does not come after what the stop says.
+            if !state.stopping {
+                let _ = notify::ready();
+            }
+            if !state.busy {
+                return;
+            }
+        }
+    }
+
+    fn reload(&self) {
+        let lang = self.settings.lang;
+        let now = match Settings::gather(&self.given, &self.directory) {
+            Ok(now) => now,
+            Err(error) => return log::error!("{}", lang.message(&message!("nothing is read again: {}", error))),
+        };
+        if !now.needs_no_restart_after(&self.settings) {
+            let text = message!("only settings of agents are taken over now; the others count after a restart");
+            log::warn!("{}", lang.message(&text));
+        }
+        let loaded = load(&now);
+        if self.state.lock().stopping {
+            return;
+        }
+        self.monitor.replace(loaded.agents, loaded.layout);
+        if let Some(Err(error)) = self.tls.as_ref().map(|tls| tls.reload()) {
+            log::error!("{error}");
+        }
     }
 }
 

@@ -140,6 +140,23 @@ fn sighup_keeps_what_did_not_change() {
 }
 
 #[test]
+fn a_reload_that_takes_long_delays_no_stop() {
+    let root = Root::new(&[]);
+    let service = root.start(&["--no-defaults"]);
+    let command = format!("['/bin/sh', '-c', 'touch {}; sleep 60']", root.path("asked").display());
+    root.write(
+        "configs/slow.agent",
+        &format!("[[agent]]\nname = 'slow'\nkind = 'uptime'\nwhen = {{ command = {command} }}\n"),
+    );
+    service.signal(Signal::SIGHUP);
+    wait("the condition is asked", || root.path("asked").exists().then_some(()));
+    assert_eq!(service.get("/healthz").0, 200);
+    let (code, took) = service.stop();
+    assert_eq!(code, Some(0));
+    assert!(took < Duration::from_secs(4), "{took:?}");
+}
+
+#[test]
 fn a_measurement_that_fails_is_logged_and_one_that_hangs_delays_nobody() {
     let hangs = "[[agent]]\nname = 'hangs'\nkind = 'exec'\ncommand = ['/bin/sh', '-c', 'trap \"\" TERM; sleep 100; sleep 100']\nperiod = 100\ntimeout = 100\ndescribe = false\n";
     let root = Root::new(&[("configs/hangs.agent", hangs)]);

@@ -1,6 +1,7 @@
 //! One `[[agent]]`.
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use gmetad_core::agent::Message;
 use gmetad_core::message;
@@ -180,7 +181,10 @@ impl Sources<'_> {
             };
             return Err(Fault::new(value.span(), what));
         };
-        let mut installed = (kind.build)(name, own).map_err(|error| of_kind(&error, spans, value.span()))?;
+        // One kind's mistake must not cost the others.
+        let built = catch_unwind(AssertUnwindSafe(|| (kind.build)(name, own)));
+        let built = built.unwrap_or_else(|_| Err("this kind panicked; please report it".to_owned()));
+        let mut installed = built.map_err(|error| of_kind(&error, spans, value.span()))?;
         if installed.spec.section.is_empty() {
             installed.spec.section = Message::new(kind.section, Vec::new());
         }

@@ -11,6 +11,8 @@ use super::files;
 
 /// Most facts that are kept.
 const FACTS: usize = 20_000;
+/// Longest text with its facts filled in, in bytes: facts may be long, and named often.
+const FILLED: usize = 64 << 10;
 /// Most lines that are complained about.
 const COMPLAINTS: usize = 20;
 
@@ -126,6 +128,9 @@ impl Facts {
                 return Err(message!("`${` without `}`; write $${ for a plain ${"));
             };
             filled += self.get(name).ok_or_else(|| self.missing(name))?;
+            if filled.len() > FILLED {
+                return Err(message!("with its facts this is longer than {} bytes", FILLED));
+            }
             rest = after;
         }
         Ok(filled + rest)
@@ -249,6 +254,8 @@ mod tests {
         facts.file = Some("/etc/facts".into());
         assert_eq!(facts.fill("${prot}").unwrap_err().to_string(), "/etc/facts has no fact `prot`; is `port` meant?");
         assert!(facts.fill("${ip").is_err());
+        facts.values.insert("long".into(), "x".repeat(1000));
+        assert!(facts.fill(&"${long}".repeat(100)).unwrap_err().to_string().contains("longer than 65536"));
         assert_eq!((facts.whole("${ip}"), facts.whole("x${ip}")), (Some("10.0.0.1"), None));
     }
 

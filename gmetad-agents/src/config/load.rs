@@ -1,6 +1,7 @@
 //! Everything together: files in their order, one agent a name.
 
 use std::collections::HashSet;
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
 use gmetad_core::agent::Message;
@@ -175,7 +176,11 @@ impl Loader<'_> {
 
     fn defaults(&mut self) {
         for kind in self.sources.kinds {
-            for mut agent in (kind.default)() {
+            let Ok(agents) = catch_unwind(kind.default) else {
+                self.warn(message!("kind {} panicked while it looked for what is there; please report it", kind.name));
+                continue;
+            };
+            for mut agent in agents {
                 if agent.spec.section.is_empty() {
                     agent.spec.section = Message::new(kind.section, Vec::new());
                 }

@@ -59,6 +59,14 @@ static LOAD: Kind = Kind {
     default: || vec![TableAgent::new(Test("load".to_owned()), 5).into(), Installed::new(Test("cpu".to_owned()))],
 };
 
+static PANICS: Kind = Kind {
+    name: "panics",
+    about: "nothing",
+    section: "System",
+    build: |_, _| panic!("no"),
+    default: || panic!("never"),
+};
+
 /// A root in a scratch directory.
 struct Root(tempfile::TempDir);
 
@@ -216,6 +224,15 @@ fn one_that_is_broken_costs_only_itself() {
         gmetad_core::agent::History { now: 0, last: None, before: None, status: &gmetad_core::agent::Status::ok() };
     let status = two.agent.check_status(&history);
     assert!(root.text(&status.message).starts_with("configs/a.agent:8:8: there is no kind `prt`"), "{status}");
+}
+
+#[test]
+fn a_kind_that_panics_costs_only_its_agents() {
+    let root = Root::new(&[("configs/a.agent", "[[agent]]\nname = 'a'\nkind = 'panics'\n")]);
+    let options = ConfigOptions { defaults: true, ..root.options() };
+    let loaded = load_with(&options, &[&PANICS, &LOAD], &[]);
+    assert_eq!((names(&loaded), loaded.warnings.len()), (vec!["load", "cpu", "a"], 1));
+    assert!(root.text(&loaded.failed[0].what).starts_with("configs/a.agent:3:8: this kind panicked"), "{loaded:?}");
 }
 
 #[test]

@@ -38,6 +38,7 @@ pub(crate) fn agent(name: &str, description: &str, section: &str) -> AgentView {
         fields: Vec::new(),
         requires: Vec::new(),
         rules: Vec::new(),
+        limits: Vec::new(),
         keep: Keep::Last,
         debounce: 1,
         written: String::new(),

@@ -30,6 +30,8 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("is not UTF-8 in line {}; `iconv -f ISO-8859-1 -t UTF-8` converts what older editors wrote", "n'est pas en UTF-8 à la ligne {} ; `iconv -f ISO-8859-1 -t UTF-8` convertit ce qu'écrivaient les anciens éditeurs"),
     ("module `{}` cannot be the name of a directory; it is ignored", "le module `{}` ne peut pas être un nom de répertoire ; il est ignoré"),
     ("kind {}: agent `{}` is there already, or cannot have this name", "kind {} : l'agent `{}` existe déjà, ou ne peut pas porter ce nom"),
+    ("with its facts this is longer than {} bytes", "avec ses variables, ceci dépasse {} octets"),
+    ("kind {} panicked while it looked for what is there; please report it", "le kind {} s'est interrompu en cherchant ce qui existe ; merci de le signaler"),
     ("more than {} files; {} are left out", "plus de {} fichiers ; {} sont ignorés"),
     ("agent {} is in this file twice, the first one counts; give this one another name", "l'agent {} figure deux fois dans ce fichier, le premier compte ; donnez un autre nom à celui-ci"),
     ("{}: more than {} agents; {} is left out", "{} : plus de {} agents ; {} est ignoré"),
