@@ -346,7 +346,7 @@ pub struct Context {
     pub now: UnixTime,
     /// How long it may take; what takes longer is given up, and counts as not measured.
     pub deadline: Duration,
-    /// Set when the program ends: waits should end then.
+    /// Set when the measurement is given up or the program ends: waits should end then.
     pub stop: Stop,
 }
 

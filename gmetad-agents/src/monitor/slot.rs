@@ -21,6 +21,10 @@ const ROWS: usize = 1000;
 /// Shortest time that a measurement may take.
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(10);
 
+/// Agents that keep their deadline themselves know better why it was missed: they have a quarter of it more to say so, but not
+/// more than this.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Both clocks: the one that never jumps is for the schedule and for ages, the other one for people.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Now {
@@ -32,15 +36,16 @@ pub(super) struct Now {
 pub(super) struct Run {
     pub(super) began: Instant,
     wall: UnixTime,
-    deadline: Instant,
+    timeout: Duration,
     pub(super) stop: Stop,
     /// It was given up; the agent is away until it returns.
     pub(super) overdue: bool,
 }
 
 impl Run {
+    /// When it is given up.
     pub(super) fn deadline(&self) -> Instant {
-        self.deadline
+        self.began + self.timeout + (self.timeout / 4).min(GRACE)
     }
 }
 
@@ -163,7 +168,6 @@ impl Slot {
         let spec = &self.view.spec;
         let timeout = spec.timeout.min(bounded(spec.period)).max(SHORTEST_TIMEOUT);
         let stop = Stop::default();
-        let deadline = now.mono + timeout;
         self.view.running = Some(now.wall);
         let launch = Launch {
             name: spec.name.clone(),
@@ -173,18 +177,17 @@ impl Slot {
             last: self.view.last.clone(),
             status: self.view.status.clone(),
         };
-        self.run = Some(Run { began: now.mono, wall: now.wall, deadline, stop, overdue: false });
+        self.run = Some(Run { began: now.mono, wall: now.wall, timeout, stop, overdue: false });
         Some(launch)
     }
 
     /// Gives the measurement up if it is over its deadline; the reason.
     pub(super) fn give_up(&mut self, now: Now) -> Option<Message> {
-        let run = self.run.as_mut().filter(|run| !run.overdue && run.deadline <= now.mono)?;
+        let run = self.run.as_mut().filter(|run| !run.overdue && run.deadline() <= now.mono)?;
         run.overdue = true;
         run.stop.stop();
-        let took = run.deadline.duration_since(run.began).as_secs_f64();
         let wall = run.wall;
-        let reason = message!("no answer within {} s", took);
+        let reason = message!("no answer within {} s", run.timeout.as_secs_f64());
         self.take(Outcome::Failed(reason.clone()), wall, now.mono);
         Some(reason)
     }

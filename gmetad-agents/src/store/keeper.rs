@@ -25,6 +25,8 @@ pub(crate) const MOST_FILES: usize = 2_000;
 const FORGOTTEN: Duration = Duration::from_secs(30 * 86_400);
 /// How often such are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
+/// Seconds by which the last value of a file may be in the future: it could not be written until then.
+const TO_COME: i64 = 86_400;
 /// Longest name of an instance or a field that gets a file: its path can be read back, and shown.
 const LONGEST_NAME: usize = 80;
 
@@ -314,7 +316,9 @@ impl Keeper {
             Ok(view) => {
                 let found = view.layout().schema();
                 let kinds = |schema: &Schema| schema.ds.iter().map(|ds| (ds.name.clone(), ds.kind)).collect::<Vec<_>>();
-                if found.step != wanted.step {
+                if view.last() > gmetad_core::now().saturating_add(TO_COME) {
+                    message!("its last value is of a time to come")
+                } else if found.step != wanted.step {
                     message!("its step is {} s and not {} s", found.step, wanted.step)
                 } else if kinds(found) != kinds(wanted) {
                     message!("its data source is of another type")

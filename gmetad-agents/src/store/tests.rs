@@ -86,3 +86,17 @@ fn names_that_cannot_be_are_not_kept() {
     let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 2, "the agent and the lock: {names:?}");
 }
+
+#[test]
+fn a_clock_that_was_in_the_future_costs_no_more_than_what_it_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = gmetad_core::now();
+    let last = |name: &str| gmetad_rrd::View::open(&dir.path().join("some").join(name)).map(|view| view.last()).ok();
+    for (time, expected) in [(now + 200_000, [Some(now + 200_000), None]), (now, [Some(now), Some(now + 200_000)])] {
+        let store = Store::start(dir.path().to_owned(), Lang::English).unwrap();
+        store.adopt(vec!["some".to_owned()], true, Duration::from_secs(20)).unwrap();
+        store.points(spec(), taken(time, 1));
+        assert!(store.close(Duration::from_secs(20)));
+        assert_eq!(["field0.rrd", "field0.rrd.old"].map(last), expected);
+    }
+}

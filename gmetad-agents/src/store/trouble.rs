@@ -7,6 +7,9 @@ use gmetad_core::agent::Message;
 use gmetad_core::message;
 use gmetad_rrd::{RrdError, UpdateError};
 
+/// Seconds by which a measurement may come before the last one of its file without a word: clocks are corrected.
+const SET_BACK: i64 = 60;
+
 /// Causes, and the agents that suffer from each.
 #[derive(Debug, Default)]
 pub(super) struct Trouble(BTreeMap<String, BTreeSet<String>>);
@@ -40,8 +43,10 @@ pub(super) fn of_io(error: &io::Error) -> String {
 /// The cause of a file's error; `None`: it is none worth a word.
 pub(super) fn of_rrd(error: &RrdError) -> Option<String> {
     match error {
-        // Two measurements in the same second, or a clock that was set back: what is there stays.
-        RrdError::Refused { source: UpdateError::Past { .. }, .. } => None,
+        // Two measurements in the same second: what is there stays.
+        RrdError::Refused { source: UpdateError::Past { time, last }, .. } => {
+            (last.saturating_sub(*time) > SET_BACK).then(|| "the clock was set back".to_owned())
+        }
         RrdError::Io { source, .. } => Some(of_io(source)),
         RrdError::Locked { .. } => Some("locked by another program".to_owned()),
         // Of the file itself.
