@@ -80,7 +80,7 @@ fn failures_say_why() {
     let error = failed(&mut agent("exec", "command = ['odd']\ndescribe = false", root.path()), 9.0);
     assert!(error.contains("nor perhaps what its first line names"), "{error}");
     let error = failed(&mut sh("kill -SEGV $$", "", root.path()), 9.0);
-    assert_eq!(error, "signal SIGSEGV");
+    assert_eq!(error, "ended by the signal SIGSEGV");
     let error = failed(&mut sh("exit 0", "user = 'no-such-user'", root.path()), 9.0);
     assert!(error.contains("no user \"no-such-user\""), "{error}");
 }

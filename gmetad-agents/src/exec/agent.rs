@@ -16,7 +16,7 @@ use super::program::{LAST, Program};
 use super::reading::Reading;
 use super::settings::{Format, Settings};
 use super::stream::Stream;
-use super::{collectd, describe, influx, json, limits, munin, nagios, native};
+use super::{collectd, describe, influx, json, limits, munin, nagios, native, said};
 
 /// How long what a munin plugin says of itself holds.
 const CONFIG: Duration = Duration::from_secs(3600);
@@ -73,7 +73,7 @@ impl ExecAgent {
             return Ok(Reading {
                 measurement: Measurement::new().judged(Status::new(
                     State::Unknown,
-                    message!("it says that it makes no sense here ({})", ended.to_string()),
+                    message!("it says that it makes no sense here ({})", said::ended(ended)),
                 )),
                 ..Reading::default()
             });
@@ -87,7 +87,7 @@ impl ExecAgent {
         }
         let output = self.run(&program, None, context, left(began), Bounds::default().stdout)?;
         let ended = self.ended(&output)?;
-        let reading = self.read(ended, &output.stdout).map_err(|error| with_complaint(error.into(), &output.stderr))?;
+        let reading = self.read(ended, &output.stdout).map_err(|error| with_complaint(error, &output.stderr))?;
         if self.settings.format == Format::Zstats {
             self.remember(&program, &output.stdout);
         }
@@ -120,12 +120,12 @@ impl ExecAgent {
         Ok(self.complained(reading, &complaints))
     }
 
-    fn read(&self, ended: Ended, output: &[u8]) -> Result<Reading, String> {
+    fn read(&self, ended: Ended, output: &[u8]) -> Result<Reading, Message> {
         match self.settings.format {
             Format::Zstats => native::read(ended, output),
             Format::Nagios => Ok(nagios::read(ended, output)),
             Format::Munin => Ok(munin::read(b"", output)),
-            _ if ended != Ended::Exit(0) => Err(ended.to_string()),
+            _ if ended != Ended::Exit(0) => Err(said::ended(ended)),
             Format::Influx => influx::read(output, &self.settings.tags),
             Format::Json => json::read(output, &self.settings.wanted()),
             Format::Collectd => collectd::read(output),
@@ -164,14 +164,14 @@ impl ExecAgent {
 
     /// How it ended; if it had to be ended, why.
     fn ended(&self, output: &Output) -> Result<Ended, Message> {
-        output.result.map_err(|cut| with_complaint(cut.to_string().into(), &output.stderr))
+        output.result.map_err(|cut| with_complaint(said::cut(cut), &output.stderr))
     }
 
     /// It ended well.
     fn good(&self, output: &Output) -> Result<(), Message> {
         match self.ended(output)? {
             Ended::Exit(0) => Ok(()),
-            ended => Err(with_complaint(ended.to_string().into(), &output.stderr)),
+            ended => Err(with_complaint(said::ended(ended), &output.stderr)),
         }
     }
 

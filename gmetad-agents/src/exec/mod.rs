@@ -21,6 +21,7 @@ mod pairs;
 mod perfdata;
 mod program;
 mod reading;
+mod said;
 mod settings;
 mod stream;
 

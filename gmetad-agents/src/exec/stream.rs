@@ -19,7 +19,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use parking_lot::{Condvar, Mutex};
 
 use super::settings::Format;
-use super::{collectd, influx, names};
+use super::{collectd, influx, names, said};
 
 /// Bytes of a line.
 const LINE: usize = 256 << 10;
@@ -308,7 +308,7 @@ impl Reader {
         let end = Instant::now() + Duration::from_millis(500);
         while Instant::now() < end {
             match child.ended() {
-                Ok(Some(ended)) => return message!("it ended ({})", ended.to_string()),
+                Ok(Some(ended)) => return message!("it ended ({})", said::ended(ended)),
                 Ok(None) if !self.is_over(Duration::from_millis(10)) => {}
                 _ => break,
             }
