@@ -175,6 +175,12 @@ esac
     let mut no = agent("exec", "command = ['self']\nprobe = true\nenvironment = { NO = '7' }", root.path());
     let status = measured(&mut no).status().unwrap().to_string();
     assert_eq!(status, "Unknown: it says that it makes no sense here (exit status 7)");
+    // A stream is asked, too, if that is wanted.
+    let text = "#!/bin/sh\nif [ \"$1\" = describe ]; then echo 'section = \"S\"'; else echo '{}'; exec sleep 60; fi\n";
+    script(root.path(), "stream", text);
+    let mut stream = agent("exec", "command = ['stream']\nmode = 'stream'\ndescribe = true", root.path());
+    measured(&mut stream);
+    assert_eq!(stream.agent.describe().unwrap().section.to_string(), "S");
     // A program that knows no verbs.
     let mut plain = sh(r#"echo '{"fields":{"n":1}}'"#, "", root.path());
     assert_eq!(measured(&mut plain).get_number("n"), Some(1.0));

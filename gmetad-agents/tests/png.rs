@@ -15,11 +15,13 @@ use util::left_out;
 
 const START: i64 = 1_700_000_000;
 
+type Test = (&'static str, fn(&Path));
+
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some(WORD) {
         return draw();
     }
-    let tests: &[(&str, fn(&Path))] = &[
+    let tests: &[Test] = &[
         ("pictures_as_rrdtool_draws_them", pictures_as_rrdtool_draws_them),
         ("a_picture_has_what_is_measured", a_picture_has_what_is_measured),
         ("hostile_arguments", hostile_arguments),
