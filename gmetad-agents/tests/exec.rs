@@ -1,7 +1,7 @@
 //! Agents that run programs: answers, bounds, environment, streams, and the examples of docs/agents-exec.md.
 #![allow(clippy::unwrap_used, clippy::panic)] // in a test they are the report
 
-mod util;
+mod programs;
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use gmetad_agents::{Installed, described};
 use gmetad_core::agent::{Element, History, Measurement, State, Status, Value};
-use util::{agent, left_out, script, within};
+use programs::{agent, left_out, script, within};
 
 fn sh(text: &str, keys: &str, root: &Path) -> Installed {
     script(root, "program", &format!("#!/bin/sh\n{text}\n"));

@@ -14,6 +14,7 @@ pub mod influx;
 pub mod json;
 mod limits;
 pub mod munin;
+mod munin_config;
 pub mod nagios;
 mod names;
 pub mod native;
