@@ -1,7 +1,7 @@
 //! Agents that run programs: answers, bounds, environment, streams, and the examples of docs/agents-exec.md.
 #![allow(clippy::unwrap_used, clippy::panic)] // in a test they are the report
 
-mod util;
+mod programs;
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use gmetad_agents::{Installed, described};
 use gmetad_core::agent::{Element, History, Measurement, State, Status, Value};
-use util::{agent, left_out, script, within};
+use programs::{agent, left_out, script, within};
 
 fn sh(text: &str, keys: &str, root: &Path) -> Installed {
     script(root, "program", &format!("#!/bin/sh\n{text}\n"));
@@ -80,7 +80,7 @@ fn failures_say_why() {
     let error = failed(&mut agent("exec", "command = ['odd']\ndescribe = false", root.path()), 9.0);
     assert!(error.contains("nor perhaps what its first line names"), "{error}");
     let error = failed(&mut sh("kill -SEGV $$", "", root.path()), 9.0);
-    assert_eq!(error, "signal SIGSEGV");
+    assert_eq!(error, "ended by the signal SIGSEGV");
     let error = failed(&mut sh("exit 0", "user = 'no-such-user'", root.path()), 9.0);
     assert!(error.contains("no user \"no-such-user\""), "{error}");
 }
@@ -175,6 +175,12 @@ esac
     let mut no = agent("exec", "command = ['self']\nprobe = true\nenvironment = { NO = '7' }", root.path());
     let status = measured(&mut no).status().unwrap().to_string();
     assert_eq!(status, "Unknown: it says that it makes no sense here (exit status 7)");
+    // A stream is asked, too, if that is wanted.
+    let text = "#!/bin/sh\nif [ \"$1\" = describe ]; then echo 'section = \"S\"'; else echo '{}'; exec sleep 60; fi\n";
+    script(root.path(), "stream", text);
+    let mut stream = agent("exec", "command = ['stream']\nmode = 'stream'\ndescribe = true", root.path());
+    measured(&mut stream);
+    assert_eq!(stream.agent.describe().unwrap().section.to_string(), "S");
     // A program that knows no verbs.
     let mut plain = sh(r#"echo '{"fields":{"n":1}}'"#, "", root.path());
     assert_eq!(measured(&mut plain).get_number("n"), Some(1.0));

@@ -1,7 +1,7 @@
 //! Real checks of monitoring-plugins and real munin plugins: recorded outputs, and those that are installed.
 #![allow(clippy::unwrap_used, clippy::panic)] // in a test they are the report
 
-mod util;
+mod programs;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use std::process::Command;
 use gmetad_agents::exec::{Ended, Reading, munin, nagios};
 use gmetad_agents::{described, spec::Keep};
 use gmetad_core::agent::{Counted, State};
-use util::{agent, data, left_out, within};
+use programs::{agent, data, left_out, within};
 
 /// A recorded check: how it ended, what it wrote.
 fn recorded(name: &str) -> (i32, String) {

@@ -1,7 +1,7 @@
 //! Pictures by librrd, drawn by a helper process that is this very program: so it has a `main` of its own.
 #![allow(clippy::unwrap_used, clippy::panic)] // in a test they are the report
 
-mod util;
+mod programs;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -11,15 +11,17 @@ use gmetad_agents::graph::{PngError, WORD, arguments, draw, png};
 use gmetad_agents::spec::{Draw, Graph, Series};
 use gmetad_rrd::native::Options;
 use gmetad_rrd::{Backend, Cf, DsKind, DsSpec, NativeStore, Point, RraSpec, Schema, Value};
-use util::left_out;
+use programs::left_out;
 
 const START: i64 = 1_700_000_000;
+
+type Test = (&'static str, fn(&Path));
 
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some(WORD) {
         return draw();
     }
-    let tests: &[(&str, fn(&Path))] = &[
+    let tests: &[Test] = &[
         ("pictures_as_rrdtool_draws_them", pictures_as_rrdtool_draws_them),
         ("a_picture_has_what_is_measured", a_picture_has_what_is_measured),
         ("hostile_arguments", hostile_arguments),

@@ -16,7 +16,7 @@ use super::program::{LAST, Program};
 use super::reading::Reading;
 use super::settings::{Format, Settings};
 use super::stream::Stream;
-use super::{collectd, describe, influx, json, limits, munin, nagios, native};
+use super::{collectd, describe, influx, json, limits, munin, nagios, native, said};
 
 /// How long what a munin plugin says of itself holds.
 const CONFIG: Duration = Duration::from_secs(3600);
@@ -66,32 +66,35 @@ impl ExecAgent {
         }
     }
 
-    fn one_shot(&mut self, context: &Context) -> Result<Reading, Message> {
-        let began = Instant::now();
+    fn one_shot(&mut self, context: &Context, began: Instant) -> Result<Reading, Message> {
         let program = Program::find(&self.name, &self.settings, self.place.as_ref())?;
-        if let Some(ended) = self.probe(&program, context)? {
-            return Ok(Reading {
-                measurement: Measurement::new().judged(Status::new(
-                    State::Unknown,
-                    message!("it says that it makes no sense here ({})", ended.to_string()),
-                )),
-                ..Reading::default()
-            });
+        if let Some(no) = self.verbs(&program, context)? {
+            return Ok(no);
         }
-        if self.settings.is_described() && self.description.is_none() {
-            self.description = Some(self.describe_itself(&program, context));
-        }
-        let left = |began: Instant| context.deadline.saturating_sub(began.elapsed());
         if self.settings.format == Format::Munin {
             return self.munin(&program, context, began);
         }
-        let output = self.run(&program, None, context, left(began), Bounds::default().stdout)?;
+        let left = context.deadline.saturating_sub(began.elapsed());
+        let output = self.run(&program, None, context, left, Bounds::default().stdout)?;
         let ended = self.ended(&output)?;
-        let reading = self.read(ended, &output.stdout).map_err(|error| with_complaint(error.into(), &output.stderr))?;
+        let reading = self.read(ended, &output.stdout).map_err(|error| with_complaint(error, &output.stderr))?;
         if self.settings.format == Format::Zstats {
             self.remember(&program, &output.stdout);
         }
         Ok(self.complained(reading, &output.stderr))
+    }
+
+    /// Asks what is to be asked before the first measurement; a reading that says so if it makes no sense here.
+    fn verbs(&mut self, program: &Program, context: &Context) -> Result<Option<Reading>, Message> {
+        if let Some(ended) = self.probe(program, context)? {
+            let text = message!("it says that it makes no sense here ({})", said::ended(ended));
+            let measurement = Measurement::new().judged(Status::new(State::Unknown, text));
+            return Ok(Some(Reading { measurement, ..Reading::default() }));
+        }
+        if self.settings.is_described() && self.description.is_none() {
+            self.description = Some(self.describe_itself(program, context));
+        }
+        Ok(None)
     }
 
     /// A munin plugin: what there is, unless that is known, then how much.
@@ -120,12 +123,12 @@ impl ExecAgent {
         Ok(self.complained(reading, &complaints))
     }
 
-    fn read(&self, ended: Ended, output: &[u8]) -> Result<Reading, String> {
+    fn read(&self, ended: Ended, output: &[u8]) -> Result<Reading, Message> {
         match self.settings.format {
             Format::Zstats => native::read(ended, output),
             Format::Nagios => Ok(nagios::read(ended, output)),
             Format::Munin => Ok(munin::read(b"", output)),
-            _ if ended != Ended::Exit(0) => Err(ended.to_string()),
+            _ if ended != Ended::Exit(0) => Err(said::ended(ended)),
             Format::Influx => influx::read(output, &self.settings.tags),
             Format::Json => json::read(output, &self.settings.wanted()),
             Format::Collectd => collectd::read(output),
@@ -164,14 +167,14 @@ impl ExecAgent {
 
     /// How it ended; if it had to be ended, why.
     fn ended(&self, output: &Output) -> Result<Ended, Message> {
-        output.result.map_err(|cut| with_complaint(cut.to_string().into(), &output.stderr))
+        output.result.map_err(|cut| with_complaint(said::cut(cut), &output.stderr))
     }
 
     /// It ended well.
     fn good(&self, output: &Output) -> Result<(), Message> {
         match self.ended(output)? {
             Ended::Exit(0) => Ok(()),
-            ended => Err(with_complaint(ended.to_string().into(), &output.stderr)),
+            ended => Err(with_complaint(said::ended(ended), &output.stderr)),
         }
     }
 
@@ -232,21 +235,18 @@ impl ExecAgent {
         }
     }
 
-    fn streamed(&mut self, context: &Context) -> Result<Reading, Message> {
-        let program = match &self.stream {
-            Some(_) => None,
-            None => Some(Program::find(&self.name, &self.settings, self.place.as_ref())?),
-        };
-        let stream = match (&mut self.stream, program) {
-            (Some(stream), _) => stream,
-            (none, program) => {
-                let program = program.ok_or_else(|| message!("there is no program"))?;
-                let stream = Stream::start(&self.name, program.spawn(None), self.settings.format);
-                none.insert(stream.map_err(|error| message!("no thread can be started: {}", error.to_string()))?)
+    fn streamed(&mut self, context: &Context, began: Instant) -> Result<Reading, Message> {
+        if self.stream.is_none() {
+            let program = Program::find(&self.name, &self.settings, self.place.as_ref())?;
+            if let Some(no) = self.verbs(&program, context)? {
+                return Ok(no);
             }
-        };
+            let stream = Stream::start(&self.name, program.spawn(None), self.settings.format);
+            self.stream = Some(stream.map_err(|error| message!("no thread can be started: {}", error.to_string()))?);
+        }
+        let Some(stream) = &mut self.stream else { return Ok(Reading::default()) };
         let period = self.place.as_ref().map_or(Duration::from_secs(60), |place| place.period);
-        let lines = stream.newest(period, context)?;
+        let lines = stream.newest(period, context.deadline.saturating_sub(began.elapsed()), &context.stop)?;
         let reading = self.read(Ended::Exit(0), &lines.text)?;
         Ok(self.complained(reading, &lines.complaints))
     }
@@ -283,8 +283,9 @@ impl Agent for ExecAgent {
     }
 
     fn measure(&mut self, context: &Context) -> Result<Measurement, AgentError> {
+        let began = Instant::now();
         let Reading { measurement, described } =
-            if self.settings.is_stream() { self.streamed(context) } else { self.one_shot(context) }?;
+            if self.settings.is_stream() { self.streamed(context, began) } else { self.one_shot(context, began) }?;
         let mut described = describe::together(self.description.as_ref().unwrap_or(&Described::default()), described);
         // Fields that are missing today may be back tomorrow: an answer without performance data, say.
         for known in std::mem::take(&mut self.described.fields) {

@@ -3,7 +3,7 @@
 //!
 //! The field is the last part of the identifier, the instance that of the plugin (`df-root` -> `root`).
 
-use gmetad_core::agent::{Counted, DescribedField, State, Status};
+use gmetad_core::agent::{Counted, DescribedField, Message, State, Status};
 use gmetad_core::message;
 
 use super::names::{self, Names};
@@ -47,7 +47,7 @@ const TYPES: &[(&str, Counted, &str, &[&str])] = &[
 ///
 /// # Errors
 /// There are lines, and none is one of collectd.
-pub fn read(output: &[u8]) -> Result<Reading, String> {
+pub fn read(output: &[u8]) -> Result<Reading, Message> {
     let text = names::lossy(output);
     let (mut values, mut notes, mut lines) = (Values::default(), Vec::new(), 0);
     let (mut fields, mut instances) = (Names::default(), Names::default());
@@ -86,7 +86,7 @@ pub fn read(output: &[u8]) -> Result<Reading, String> {
         lines += 1;
     }
     if lines == 0 && !notes.is_empty() {
-        return Err(format!("{}; expected as in: PUTVAL \"host/plugin/gauge-name\" N:1", notes[0]));
+        return Err(message!("{}; expected as in: {}", notes[0].clone(), "PUTVAL \"host/plugin/gauge-name\" N:1"));
     }
     let mut reading = values.reading(notes);
     if let Some(status) = status {
@@ -226,7 +226,7 @@ mod tests {
             read(output.as_bytes()).unwrap().measurement.status().unwrap().to_string(),
             "Error: disk \"a\" died"
         );
-        assert!(read(b"hello").unwrap_err().contains("expected as in"));
+        assert!(read(b"hello").unwrap_err().to_string().contains("expected as in"));
         assert_eq!(read(b"").unwrap(), Reading::default());
         for line in [
             "PUTVAL",

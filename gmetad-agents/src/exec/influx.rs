@@ -3,7 +3,7 @@
 //! A field is called `<measurement>_<field>` (a field `value` just `<measurement>`). Tags name the instance: their values, in the
 //! order of the line; the tag `host` does not count, unless it is asked for.
 
-use gmetad_core::agent::{DescribedField, Value};
+use gmetad_core::agent::{DescribedField, Message, Value};
 use gmetad_core::message;
 
 use super::names::{self, Names};
@@ -14,7 +14,7 @@ use super::reading::{Reading, Values};
 ///
 /// # Errors
 /// No line of it is one of the protocol.
-pub fn read(output: &[u8], tags: &[String]) -> Result<Reading, String> {
+pub fn read(output: &[u8], tags: &[String]) -> Result<Reading, Message> {
     let text = names::lossy(output);
     let (mut values, mut notes, mut lines) = (Values::default(), Vec::new(), 0);
     let (mut names, mut instances) = (Names::default(), Names::default());
@@ -39,7 +39,7 @@ pub fn read(output: &[u8], tags: &[String]) -> Result<Reading, String> {
         }
     }
     if lines == 0 && !notes.is_empty() {
-        return Err(format!("{}; expected as in: disk,path=/ free=12i,used=3.5", notes[0]));
+        return Err(message!("{}; expected as in: {}", notes[0].clone(), "disk,path=/ free=12i,used=3.5"));
     }
     Ok(values.reading(notes))
 }
@@ -179,7 +179,7 @@ mod tests {
         let reading = read(b"a,host=x,b=c v=1\nnonsense\n", &tags).unwrap();
         assert_eq!(reading.measurement.instances().next().map(|(name, _)| name), Some("x"));
         assert_eq!(reading.described.notes[0].to_string(), "\"nonsense\" is no line of the influx protocol");
-        assert!(read(b"a b\n", &[]).unwrap_err().contains("expected as in"));
+        assert!(read(b"a b\n", &[]).unwrap_err().to_string().contains("expected as in"));
         assert!(read(b"\n", &[]).is_ok());
         for line in [
             "a v",

@@ -10,10 +10,11 @@
 //! let wanted = Wanted { instances: "disks".into(), instance_name: "dev".into(), ..Wanted::default() };
 //! let each = json::read(output, &wanted)?.measurement;
 //! assert_eq!(each.instances().next().and_then(|(name, disk)| Some((name, disk.get_number("temp")?))), Some(("sda", 40.0)));
-//! # Ok::<(), String>(())
+//! # Ok::<(), gmetad_core::agent::Message>(())
 //! ```
 
-use gmetad_core::agent::{DescribedField, Value};
+use gmetad_core::agent::{DescribedField, Message, Value};
+use gmetad_core::message;
 
 use super::names::{self, Names};
 use super::pairs::{Json, Pairs};
@@ -34,10 +35,10 @@ pub struct Wanted {
 ///
 /// # Errors
 /// It is not JSON: the place.
-pub fn read(output: &[u8], wanted: &Wanted) -> Result<Reading, String> {
+pub fn read(output: &[u8], wanted: &Wanted) -> Result<Reading, Message> {
     let json: Json = serde_json::from_slice(output.trim_ascii()).map_err(|error| {
         let begin = names::line(names::cut(&names::lossy(output), 60));
-        format!("its output is not JSON: {error}; it begins with \"{begin}\"")
+        message!("its output is not JSON: {}; it begins with \"{}\"", error.to_string(), begin)
     })?;
     let mut flat = Flat { wanted, values: Values::default(), names: Names::default(), instances: Names::default() };
     flat.walk(None, "", &json);
@@ -153,7 +154,7 @@ mod tests {
         let seen: Vec<_> =
             measurement.instances().map(|(name, it)| (name.to_owned(), it.get_number("rx_bytes"))).collect();
         assert_eq!(seen, [("eth_0".into(), Some(1.0)), ("lo".into(), Some(2.0)), ("n".into(), None)]);
-        assert!(read(b"{", &wanted).unwrap_err().contains("it begins with \"{\""));
+        assert!(read(b"{", &wanted).unwrap_err().to_string().contains("it begins with \"{\""));
     }
 
     proptest! {

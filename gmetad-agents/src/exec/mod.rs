@@ -14,6 +14,7 @@ pub mod influx;
 pub mod json;
 mod limits;
 pub mod munin;
+mod munin_config;
 pub mod nagios;
 mod names;
 pub mod native;
@@ -21,6 +22,7 @@ mod pairs;
 mod perfdata;
 mod program;
 mod reading;
+mod said;
 mod settings;
 mod stream;
 

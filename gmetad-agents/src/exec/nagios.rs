@@ -16,6 +16,7 @@ use gmetad_process::child::Ended;
 use super::names::{self, Names};
 use super::perfdata;
 use super::reading::{Reading, Values};
+use super::said;
 
 /// Reads the answer of a check. It never fails: what is not understood is in the notes.
 pub fn read(ended: Ended, output: &[u8]) -> Reading {
@@ -52,7 +53,7 @@ pub fn read(ended: Ended, output: &[u8]) -> Reading {
 fn not_of_a_check(ended: Ended, said: &str) -> Message {
     message!(
         "{}, which no check may have (0 OK, 1 warning, 2 critical, 3 unknown); it said: {}",
-        ended.to_string(),
+        said::ended(ended),
         said
     )
 }
@@ -122,7 +123,7 @@ mod tests {
         let unknown = "which no check may have (0 OK, 1 warning, 2 critical, 3 unknown); it said: x";
         assert_eq!(status(&read(Ended::Exit(127), b"x")), format!("Unknown: exit status 127, {unknown}"));
         let killed = read(Ended::Signal(gmetad_process::child::Signal::SIGSEGV), b"x");
-        assert_eq!(status(&killed), format!("Unknown: signal SIGSEGV, {unknown}"));
+        assert_eq!(status(&killed), format!("Unknown: ended by the signal SIGSEGV, {unknown}"));
         assert_eq!(status(&read(Ended::Exit(3), b"")), "Unknown");
     }
 

@@ -7,7 +7,7 @@
 //! let reading = native::read(Ended::Exit(0), answer)?;
 //! assert_eq!(reading.measurement.get_number("jobs"), Some(12.0));
 //! assert_eq!(reading.measurement.status().map(|status| status.to_string()).as_deref(), Some("Warn: 12 jobs wait"));
-//! # Ok::<(), String>(())
+//! # Ok::<(), gmetad_core::agent::Message>(())
 //! ```
 
 use gmetad_core::agent::{Cell, DescribedField, Element, Measurement, Message, State, Status, Table, Value};
@@ -18,6 +18,7 @@ use serde::Deserialize;
 use super::names::{self, Names};
 use super::pairs::{Json, Pairs};
 use super::reading::{Reading, Values};
+use super::said;
 
 /// Tables of one answer, rows and columns of a table: a page is to be read.
 const TABLES: usize = 10;
@@ -53,19 +54,21 @@ struct RawTable {
 ///
 /// # Errors
 /// It is not one: the place, and what was expected; or how the program ended, if that was not well.
-pub fn read(ended: Ended, output: &[u8]) -> Result<Reading, String> {
+pub fn read(ended: Ended, output: &[u8]) -> Result<Reading, Message> {
     let answer: Answer = match serde_json::from_slice(output.trim_ascii()) {
         Ok(answer) => answer,
         Err(error) if ended == Ended::Exit(0) => {
             let begin = names::line(names::cut(&names::lossy(output), 60));
-            return Err(format!(
-                "its answer is not understood: {error}; expected one object as {{\"v\":1,\"fields\":{{\"jobs\":12}}}}, it begins with \"{begin}\""
+            return Err(message!(
+                "its answer is not understood: {}; expected one object as {\"v\":1,\"fields\":{\"jobs\":12}}, it begins with \"{}\"",
+                error.to_string(),
+                begin
             ));
         }
-        Err(_) => return Err(ended.to_string()),
+        Err(_) => return Err(said::ended(ended)),
     };
     if let Some(version) = answer.v.filter(|version| *version != 1) {
-        return Err(format!("its answer is of version {version}; this program understands \"v\":1"));
+        return Err(message!("its answer is of version {}; this program understands \"v\":1", version));
     }
     let (mut values, mut notes) = (Values::default(), Vec::new());
     let mut names = Names::default();
@@ -85,7 +88,7 @@ pub fn read(ended: Ended, output: &[u8]) -> Result<Reading, String> {
     }
     let mut reading = values.reading(notes);
     let said = status(answer.status.as_deref(), answer.message.as_deref())?;
-    let failed = (ended != Ended::Exit(0)).then(|| Status::new(State::Unknown, ended.to_string()));
+    let failed = (ended != Ended::Exit(0)).then(|| Status::new(State::Unknown, said::ended(ended)));
     let status = match (said, failed) {
         (Some(said), Some(failed)) => Some(said.worse(failed)),
         (said, failed) => said.or(failed),
@@ -98,7 +101,7 @@ pub fn read(ended: Ended, output: &[u8]) -> Result<Reading, String> {
     Ok(reading)
 }
 
-fn put(values: &mut Values, instance: Option<&str>, field: String, value: &Json, name: &str) -> Result<(), String> {
+fn put(values: &mut Values, instance: Option<&str>, field: String, value: &Json, name: &str) -> Result<(), Message> {
     match value {
         Json::Number(number) => values.put_number(instance, DescribedField::new(field), *number),
         Json::Bool(is_so) => values.put_number(instance, DescribedField::new(field), f64::from(u8::from(*is_so))),
@@ -107,20 +110,20 @@ fn put(values: &mut Values, instance: Option<&str>, field: String, value: &Json,
             values.put(instance, field, Value::Text(names::line(text)));
         }
         Json::List(_) | Json::Object(_) => {
-            return Err(format!("field \"{}\" of its answer is neither a number nor a text", names::line(name)));
+            return Err(message!("field \"{}\" of its answer is neither a number nor a text", names::line(name)));
         }
     }
     Ok(())
 }
 
 /// `None`: it does not judge.
-fn status(state: Option<&str>, message: Option<&str>) -> Result<Option<Status>, String> {
+fn status(state: Option<&str>, message: Option<&str>) -> Result<Option<Status>, Message> {
     let message = message.map(names::line).unwrap_or_default();
     let state = match state {
         None if message.is_empty() => return Ok(None),
         None => State::Ok,
         Some(word) => state_of(word).ok_or_else(|| {
-            format!("the status \"{}\" of its answer is none of ok, warn, error, unknown", names::line(word))
+            message!("the status \"{}\" of its answer is none of ok, warn, error, unknown", names::line(word))
         })?,
     };
     Ok(Some(Status::new(state, message)))
@@ -197,7 +200,7 @@ mod tests {
     }
 
     fn bad(answer: &str) -> String {
-        read(Ended::Exit(0), answer.as_bytes()).unwrap_err()
+        read(Ended::Exit(0), answer.as_bytes()).unwrap_err().to_string()
     }
 
     #[test]
@@ -229,7 +232,7 @@ mod tests {
         let ended = |answer: &str, status| read(Ended::Exit(status), answer.as_bytes());
         assert_eq!(ended("{}", 3).unwrap().measurement.status().unwrap().to_string(), "Unknown: exit status 3");
         assert_eq!(ended(r#"{"status":"error"}"#, 3).unwrap().measurement.status().unwrap().state, State::Error);
-        assert_eq!(ended("Traceback", 1).unwrap_err(), "exit status 1");
+        assert_eq!(ended("Traceback", 1).unwrap_err().to_string(), "exit status 1");
     }
 
     #[test]

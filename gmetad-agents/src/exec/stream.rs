@@ -11,15 +11,16 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gmetad_core::agent::{Context, Message};
+use gmetad_core::agent::Message;
 use gmetad_core::message;
+use gmetad_core::source::Stop;
 use gmetad_process::child::{Child, Pipes, Spawn};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use parking_lot::{Condvar, Mutex};
 
 use super::settings::Format;
-use super::{collectd, influx, names};
+use super::{collectd, influx, names, said};
 
 /// Bytes of a line.
 const LINE: usize = 256 << 10;
@@ -100,17 +101,17 @@ impl Stream {
     }
 
     /// The newest line, if it is not too old; otherwise the next one is waited for.
-    pub(super) fn newest(&mut self, period: Duration, context: &Context) -> Result<Lines, Message> {
+    pub(super) fn newest(&mut self, period: Duration, time: Duration, stop: &Stop) -> Result<Lines, Message> {
         // As the heartbeat of files: what is older is not known.
         let fresh = period.mul_f64(2.5);
-        let end = Instant::now() + context.deadline.mul_f64(0.9);
+        let end = Instant::now() + time.mul_f64(0.9);
         let mut newest = self.shared.newest.lock();
         loop {
             if newest.at.is_some_and(|at| at.elapsed() <= fresh) {
                 return Ok(newest.take(fresh));
             }
             let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() || context.stop.is_stopped() {
+            if left.is_zero() || stop.is_stopped() {
                 break;
             }
             self.shared.came.wait_for(&mut newest, left.min(SLICE));
@@ -308,7 +309,7 @@ impl Reader {
         let end = Instant::now() + Duration::from_millis(500);
         while Instant::now() < end {
             match child.ended() {
-                Ok(Some(ended)) => return message!("it ended ({})", ended.to_string()),
+                Ok(Some(ended)) => return message!("it ended ({})", said::ended(ended)),
                 Ok(None) if !self.is_over(Duration::from_millis(10)) => {}
                 _ => break,
             }

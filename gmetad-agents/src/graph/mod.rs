@@ -167,7 +167,7 @@ pub fn arguments(
     height: u32,
 ) -> Result<Vec<String>, PngError> {
     let bad = |what| Err(PngError::Graph(what));
-    if start >= end || !SIZE.contains(&width) || !SIZE.contains(&height) {
+    if start < 0 || start >= end || !SIZE.contains(&width) || !SIZE.contains(&height) {
         return bad(message!("the times {} and {} and the size {} x {} make no picture", start, end, width, height));
     }
     let mut all = vec![
