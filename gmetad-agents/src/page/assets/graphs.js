@@ -61,6 +61,7 @@
     constructor(figure) {
       this.figure = figure;
       this.place = figure.querySelector(".chart");
+      figure.classList.add("drawn");
       this.periods = [...figure.querySelectorAll(".periods a")];
       this.off = new Set();
       this.span = 86400;
