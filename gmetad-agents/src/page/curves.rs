@@ -9,6 +9,8 @@ use crate::view::AgentView;
 
 /// Graphs on a page; more are not drawn.
 pub(super) const GRAPHS: usize = 48;
+/// Instances that one can choose from.
+const INSTANCES: usize = 500;
 /// Curves of a graph; more would not be told apart.
 const CURVES: usize = 12;
 
@@ -43,11 +45,21 @@ pub(super) struct Curve {
     pub(super) label: String,
 }
 
-/// The graphs of an agent, at most [`GRAPHS`].
+/// The instances that have graphs, if there are some.
+pub(super) fn instances(visit: &Visit<'_>, view: &AgentView) -> Vec<String> {
+    let Keep::Rrd(graphs) = &view.spec.keep else { return Vec::new() };
+    files(visit, view, graphs).into_iter().filter_map(|(instance, _)| instance).take(INSTANCES).collect()
+}
+
+/// The graphs of an agent, or of the instance that was asked for; at most [`GRAPHS`].
 pub(super) fn plans(visit: &Visit<'_>, view: &AgentView) -> Vec<Plan> {
     let Keep::Rrd(graphs) = &view.spec.keep else { return Vec::new() };
     let mut plans = Vec::new();
+    let only = visit.parameter("instance");
     for (instance, fields) in files(visit, view, graphs) {
+        if only.is_some() && instance.as_deref() != only {
+            continue;
+        }
         let planner = Planner { visit, view, instance, fields: ordered(view, fields) };
         if graphs.graphs.is_empty() {
             plans.extend(planner.by_unit());

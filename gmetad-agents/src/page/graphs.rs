@@ -4,7 +4,7 @@ use gmetad_core::message;
 use gmetad_http::Response;
 use maud::{Markup, html};
 
-use super::curves::{GRAPHS, Plan};
+use super::curves::{self, GRAPHS, Plan};
 use super::series::{PERIODS, period, range};
 use super::shell::{address, encoded, no_agent, problem, with};
 use super::visit::{Visit, visible};
@@ -31,8 +31,27 @@ pub(super) fn section(visit: &Visit<'_>, view: &AgentView, plans: &[Plan]) -> Ma
                 data-failed=(lang.text("The data cannot be read:")) data-now=(lang.text("last")) data-least=(lang.text("min"))
                 data-mean=(lang.text("mean")) data-most=(lang.text("max")) {
                 h2 { (lang.text("Graphs")) small class="hint" { (lang.text("drag to zoom, double click to go back")) } }
+                (chooser(visit, view))
                 @for plan in plans { (graph(visit, view, plan)) }
                 @if plans.len() == GRAPHS { p class="nothing" { (lang.message(&message!("No more than {} graphs are shown.", GRAPHS))) } }
+            }
+        }
+    }
+}
+
+/// The instances, to see one of them alone.
+fn chooser(visit: &Visit<'_>, view: &AgentView) -> Markup {
+    let instances = curves::instances(visit, view);
+    let chosen = visit.parameter("instance");
+    html! {
+        @if instances.len() > 1 {
+            nav class="which" {
+                a href=(with(visit, "instance", None)) aria-current=[chosen.is_none().then_some("true")] { (visit.lang.text("All")) }
+                @for instance in &instances {
+                    a href=(with(visit, "instance", Some(instance))) aria-current=[(chosen == Some(instance)).then_some("true")] {
+                        bdi { (visible(instance)) }
+                    }
+                }
             }
         }
     }

@@ -161,7 +161,7 @@ fn section(visit: &Visit<'_>, title: &str, agents: &[Arc<AgentView>], only: Opti
                     @if title.trim().is_empty() { (lang.text("Other")) } @else { bdi { (title) } }
                     span class="tally" {
                         @for (state, count) in &counts {
-                            span title=(word(lang, *state)) { (lamp(*state)) (count) }
+                            span title=(word(lang, *state)) { (lamp(*state)) span class="unseen" { (word(lang, *state)) " " } (count) }
                         }
                     }
                 }

@@ -84,6 +84,8 @@ fn picture(visit: &Visit<'_>, plan: &Plan, drawn: &Drawn, frame: &Frame) -> Mark
     let lower = known().fold(plan.lower.unwrap_or(0.0), f64::min);
     let upper = known().fold(plan.upper.unwrap_or(f64::MIN), f64::max);
     let upper = if upper > lower { upper } else { lower + 1.0 };
+    let round = step((upper - lower) / LINES, plan.unit.starts_with('B'));
+    let (lower, upper) = ((lower / round).floor() * round, (upper / round).ceil() * round);
     let span = (frame.end - frame.start).max(1) as f64;
     let x = |time: i64| left + ((time - frame.start) as f64 / span).clamp(0.0, 1.0) * plot_width;
     let y = |value: f64| top + (1.0 - (value - lower) / (upper - lower)) * plot_height;
@@ -95,8 +97,8 @@ fn picture(visit: &Visit<'_>, plan: &Plan, drawn: &Drawn, frame: &Frame) -> Mark
             title { (title) }
             rect width="100%" height="100%" fill="#fff" {}
             text x=(left) y="14" font-size="13" font-weight="600" fill="#1c2430" { (shortened(&title, 100)) }
-            @for line in 0..=(LINES as i64) {
-                @let value = lower + (upper - lower) * line as f64 / LINES;
+            @for line in 0..=(((upper - lower) / round).round() as i64).clamp(1, 12) {
+                @let value = lower + round * line as f64;
                 line x1=(left) x2=(left + plot_width) y1=(coordinate(y(value))) y2=(coordinate(y(value))) stroke="#dfe3e8" {}
                 text x=(left - 6.0) y=(coordinate(y(value) + 4.0)) text-anchor="end" fill="#5a6472" { (units::show(lang, value, &plan.unit)) }
             }
@@ -118,6 +120,18 @@ fn picture(visit: &Visit<'_>, plan: &Plan, drawn: &Drawn, frame: &Frame) -> Mark
             }
         }
     }
+}
+
+/// The next round number: in powers of two for bytes.
+fn step(least: f64, binary: bool) -> f64 {
+    // Far from where powers over- and underflow.
+    let least = if least.is_finite() { least.clamp(1e-300, 1e300) } else { 1e300 };
+    if binary {
+        return 2f64.powf(least.log2().ceil());
+    }
+    let power = 10f64.powf(least.log10().floor());
+    let factor = [1.0, 2.0, 2.5, 5.0].into_iter().find(|factor| power * factor >= least * 0.999);
+    power * factor.unwrap_or(10.0)
 }
 
 fn width(draw: Draw) -> &'static str {
@@ -172,4 +186,23 @@ fn area(
         path.push('Z');
     }
     path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_stand_at_round_numbers() {
+        for (least, binary, expected) in [
+            (0.3, false, 0.5),
+            (1.0, false, 1.0),
+            (23.0, false, 25.0),
+            (51.0, false, 100.0),
+            (700.0, true, 1024.0),
+            (1024.0, true, 1024.0),
+        ] {
+            assert_eq!(step(least, binary), expected, "{least}");
+        }
+    }
 }

@@ -28,7 +28,8 @@ pub(super) fn label(visit: &Visit<'_>, view: &AgentView, name: &str) -> String {
 /// Its unit; of a counter that of what it counts.
 fn unit<'a>(spec: &'a Spec, name: &str) -> &'a str {
     let unit = spec.fields.iter().find(|field| field.name == name).map_or("", |field| field.unit.as_str());
-    if is_counter(spec, name) { unit.strip_suffix("/s").unwrap_or(unit) } else { unit }
+    let counted = |unit: &'a str| unit.strip_suffix("/s").map_or(unit, |unit| if unit == "1" { "" } else { unit });
+    if is_counter(spec, name) { counted(unit) } else { unit }
 }
 
 /// Whether a field only grows, so that its rate is what matters.
@@ -98,7 +99,7 @@ fn value(
 /// The unit of a rate.
 pub(super) fn per_second(unit: &str) -> String {
     match unit {
-        "" | "1" => "/s".to_owned(),
+        "" | "1" => "1/s".to_owned(),
         _ if unit.ends_with("/s") => unit.to_owned(),
         _ => format!("{unit}/s"),
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 /// Under which WebDriver gives references to elements.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 /// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A browser, closed when dropped.
 pub(crate) struct Browser {
@@ -161,15 +161,13 @@ impl Browser {
     /// What the console said since the last time: violations of the policy, errors of scripts, failed loads.
     pub(crate) fn complaints(&self) -> Vec<String> {
         let log = self.ask("/se/log", Some(json!({ "type": "browser" })));
-        let entries = log.as_array().expect("a list").iter();
+        let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+        let entries =
+            log.as_array().expect("a list").iter().map(|entry| (text(entry, "level"), text(entry, "message")));
+        // Hints to developers, which differ from version to version, are of lower levels.
         entries
-            .map(|entry| {
-                format!(
-                    "{} {}",
-                    entry["level"].as_str().unwrap_or_default(),
-                    entry["message"].as_str().unwrap_or_default()
-                )
-            })
+            .filter(|(level, _)| matches!(&**level, "SEVERE" | "WARNING"))
+            .map(|(level, text)| format!("{level} {text}"))
             .collect()
     }
 }

@@ -53,7 +53,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("acknowledged by {}", "pris en compte par {}"),
     ("silent until {}", "silencieux jusqu'à {}"),
     ("The last measurement failed", "La dernière mesure a échoué"),
-    ("{} not shown", "{} non affichés"),
+    ("{} not shown", "{} non affiché(s)"),
     ("the worst of them:", "le pire d'entre eux :"),
     ("There are no agents.", "Il n'y a aucun agent."),
     ("No agent has this state.", "Aucun agent n'est dans cet état."),

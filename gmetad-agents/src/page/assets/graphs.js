@@ -61,6 +61,7 @@
     constructor(figure) {
       this.figure = figure;
       this.place = figure.querySelector(".chart");
+      figure.classList.add("drawn");
       this.periods = [...figure.querySelectorAll(".periods a")];
       this.off = new Set();
       this.span = 86400;
@@ -186,7 +187,8 @@
           y: {
             range: (u, least, most) => {
               const lower = Math.min(data.lower ?? 0, least ?? 0);
-              const upper = Math.max(data.upper ?? -Infinity, most == null ? -Infinity : most + (most - lower) * 0.06);
+              const top = most == null ? -Infinity : most + (most - lower) * 0.06;
+              const upper = data.upper != null && !(most > data.upper) ? data.upper : top;
               return [least < lower ? least : lower, Number.isFinite(upper) && upper > lower ? upper : lower + 1];
             },
           },
