@@ -101,6 +101,27 @@ fn agents_without_configuration_measure_this_machine() {
     }
 }
 
+#[test]
+fn every_kind_draws_what_it_keeps_and_judges_what_it_knows() {
+    for kind in KINDS {
+        let keys = match kind.name {
+            "process" => "process = { squid = \"Proxy\" }",
+            "tcp" => "services = { \"host:80\" = \"Web\" }",
+            "http" => "urls = { \"http://host/\" = \"Web\" }",
+            "ping" => "hosts = { \"host\" = \"Host\" }",
+            "dns" => "query = \"a.example.org\"",
+            "log" => "file = \"/var/log/syslog\"\npattern = \"error\"",
+            "mailq" => "program = \"postfix\"",
+            "time" => "server = \"host\"",
+            _ => "",
+        };
+        let installed = (kind.build)("a-name", keys.parse().unwrap()).unwrap();
+        assert_eq!(installed.spec.name, "a-name");
+        assert!(installed.spec.timeout <= installed.spec.period && installed.spec.debounce == 1, "{}", kind.name);
+        check_fields(&installed, &Measurement::new());
+    }
+}
+
 /// What is drawn is kept, what is kept is measured or may be, and what is judged is known.
 fn check_fields(installed: &Installed, measurement: &Measurement) {
     let spec = &installed.spec;
