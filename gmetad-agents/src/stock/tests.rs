@@ -52,8 +52,10 @@ fn texts(installed: &Installed) -> Vec<gmetad_core::agent::Message> {
 fn every_text_is_there_in_french_and_none_twice() {
     let template = regex::Regex::new(r#"(?:message!\(\s*|about: |section: )"((?:[^"\\]|\\.)*)""#).unwrap();
     let mut seen = HashSet::new();
-    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/stock")).unwrap() {
-        let path = file.unwrap().path();
+    let stock = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/stock"));
+    let files =
+        |path: &std::path::Path| std::fs::read_dir(path).unwrap().map(|file| file.unwrap().path()).collect::<Vec<_>>();
+    for path in files(stock).into_iter().chain(files(&stock.join("cert"))).filter(|path| path.is_file()) {
         let source = std::fs::read_to_string(&path).unwrap();
         let source = source.split("#[cfg(test)]").next().unwrap();
         if path.ends_with("tests.rs") {
@@ -176,7 +178,7 @@ fn cost_of_measurements() {
         move || listener.incoming().for_each(drop)
     });
     let certificate = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(certificate.path(), cert::tests::self_signed("x", 0, 100).pem).unwrap();
+    std::fs::write(certificate.path(), cert::made::self_signed("x", 0, 100).pem).unwrap();
     let configured = [
         (&process::KIND, "process = { no-such-program = \"x\" }".to_owned()),
         (&tcp::KIND, format!("services = {{ \"{}\" = \"x\" }}", listener.local_addr().unwrap())),
