@@ -281,6 +281,8 @@ mod tests {
         assert_eq!(points("network = true")[2], "/mnt/nas:nfs4");
         assert_eq!(points("types = [\"tmpfs\"]").len(), 5);
         assert_eq!(points("skip = [\"/home/*\", \"/\"]"), local[2..]);
+        let container = parse(b"overlay / overlay rw 0 0\noverlay /x overlay rw 0 0\n");
+        assert_eq!(chosen(&container, &Keys::default()).len(), 1);
         assert_eq!(points("mounts = [\"/srv/*\", \"/run\", \"/gone\"]"), ["/srv/bound:ext4", "/run:tmpfs"]);
     }
 

@@ -256,7 +256,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::cert::tests::{self_signed, tls_server};
+    use super::super::cert::made::{self_signed, tls_server};
     use super::*;
 
     /// A server that answers requests by their paths; its address.

@@ -1,7 +1,7 @@
 //! Lines of a log that match a pattern.
 
 use std::collections::VecDeque;
-use std::fs::{File, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
@@ -151,7 +151,12 @@ impl Log {
     /// Reads what is new: of the file that is open, and of the one that has its name by now.
     fn advance(&mut self) -> io::Result<Progress> {
         let mut read = Progress::default();
-        let named = File::open(&self.keys.file);
+        // Opening a pipe would wait for somebody who writes.
+        let named = match fs::metadata(&self.keys.file) {
+            Ok(file) if !file.is_file() => Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file")),
+            Ok(_) => File::open(&self.keys.file),
+            Err(error) => Err(error),
+        };
         if let Some(open) = self.open.take() {
             let same = |one: &Metadata, two: &Metadata| (one.dev(), one.ino()) == (two.dev(), two.ino());
             let here = open.file.metadata()?;
@@ -275,7 +280,6 @@ impl Read for Offset<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::io::Write;
     use std::path::Path;
 
@@ -382,6 +386,8 @@ mod tests {
         assert!(error("file = \"/x\"\npattern = \"(a{1000}){1000}\"").starts_with("pattern: "), "too large");
         let mut agent = build("x", "file = \"/no such log\"\npattern = \"a\"".parse().unwrap()).unwrap().agent;
         assert!(agent.measure(&super::super::context()).unwrap_err().to_string().starts_with("/no such log: "));
+        let mut agent = build("x", "file = \"/dev/null\"\npattern = \"a\"".parse().unwrap()).unwrap().agent;
+        assert!(agent.measure(&super::super::context()).unwrap_err().to_string().contains("no regular file"));
     }
 
     proptest! {

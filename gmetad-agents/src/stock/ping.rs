@@ -86,8 +86,8 @@ impl Probe for Ping {
         open(true).map_err(forbidden)?;
         let until = Until::of(context);
         let answers = ask(&self.hosts, |host| match self.ask(&host.what.0, context, until) {
-            Ok(times) => {
-                let lost = 100.0 * (1.0 - times.len() as f64 / f64::from(self.count));
+            Ok((asked, times)) => {
+                let lost = 100.0 * (1.0 - times.len() as f64 / f64::from(asked.max(1)));
                 let measurement = Measurement::new().number("loss", lost);
                 if times.is_empty() {
                     return Answer { measurement, problem: Some(message!("no answer in time")) };
@@ -106,20 +106,22 @@ impl Probe for Ping {
 }
 
 impl Ping {
-    /// The times of those questions that were answered.
-    fn ask(&self, host: &Address, context: &Context, until: Until) -> io::Result<Vec<Duration>> {
+    /// How often was asked, and the times of those questions that were answered.
+    fn ask(&self, host: &Address, context: &Context, until: Until) -> io::Result<(u32, Vec<Duration>)> {
         let address = host.resolve()?.into_iter().next().ok_or(io::ErrorKind::NotFound)?;
         let mut socket = open(address.is_ipv4())?;
         socket.connect(&SockAddr::from(SocketAddr::new(address.ip(), 0)))?;
-        let mut times = Vec::new();
-        for number in 0..self.count {
-            if number > 0 && context.stop.wait(PAUSE) {
+        let (mut asked, mut times) = (0, Vec::new());
+        while asked < self.count {
+            // What there is no time for is not lost.
+            if asked > 0 && (context.stop.wait(PAUSE) || until.left().is_err()) {
                 break;
             }
+            asked += 1;
             let token = random_bits().to_be_bytes();
             let began = Instant::now();
             let turn = until.at_most(WAIT);
-            if socket.write(&question(address.is_ipv4(), number as u16, token)).is_err() {
+            if socket.write(&question(address.is_ipv4(), asked as u16, token)).is_err() {
                 continue; // the answer to an earlier one: no route, say
             }
             while let Ok(left) = turn.left() {
@@ -136,7 +138,7 @@ impl Ping {
                 }
             }
         }
-        Ok(times)
+        Ok((asked, times))
     }
 }
 

@@ -92,7 +92,7 @@ impl Probe for Process {
         let (found, now) = (find(&names)?, Instant::now());
         let page = page_size();
         let mut rows = Vec::new();
-        let mut status = Status::ok();
+        let (mut status, mut bad) = (Status::ok(), 0);
         let mut measurement = Measurement::new();
         for (at, ((program, wanted), found)) in self.wanted.iter().zip(&found).enumerate() {
             let own = judge(wanted, program, found.count);
@@ -102,6 +102,7 @@ impl Probe for Process {
                 Cell::Text(program.as_str().into()),
                 Cell::Number(found.count as f64),
             ]);
+            bad += usize::from(own.state == State::Error);
             status = status.worse(own);
             let before = self
                 .before
@@ -118,6 +119,9 @@ impl Probe for Process {
                 .number("threads", found.threads as f64)
                 .number("cpu", cpu.unwrap_or(f64::NAN));
             measurement = measurement.instance(program, of_it);
+        }
+        if bad > 1 {
+            status.message = message!("{} of {} fail; {}", bad, self.wanted.len(), status.message);
         }
         self.before = Some((now, found));
         let columns = vec![message!("State"), message!("Service"), message!("Program"), message!("Processes")];
@@ -238,6 +242,9 @@ mod tests {
         let (name, one) = measurement.instances().next().unwrap();
         assert_eq!((name, one.get_number("count")), ("a-service-with-a-long-name", Some(1.0)));
         assert!(one.get_number("memory").unwrap() > 10_000.0, "{one:?}");
+        let keys = "process = { a-service-with-a-long-name = \"A\", no-such-one = \"B\", no-such-two = \"C\" }";
+        let some = build("process", keys.parse().unwrap()).unwrap().agent.measure(&context).unwrap();
+        assert_eq!(some.status().unwrap().to_string(), "Error: 2 of 3 fail; B (no-such-one) does not run");
         child.kill().unwrap();
         child.wait().unwrap();
         let measurement = agent.measure(&context).unwrap();

@@ -52,8 +52,10 @@ fn texts(installed: &Installed) -> Vec<gmetad_core::agent::Message> {
 fn every_text_is_there_in_french_and_none_twice() {
     let template = regex::Regex::new(r#"(?:message!\(\s*|about: |section: )"((?:[^"\\]|\\.)*)""#).unwrap();
     let mut seen = HashSet::new();
-    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/stock")).unwrap() {
-        let path = file.unwrap().path();
+    let stock = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/stock"));
+    let files =
+        |path: &std::path::Path| std::fs::read_dir(path).unwrap().map(|file| file.unwrap().path()).collect::<Vec<_>>();
+    for path in files(stock).into_iter().chain(files(&stock.join("cert"))).filter(|path| path.is_file()) {
         let source = std::fs::read_to_string(&path).unwrap();
         let source = source.split("#[cfg(test)]").next().unwrap();
         if path.ends_with("tests.rs") {
@@ -98,6 +100,27 @@ fn agents_without_configuration_measure_this_machine() {
         let name = &installed.spec.name;
         println!("{name:12} {took:9.1?}  {own}  {}", measurement.status().map(ToString::to_string).unwrap_or_default());
         print(&measurement, "  ");
+    }
+}
+
+#[test]
+fn every_kind_draws_what_it_keeps_and_judges_what_it_knows() {
+    for kind in KINDS {
+        let keys = match kind.name {
+            "process" => "process = { squid = \"Proxy\" }",
+            "tcp" => "services = { \"host:80\" = \"Web\" }",
+            "http" => "urls = { \"http://host/\" = \"Web\" }",
+            "ping" => "hosts = { \"host\" = \"Host\" }",
+            "dns" => "query = \"a.example.org\"",
+            "log" => "file = \"/var/log/syslog\"\npattern = \"error\"",
+            "mailq" => "program = \"postfix\"",
+            "time" => "server = \"host\"",
+            _ => "",
+        };
+        let installed = (kind.build)("a-name", keys.parse().unwrap()).unwrap();
+        assert_eq!(installed.spec.name, "a-name");
+        assert!(installed.spec.timeout <= installed.spec.period && installed.spec.debounce == 1, "{}", kind.name);
+        check_fields(&installed, &Measurement::new());
     }
 }
 
@@ -155,7 +178,7 @@ fn cost_of_measurements() {
         move || listener.incoming().for_each(drop)
     });
     let certificate = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(certificate.path(), cert::tests::self_signed("x", 0, 100).pem).unwrap();
+    std::fs::write(certificate.path(), cert::made::self_signed("x", 0, 100).pem).unwrap();
     let configured = [
         (&process::KIND, "process = { no-such-program = \"x\" }".to_owned()),
         (&tcp::KIND, format!("services = {{ \"{}\" = \"x\" }}", listener.local_addr().unwrap())),

@@ -120,7 +120,7 @@ impl Probe for Time {
 
     fn judge(&self, last: &Measurement) -> Status {
         let message = match (last.get_number("offset"), last.get_number("age")) {
-            (Some(offset), _) => message!("{} ms off", format!("{:.1}", offset * 1000.0)),
+            (Some(offset), _) => message!("{} ms off", format!("{:.1}", (offset * 10_000.0).round() / 10.0 + 0.0)),
             (None, Some(age)) => message!("synchronised {} ago", span(age)),
             (None, None) => return Status::ok(),
         };

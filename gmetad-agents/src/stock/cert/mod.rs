@@ -1,23 +1,22 @@
 //! Days until certificates expire: of files, and of TLS services.
 
+#[cfg(test)]
+pub(super) mod made;
+mod tls;
+
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use gmetad_core::agent::{AgentError, Cell, Context, Element, Measurement, Message, State, Status, Table as Shown};
 use gmetad_core::message;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
 use serde::Deserialize;
 use toml::Table;
 use x509_parser::parse_x509_certificate;
 use x509_parser::pem::Pem;
 use x509_parser::prelude::X509Certificate;
 
-use super::net::{Address, Timed, Until, reason};
+use self::tls::{Before, of_service};
+use super::net::{Address, Until};
 use super::plan::{GREEN, INSTANCES, Limits, Plan, Probe, area, clean, graph, keys, plain, round};
 use super::proc::{bytes, fits};
 use super::services::{Answer, Asked, ask, asked};
@@ -43,14 +42,6 @@ struct Keys {
     services: BTreeMap<String, String>,
     /// What is said before TLS begins: `smtp`, `imap`, `pop3`.
     starttls: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Before {
-    Nothing,
-    Smtp,
-    Imap,
-    Pop3,
 }
 
 struct Cert {
@@ -208,184 +199,12 @@ fn found(certificate: &X509Certificate<'_>) -> Found {
     Found { subject: clean(&subject), from: validity.not_before.timestamp(), until: validity.not_after.timestamp() }
 }
 
-/// The certificate that a service shows for the name by which it is called.
-fn of_service(address: &Address, before: Before, until: Until) -> Result<Found, String> {
-    let failed = |error: std::io::Error| reason(&error);
-    let provider = Arc::new(ring::default_provider());
-    let config = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
-    let config = config.map_err(|error| error.to_string())?;
-    let config = config.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider))).with_no_client_auth();
-    let name = ServerName::try_from(address.host.clone()).map_err(|error| error.to_string())?;
-    let mut connection = ClientConnection::new(Arc::new(config), name).map_err(|error| error.to_string())?;
-    let mut stream = Timed { stream: address.connect(until).map_err(failed)?, until };
-    begin(&mut stream, before).map_err(failed)?;
-    while connection.is_handshaking() {
-        // The certificate comes early; what fails after it (a client's certificate is wanted, say) is not our matter.
-        if let Err(error) = connection.complete_io(&mut stream)
-            && connection.peer_certificates().is_none()
-        {
-            return Err(failed(error));
-        }
-        if connection.peer_certificates().is_some() {
-            break;
-        }
-    }
-    let certificate =
-        connection.peer_certificates().and_then(|chain| chain.first()).ok_or("the service shows no certificate")?;
-    let (_, certificate) =
-        parse_x509_certificate(certificate).map_err(|error| format!("the certificate cannot be read: {error}"))?;
-    Ok(found(&certificate))
-}
-
-/// Asks for TLS where it is not there from the start.
-fn begin(stream: &mut Timed, before: Before) -> std::io::Result<()> {
-    let (ready, ask, go) = match before {
-        Before::Nothing => return Ok(()),
-        Before::Smtp => ("220 ", "EHLO localhost\r\nSTARTTLS\r\n", "220 "),
-        Before::Imap => ("* OK", "a STARTTLS\r\n", "a OK"),
-        Before::Pop3 => ("+OK", "STLS\r\n", "+OK"),
-    };
-    answered(stream, ready)?;
-    // A server that does not pipeline still reads one line after the other.
-    for line in ask.split_inclusive('\n') {
-        stream.write_all(line.as_bytes())?;
-        answered(stream, if line.starts_with("EHLO") { "250 " } else { go })?;
-    }
-    Ok(())
-}
-
-/// Reads up to the line that begins so.
-fn answered(stream: &mut Timed, wanted: &str) -> std::io::Result<()> {
-    // Byte by byte: what comes after the line is TLS.
-    let mut lines = BufReader::with_capacity(1, stream);
-    for _ in 0..100 {
-        let mut line = Vec::new();
-        std::io::Read::take(&mut lines, 4096).read_until(b'\n', &mut line)?;
-        if line.starts_with(wanted.as_bytes()) {
-            return Ok(());
-        }
-        // `250-…` and `* …` go on; anything else is a refusal.
-        if !matches!(line.get(3), Some(b'-')) && !line.starts_with(b"* ") {
-            break;
-        }
-    }
-    Err(std::io::Error::other("the service does not begin TLS"))
-}
-
-/// Takes any certificate: it is only looked at, and nothing is said over the connection.
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
 #[cfg(test)]
-pub(super) mod tests {
-    use std::io::Read;
-    use std::net::TcpListener;
-    use std::thread;
-    use std::time::{Duration, SystemTime};
-
+mod tests {
     use proptest::prelude::*;
-    use rustls::pki_types::PrivateKeyDer;
-    use rustls::{ServerConfig, ServerConnection, Stream};
 
+    use super::made::{Made, self_signed};
     use super::*;
-
-    /// A certificate of a test and its key.
-    pub(in super::super) struct Made {
-        pub(in super::super) pem: String,
-        der: CertificateDer<'static>,
-        key: PrivateKeyDer<'static>,
-    }
-
-    /// Valid from and until that many days from now.
-    pub(in super::super) fn self_signed(name: &str, from: i64, until: i64) -> Made {
-        let day = |days: i64| {
-            let span = Duration::from_secs(days.unsigned_abs() * 86_400);
-            if days < 0 { SystemTime::now() - span } else { SystemTime::now() + span }
-        };
-        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        (params.not_before, params.not_after) = (day(from).into(), day(until).into());
-        let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
-        Made {
-            pem: certificate.pem(),
-            der: certificate.der().clone(),
-            key: PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
-        }
-    }
-
-    /// A server with that certificate which answers anything by an empty page; its port.
-    pub(in super::super) fn tls_server(made: Arc<Made>) -> u16 {
-        serve(made, "")
-    }
-
-    /// The same, after a talk in the clear: lines with `>` are said, others waited for.
-    fn serve(made: Arc<Made>, talk: &'static str) -> u16 {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap();
-        let config =
-            config.with_no_client_auth().with_single_cert(vec![made.der.clone()], made.key.clone_key()).unwrap();
-        let config = Arc::new(config);
-        thread::spawn(move || {
-            while let Ok((mut tcp, _)) = listener.accept() {
-                for line in talk.lines() {
-                    match line.strip_prefix('>') {
-                        Some(say) => tcp.write_all(format!("{say}\r\n").as_bytes()).unwrap(),
-                        None => {
-                            let mut heard = vec![0; line.len() + 2];
-                            tcp.read_exact(&mut heard).unwrap();
-                            assert_eq!(heard, format!("{line}\r\n").as_bytes());
-                        }
-                    }
-                }
-                let mut tls = ServerConnection::new(Arc::clone(&config)).unwrap();
-                let mut stream = Stream::new(&mut tls, &mut tcp);
-                let mut request = [0; 2048];
-                if stream.read(&mut request).is_ok_and(|length| length > 0) {
-                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-                }
-            }
-        });
-        port
-    }
 
     #[test]
     fn files_in_pem_and_der() {
@@ -434,42 +253,6 @@ pub(super) mod tests {
         let found = of_file(file.path()).unwrap();
         let days = (found.until as f64 - super::super::context().now as f64) / DAY;
         assert!((41.0..43.0).contains(&days) && found.subject == "judge");
-    }
-
-    #[test]
-    fn services_also_with_bad_certificates() {
-        let port = tls_server(Arc::new(self_signed("elsewhere", -20, 5)));
-        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let measurement = super::super::measure_once(
-            &KIND,
-            &format!("services = {{ \"localhost:{port}\" = \"A\", \"{closed}\" = \"B\" }}"),
-        );
-        let (name, certificate) = measurement.instances().next().unwrap();
-        assert_eq!((name, certificate.get_number("days").unwrap().ceil()), ("A", 5.0));
-        assert_eq!(measurement.status().unwrap().to_string(), "Error: B: connection refused");
-    }
-
-    #[test]
-    fn services_that_begin_in_the_clear() {
-        let made = Arc::new(self_signed("mail", -1, 50));
-        for (talk, starttls) in [
-            (">220-hello\n>220 mail\nEHLO localhost\n>250-mail\n>250 STARTTLS\nSTARTTLS\n>220 go", "smtp"),
-            (">* OK hello\na STARTTLS\n>a OK go", "imap"),
-            (">+OK\nSTLS\n>+OK", "pop3"),
-        ] {
-            let port = serve(Arc::clone(&made), talk);
-            let measurement = super::super::measure_once(
-                &KIND,
-                &format!("services = {{ \"127.0.0.1:{port}\" = \"M\" }}\nstarttls = \"{starttls}\""),
-            );
-            assert_eq!(measurement.status(), Some(&Status::ok()), "{starttls}");
-        }
-        let port = serve(made, ">220 mail\nEHLO localhost\n>502 no");
-        let measurement = super::super::measure_once(
-            &KIND,
-            &format!("services = {{ \"127.0.0.1:{port}\" = \"M\" }}\nstarttls = \"smtp\""),
-        );
-        assert_eq!(measurement.status().unwrap().to_string(), "Error: M: the service does not begin TLS");
     }
 
     #[test]
