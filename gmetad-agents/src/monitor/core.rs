@@ -341,7 +341,8 @@ impl Core {
             if slot.is_loaded(now) {
                 continue;
             }
-            let shown = hidden.unwrap_or_else(|| own.clone());
+            // One that has no result does not suffer from anything yet.
+            let shown = hidden.filter(|_| !slot.is_new()).unwrap_or_else(|| own.clone());
             if slot.view.own == own && slot.view.status == shown {
                 continue;
             }
