@@ -36,7 +36,7 @@ fn good(name: &str) -> Acts {
 #[test]
 fn fifty_that_hang_delay_nobody() {
     let dir = tempfile::tempdir().unwrap();
-    let period = Duration::from_secs(1);
+    let period = Duration::from_secs(2);
     let over = Arc::new(AtomicBool::new(false));
     let times: Arc<Mutex<Vec<Vec<Instant>>>> = Arc::new(Mutex::new(vec![Vec::new(); 200]));
     let mut agents = Vec::new();
@@ -72,14 +72,14 @@ fn fifty_that_hang_delay_nobody() {
             }),
         };
         let mut installed = agent.installed(period);
-        installed.spec.timeout = Duration::from_millis(400);
+        installed.spec.timeout = Duration::from_secs(1);
         agents.push(installed);
     }
     assert_eq!((hanging.len(), panicking.len()), (55, 10));
     let begin = Instant::now();
     let monitor = start(dir.path(), agents);
-    eventually("each has measured five times", || {
-        times.lock().unwrap().iter().all(|times| times.is_empty() || times.len() >= 5)
+    eventually("each has measured four times", || {
+        times.lock().unwrap().iter().all(|times| times.is_empty() || times.len() >= 4)
             && times.lock().unwrap().iter().filter(|times| !times.is_empty()).count() == 135
     });
     let took = begin.elapsed();
@@ -87,13 +87,13 @@ fn fifty_that_hang_delay_nobody() {
     for view in &views {
         let name = &view.spec.name;
         if hanging.contains(name) {
-            let text = "Unknown: exception during measure: no answer within 0.4 s";
+            let text = "Unknown: exception during measure: no answer within 1 s";
             let status = view.status.to_string();
-            assert!(status == text || status.ends_with("no answer within 0.4 s"), "{name}: {status}");
-            assert!(view.running.is_some() && view.skipped >= 3 && view.failed == 1, "{view:?}");
+            assert!(status == text || status.ends_with("no answer within 1 s"), "{name}: {status}");
+            assert!(view.running.is_some() && view.skipped >= 2 && view.failed == 1, "{view:?}");
         } else if panicking.contains(name) {
             assert!(view.status.to_string().ends_with("panicked: it always does"), "{name}: {}", view.status);
-            assert!(view.failed >= 4, "{name}: it is due again, {}", view.failed);
+            assert!(view.failed >= 3, "{name}: it is due again, {}", view.failed);
         } else {
             assert_eq!((view.status.state, view.failed, view.skipped), (State::Ok, 0, 0), "{name}");
         }
@@ -109,7 +109,7 @@ fn fifty_that_hang_delay_nobody() {
     };
     let worst = times().map(off_grid).max().unwrap();
     println!(
-        "135 agents beside 55 that hang, five times in {took:?}: first after {first:?} at most, then {worst:?} off"
+        "135 agents beside 55 that hang, four times in {took:?}: first after {first:?} at most, then {worst:?} off"
     );
     assert!(first < period * 2 && worst < period / 2, "{first:?} {worst:?}");
 
@@ -125,7 +125,7 @@ fn fifty_that_hang_delay_nobody() {
     let of_one = |line: &&String| line.starts_with("ERROR exception during measure of storm4: ");
     assert_eq!(
         lines.iter().filter(of_one).collect::<Vec<_>>(),
-        ["ERROR exception during measure of storm4: no answer within 0.4 s"]
+        ["ERROR exception during measure of storm4: no answer within 1 s"]
     );
     let of_one = |line: &&String| line.as_str() == "ERROR exception during measure of storm2: panicked: it always does";
     assert_eq!(lines.iter().filter(of_one).count(), 1, "said once");

@@ -1,6 +1,11 @@
 //! All agents and what happens to them. No thread, no I/O and no clock of its own: everything is told with its time, and what
 //! is to be done comes back as [`Effect`]s, to be done without the lock.
 
+mod asked;
+mod judged;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -12,6 +17,7 @@ use gmetad_core::model::UnixTime;
 use gmetad_core::source::Stop;
 use log::Level;
 
+pub(super) use self::asked::Mark;
 use super::prepare::prepared;
 use super::run::{Launch, Outcome, Return};
 use super::slot::{Now, Slot, Told};
@@ -321,95 +327,6 @@ impl Core {
         }
     }
 
-    /// Judges all anew: one agent's state may be another one's cause.
-    fn judge_all(&mut self, now: Now) {
-        self.stirred = false;
-        let owns: Vec<_> = self
-            .slots
-            .iter_mut()
-            .map(|slot| {
-                let (own, blind) = slot.own(now);
-                (own.into_owned(), blind)
-            })
-            .collect();
-        let latest: Vec<State> = self.slots.iter().map(Slot::latest).collect();
-        let as_seen: Vec<Own<'_>> =
-            owns.iter().zip(latest).map(|((status, blind), latest)| Own { status, latest, blind: *blind }).collect();
-        let hidden = self.depend.show(&as_seen);
-        for (at, ((own, _), hidden)) in owns.into_iter().zip(hidden).enumerate() {
-            let slot = &mut self.slots[at];
-            if slot.is_loaded(now) {
-                continue;
-            }
-            let shown = hidden.unwrap_or_else(|| own.clone());
-            if slot.view.own == own && slot.view.status == shown {
-                continue;
-            }
-            let changed = slot.show(own, shown, now);
-            self.touched.entry(slot.name().to_owned()).or_default();
-            if let Some(changed) = changed {
-                self.effects.push(said(
-                    slot.name(),
-                    &changed.status.message,
-                    changed.from,
-                    changed.status.state,
-                    changed.first,
-                ));
-                self.touch(at, true);
-            }
-        }
-    }
-
-    /// Tells of Errors that stayed, and of those that are over.
-    fn tell(&mut self, now: Now) {
-        for slot in &mut self.slots {
-            if slot.is_loaded(now) {
-                continue;
-            }
-            slot.watch(now);
-            let over = match (slot.told, slot.view.status.state) {
-                (Told::Since(since), _) if since + self.pace.settle <= now.mono => false,
-                (Told::Error, State::Ok | State::Warn) => true,
-                _ => continue,
-            };
-            slot.told = if over { Told::Nothing } else { Told::Error };
-            if slot.view.silenced.is_none() {
-                let view = &slot.view;
-                self.effects.push(Effect::Tell(Notice {
-                    agent: slot.name().to_owned(),
-                    description: view.spec.description.clone(),
-                    status: view.status.clone(),
-                    since: view.since,
-                    over,
-                }));
-            }
-        }
-    }
-
-    fn touch(&mut self, at: usize, at_once: bool) {
-        *self.touched.entry(self.slots[at].name().to_owned()).or_default() |= at_once;
-    }
-
-    /// Publishes what was touched, and gives back what else is to be done.
-    fn publish(&mut self, now: Now) -> Vec<Effect> {
-        if !self.touched.is_empty() {
-            let touched = std::mem::take(&mut self.touched);
-            let mut views = Vec::with_capacity(touched.len());
-            for slot in &mut self.slots {
-                let Some(at_once) = touched.get(slot.name()) else { continue };
-                let view = Arc::new(slot.shown(now));
-                // What is only loaded is on the disk as it should be, but for what people said of it.
-                let keep = if slot.is_loaded(now) { Arc::new(slot.kept()) } else { Arc::clone(&view) };
-                if !slot.is_loaded(now) || *at_once {
-                    self.effects.push(Effect::Save { view: keep, at_once: *at_once });
-                }
-                views.push(view);
-            }
-            self.board.update(views);
-        }
-        std::mem::take(&mut self.effects)
-    }
-
     /// When [`Core::tick`] has something to do, if nothing happens meanwhile.
     pub(super) fn next(&self, now: Instant) -> Instant {
         if self.again {
@@ -428,97 +345,6 @@ impl Core {
         let next = self.slots.iter().flat_map(of).flatten().min();
         next.map_or(now + HEARTBEAT, |next| next.min(now + HEARTBEAT))
     }
-
-    /// Has an agent measure as soon as there is room.
-    pub(super) fn ask(&mut self, agent: &str, now: Instant) -> Result<(), Message> {
-        let slot = self.slots.iter_mut().find(|slot| slot.name() == agent);
-        let slot = slot.ok_or_else(|| message!("there is no agent {}", agent))?;
-        if self.stopping {
-            return Err(message!("the service is being stopped"));
-        }
-        if slot.run.is_some() || slot.waiting.is_some() {
-            return Err(message!("{} is being measured", agent));
-        }
-        if let Some(left) = slot.asked.and_then(|asked| (asked + ASKED).checked_duration_since(now)) {
-            let seconds = left.as_secs() + 1;
-            return Err(message!("{} was measured a moment ago: try again in {} s", agent, seconds));
-        }
-        (slot.waiting, slot.asked) = (Some(now), Some(now));
-        self.again = true;
-        Ok(())
-    }
-
-    /// Changes what people said of an agent; `None`: there is no such agent.
-    pub(super) fn mark(&mut self, agent: &str, mark: Mark, now: Now) -> Option<Vec<Effect>> {
-        let at = self.slots.iter().position(|slot| slot.name() == agent)?;
-        let view = &mut self.slots[at].view;
-        match mark {
-            Mark::Acknowledged(by) => view.acknowledged = by,
-            Mark::Silenced(until) => view.silenced = until.filter(|until| *until > now.wall),
-        }
-        self.touch(at, true);
-        self.again = true;
-        Some(self.publish(now))
-    }
-
-    /// Forgets the worst states that were.
-    pub(super) fn reset_max(&mut self, now: Now) -> Vec<Effect> {
-        for at in 0..self.slots.len() {
-            let view = &mut self.slots[at].view;
-            (view.max, view.max_at) = (view.status.clone(), now.wall);
-            self.touch(at, true);
-        }
-        self.publish(now)
-    }
-
-    /// Nothing is launched any more; those that measure are told to end.
-    pub(super) fn stop(&mut self) {
-        self.stopping = true;
-        let running = self.slots.iter().filter_map(|slot| slot.run.as_ref()).map(|run| &run.stop);
-        running.chain(self.lost.iter().map(|(_, _, stop)| stop)).for_each(Stop::stop);
-    }
-
-    /// Who measures: those that may still end, and those that hang.
-    pub(super) fn running(&self) -> (usize, Vec<String>) {
-        let runs = || self.slots.iter().filter_map(|slot| Some((slot.name(), slot.run.as_ref()?)));
-        let hanging = runs().map(|(name, _)| name).chain(self.lost.iter().map(|(name, ..)| name.as_str()));
-        (runs().filter(|(_, run)| !run.overdue).count(), hanging.map(str::to_owned).collect())
-    }
-
-    /// Who did not return in time.
-    pub(super) fn hanging(&self) -> Vec<String> {
-        let overdue = |slot: &&Slot| slot.run.as_ref().is_some_and(|run| run.overdue);
-        let names = self.slots.iter().filter(overdue).map(Slot::name);
-        names.chain(self.lost.iter().map(|(name, ..)| name.as_str())).map(str::to_owned).collect()
-    }
-
-    /// All agents that are at home.
-    pub(super) fn take_agents(&mut self) -> Vec<Effect> {
-        let home = self.slots.iter_mut().filter_map(|slot| Some((slot.name().to_owned(), slot.agent.take()?)));
-        home.map(|(name, agent)| Effect::End(name, agent)).collect()
-    }
-}
-
-/// What people say of an agent.
-pub(super) enum Mark {
-    Acknowledged(Option<Acknowledged>),
-    Silenced(Option<UnixTime>),
-}
-
-/// The line of the log about a change.
-fn said(agent: &str, text: &Message, from: State, to: State, first: bool) -> Effect {
-    let level = match to {
-        State::Warn | State::Error | State::Unknown => Level::Warn,
-        // At the start everybody becomes OK.
-        State::Ok if first => Level::Debug,
-        State::Ok | State::Dependant => Level::Info,
-    };
-    let text = if text.is_empty() {
-        message!("{}: {} -> {}", agent, name(from), name(to))
-    } else {
-        message!("{}: {} -> {}: {}", agent, name(from), name(to), text.clone())
-    };
-    Effect::Log(level, text)
 }
 
 /// Checks what is to be installed; what is wrong with it comes back as lines of the log.
@@ -526,6 +352,3 @@ pub(super) fn check(installed: Vec<Installed>) -> (Vec<Installed>, Vec<Effect>) 
     let (installed, wrong) = prepared(installed);
     (installed, wrong.into_iter().map(|text| Effect::Log(Level::Error, text)).collect())
 }
-
-#[cfg(test)]
-mod tests;

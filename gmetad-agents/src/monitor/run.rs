@@ -101,11 +101,16 @@ fn reason(error: AgentError) -> Message {
 
 /// What a panic said.
 fn said(panic: Box<dyn Any + Send>) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    // Whatever else it carries could panic when it is dropped.
-    std::mem::forget(panic);
-    clean(text.as_deref().unwrap_or("without a text").trim(), LONGEST_REASON)
+    let text = match panic.downcast::<String>().map_err(|panic| panic.downcast::<&str>()) {
+        Ok(text) => *text,
+        Err(Ok(text)) => (*text).to_owned(),
+        Err(Err(other)) => {
+            // What else it may be could panic when it is dropped.
+            std::mem::forget(other);
+            "without a text".to_owned()
+        }
+    };
+    clean(text.trim(), LONGEST_REASON)
 }
 
 /// Drops an agent on a thread of its own, which calls `done` in the end: its end may take time, panic or hang.
@@ -142,11 +147,21 @@ mod tests {
         Well,
         Fails,
         Panics,
+        PanicsTwice,
         PanicsJudging,
         PanicsEnding,
     }
 
     struct Acts(Does);
+
+    /// What a panic may carry.
+    struct Bomb;
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("once more");
+        }
+    }
 
     impl Agent for Acts {
         fn name(&self) -> &str {
@@ -155,6 +170,7 @@ mod tests {
         fn measure(&mut self, _: &Context) -> Result<Measurement, AgentError> {
             match self.0 {
                 Does::Panics => panic!("no {}", "way"),
+                Does::PanicsTwice => std::panic::panic_any(Bomb),
                 Does::Fails => Err(message!("{} is away", "it").into()),
                 _ => Ok(Measurement::new().number("n", 3.0)),
             }
@@ -198,11 +214,14 @@ mod tests {
 
     #[test]
     fn whatever_it_does_the_agent_comes_back() {
-        let outcomes = [Does::Well, Does::Fails, Does::Panics, Does::PanicsJudging, Does::PanicsEnding].map(outcome);
+        let outcomes =
+            [Does::Well, Does::Fails, Does::Panics, Does::PanicsTwice, Does::PanicsJudging, Does::PanicsEnding]
+                .map(outcome);
         let expected = [
             "3 OK: 1",
             "it is away",
             "panicked: no way",
+            "panicked: without a text",
             "3 Unknown: exception during check_status: cannot judge",
             "3 OK: 1",
         ];

@@ -270,7 +270,13 @@ impl Slot {
         if self.is_loaded(now) {
             return (Cow::Borrowed(&self.view.own), false);
         }
-        (Cow::Borrowed(self.judge.own()), self.judge.is_failing())
+        // Before its first result it may well be what others suffer from.
+        (Cow::Borrowed(self.judge.own()), self.judge.is_failing() || self.is_new())
+    }
+
+    /// Whether there was no result at all.
+    pub(super) fn is_new(&self) -> bool {
+        self.view.measured == 0 && self.view.failed == 0
     }
 
     /// The state of the last result, not debounced.

@@ -260,6 +260,18 @@ fn trouble_looks_behind_itself_at_once() {
 }
 
 #[test]
+fn at_the_start_nobody_is_blamed_before_its_cause_is_known() {
+    let mut world = World::new(16);
+    world.install(&[spec("web", &["net"]), spec("net", &[])], vec![]);
+    assert_eq!(world.status("web"), "Unknown: no measurement yet");
+    world.go(0.0);
+    world.back("web", Ok((1.0, State::Error)));
+    assert_eq!(world.status("web"), "Dependant: requires net, which is Unknown: no measurement yet");
+    world.back("net", Ok((1.0, State::Ok)));
+    assert_eq!(world.status("web"), "Error: said");
+}
+
+#[test]
 fn nobody_is_told_of_what_is_known_or_silenced() {
     let mut world = World::new(16);
     world.install(&[spec("a", &[]), spec("b", &[]), spec("c", &[])], vec![]);
