@@ -312,6 +312,13 @@ mod tests {
     }
 
     #[test]
+    fn who_spins_is_ended_by_a_signal_that_says_so() {
+        let limits = Limits { cpu: Some(1), ..Limits::default() };
+        assert_eq!(output(&sh("while :; do :; done").limits(limits)).1, Ended::Signal(Signal::SIGXCPU));
+        assert_eq!(output(&sh("trap '' XCPU; while :; do :; done").limits(limits)).1, Ended::Signal(Signal::SIGKILL));
+    }
+
+    #[test]
     fn the_group_dies_with_it() {
         let mut child = sh("sleep 300 & echo $!; wait").spawn().unwrap();
         let mut pipes = child.take_pipes().unwrap();
