@@ -46,3 +46,9 @@ impl Lang {
         }
     }
 }
+
+/// What the French catalogue has for a template.
+#[cfg(test)]
+pub(crate) fn french_of(english: &str) -> Option<&'static str> {
+    fr::find(english)
+}
