@@ -6,7 +6,9 @@
 pub mod board;
 pub mod class;
 pub mod config;
+pub mod described;
 pub mod exec;
+pub mod graph;
 pub mod kind;
 pub mod lang;
 pub mod page;

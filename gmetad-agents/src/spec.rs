@@ -57,6 +57,9 @@ pub struct Spec {
     /// By which it is judged, besides its own judgement.
     #[serde(default)]
     pub rules: Vec<Rule>,
+    /// By which whoever measures judges: to be shown beside the fields, and in graphs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<Limit>,
     /// What is kept of its measurements.
     #[serde(default)]
     pub keep: Keep,
@@ -88,6 +91,7 @@ impl Spec {
             fields: Vec::new(),
             requires: agent.requires().to_vec(),
             rules: Vec::new(),
+            limits: Vec::new(),
             keep: Keep::Last,
             debounce: 1,
             written: String::new(),
@@ -126,6 +130,19 @@ pub struct Rule {
     /// What it means that the field is missing or unknown; `None`: nothing.
     #[serde(default)]
     pub nodata: Option<State>,
+}
+
+/// Limits that somebody else judges a field by: a check of another program, say.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Limit {
+    /// The field, also of each instance.
+    pub field: String,
+    /// Range of Warn; of counters: of their rate.
+    #[serde(default)]
+    pub warn: Option<Range>,
+    /// Range of Error.
+    #[serde(default)]
+    pub error: Option<Range>,
 }
 
 /// What is kept of the measurements of an agent.

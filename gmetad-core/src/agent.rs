@@ -6,12 +6,17 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::UnixTime;
 use crate::source::Stop;
+
+mod described;
+
+pub use described::{Counted, Described, DescribedField, DescribedGraph, DescribedSeries};
 
 /// How an aspect does, from the best to the worst. A maximum is taken in this order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -97,6 +102,9 @@ impl fmt::Display for Message {
         f.write_str(&self.with(|_| None))
     }
 }
+
+/// So that an agent may fail with a text that can be translated: `Err(message!("{} does not answer", address).into())`.
+impl std::error::Error for Message {}
 
 impl From<String> for Message {
     fn from(text: String) -> Self {
@@ -342,6 +350,17 @@ pub struct Context {
     pub stop: Stop,
 }
 
+/// Where an agent lives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// A directory of its own for what it wants to remember; made when it needs it, never read by others.
+    pub state: PathBuf,
+    /// The root of the configuration: `<root>/bin/` has helpers of agents.
+    pub root: PathBuf,
+    /// Time between two measurements.
+    pub period: Duration,
+}
+
 /// What an agent judges by.
 #[derive(Clone, Debug)]
 pub struct History<'a> {
@@ -423,6 +442,11 @@ pub trait Agent: Send {
         &[]
     }
 
+    /// Told once, before the first measurement.
+    fn init_data(&mut self, place: &Place) {
+        let _ = place;
+    }
+
     /// Takes one measurement. Never called while an earlier call has not returned.
     ///
     /// # Errors
@@ -433,6 +457,12 @@ pub trait Agent: Send {
     fn check_status(&self, history: &History<'_>) -> Status {
         let _ = history;
         Status::default()
+    }
+
+    /// What it knows of its fields and graphs, if it knows more than its configuration. Asked after each measurement that
+    /// succeeded; cheap, no I/O.
+    fn describe(&self) -> Option<&Described> {
+        None
     }
 }
 

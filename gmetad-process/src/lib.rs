@@ -55,6 +55,8 @@ pub mod notify;
 #[forbid(unsafe_code)]
 pub mod pidfile;
 #[forbid(unsafe_code)]
+pub mod run;
+#[forbid(unsafe_code)]
 pub mod signals;
 mod sys;
 #[forbid(unsafe_code)]

@@ -32,6 +32,18 @@ impl Range {
         !value.is_nan() && within == self.inside
     }
 
+    /// Where it ends, below and above; `None`: nowhere.
+    pub fn ends(self) -> [Option<f64>; 2] {
+        [self.low, self.high].map(|end| Some(end).filter(|end| end.is_finite()))
+    }
+
+    /// The same of values that are multiplied by a factor above 0; `None` if a limit would be no number.
+    pub fn scaled(self, factor: f64) -> Option<Self> {
+        let (low, high) = (self.low * factor, self.high * factor);
+        let is_good = |limit: f64, was: f64| !limit.is_nan() && limit.is_finite() == was.is_finite();
+        (factor > 0.0 && is_good(low, self.low) && is_good(high, self.high)).then_some(Self { low, high, ..self })
+    }
+
     /// The smallest and the largest value between the limits; infinite where there is none.
     pub fn limits(self) -> (f64, f64) {
         (self.low, self.high)
@@ -127,6 +139,14 @@ mod tests {
             let error = text.parse::<Range>().unwrap_err().to_string();
             assert!(error.starts_with(&format!("\"{text}\" is not a range: ")), "{error}");
         }
+    }
+
+    #[test]
+    fn in_other_units() {
+        let scaled = |text: &str, factor| text.parse::<Range>().unwrap().scaled(factor).map(|range| range.to_string());
+        assert_eq!(scaled("@100:500", 1e-3).as_deref(), Some("@0.1:0.5"));
+        assert_eq!(scaled("~:2", 1024.0).as_deref(), Some("~:2048"));
+        assert_eq!((scaled("1e300", 1e300), scaled("1", 0.0), scaled("1", f64::NAN)), (None, None, None));
     }
 
     proptest! {
