@@ -143,16 +143,19 @@ impl Daemon {
         Ok(format!("/cluster 000/{name}\n"))
     }
 
-    /// Seconds of CPU of all threads that run; the kernel counts nanoseconds.
+    /// Seconds of CPU of all threads that run.
     pub(crate) fn cpu(&self) -> f64 {
-        let threads = self.children.iter().flat_map(|child| {
-            let tasks = fs::read_dir(format!("/proc/{}/task", child.id())).into_iter().flatten().flatten();
-            tasks.filter_map(|task| {
-                let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
-                text.split(' ').next()?.parse::<u64>().ok()
-            })
-        });
-        threads.sum::<u64>() as f64 / 1e9
+        self.children.iter().map(|child| cpu(child.id())).sum()
+    }
+
+    /// The processes that the daemon itself, the last of the children, has started, with their arguments.
+    pub(crate) fn started(&self) -> Vec<(u32, String)> {
+        let tasks = self.children.last().map(|daemon| format!("/proc/{}/task", daemon.id()));
+        let tasks = tasks.and_then(|tasks| fs::read_dir(tasks).ok()).into_iter().flatten().flatten();
+        let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+        let pids: Vec<u32> = lists.flat_map(|list| list.split(' ').flat_map(str::parse).collect::<Vec<_>>()).collect();
+        let named = |pid| Some((pid, fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?));
+        pids.into_iter().filter_map(named).collect()
     }
 
     /// Resident memory and its peak, in bytes.
@@ -174,7 +177,17 @@ impl Daemon {
     }
 }
 
-fn ask(port: u16, request: &str) -> std::io::Result<Vec<u8>> {
+/// Seconds of CPU of all threads of a process that run; the kernel counts nanoseconds.
+pub(crate) fn cpu(pid: u32) -> f64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let threads = tasks.filter_map(|task| {
+        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    });
+    threads.sum::<u64>() as f64 / 1e9
+}
+
+pub(crate) fn ask(port: u16, request: &str) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
@@ -187,7 +200,7 @@ pub(crate) fn count(text: &[u8], what: &[u8]) -> usize {
     text.windows(what.len()).filter(|window| window == &what).count()
 }
 
-fn free_port() -> std::io::Result<u16> {
+pub(crate) fn free_port() -> std::io::Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 

@@ -6,6 +6,7 @@
 //! compare growth  [--only PART-OF-A-NAME] NAME=PROGRAM...     how the cost grows with the size and the kind of clusters
 //! compare load    [SHAPE] NAME=PROGRAM...                     queries beside thousands of other clients
 //! compare grid    [SHAPE of a child] [--children N] NAME=PROGRAM...   a parent over children, the last program's
+//! compare plugins [SHAPE] [--interval S] [--seconds S] ours=PROGRAM   alerts and executables that parse, beside many sources
 //! compare remote  [--clusters N] [--hosts N] [--polls N] prometheus=PROGRAM   points into a Prometheus by remote write
 //! compare storage [--hosts N] [--seconds S] [--only PART-OF-A-NAME] C=PROGRAM ours=PROGRAM [rrdcached=PROGRAM]
 //! ```
@@ -17,6 +18,7 @@ mod gmond;
 mod grid;
 mod growth;
 mod load;
+mod plugins;
 mod remote;
 mod storage;
 mod tree;
@@ -37,9 +39,10 @@ fn main() -> Fallible<()> {
         "growth" => growth::run(&args),
         "grid" => grid::run(&args),
         "load" => load::run(&args),
+        "plugins" => plugins::run(&args),
         "remote" => remote::run(&args),
         "storage" => storage::run(&args),
-        _ => Err(format!("{command}: tree, growth, grid, load, remote or storage is wanted").into()),
+        _ => Err(format!("{command}: tree, growth, grid, load, plugins, remote or storage is wanted").into()),
     }
 }
 

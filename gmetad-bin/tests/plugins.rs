@@ -1,4 +1,4 @@
-//! Executable plugins and alerts, with the real program: the examples of docs/plugins.md, hostile ones, SIGHUP, `--check`.
+//! Executable plugins, with the real program: the examples of docs/plugins.md, hostile ones, SIGHUP, `--check`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -11,64 +11,14 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use util::daemon::{Gmetad, Launch, source_line, under_test, under_test_is_c};
-use util::document;
+use util::daemon::{Launch, source_line, under_test};
 use util::fake_gmond::FakeGmond;
+use util::plugins::{SINK, cluster, directory, figure, left_out, metrics, put, status, wait_log};
 
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/plugins");
 
-fn left_out(test: &str) -> bool {
-    if under_test_is_c() {
-        util::left_out(test, "the C gmetad has no plugins");
-    }
-    under_test_is_c()
-}
-
-/// A directory that only we may write to.
-fn plugins_dir() -> tempfile::TempDir {
-    let dir = tempfile::Builder::new().prefix("gmetad-plugins-").tempdir().unwrap();
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    dir
-}
-
-fn put(dir: &Path, name: &str, text: &str) {
-    // Whole and executable at once: the daemon may look at any time.
-    let aside = dir.join(format!(".{name}"));
-    fs::write(&aside, text).unwrap();
-    fs::set_permissions(&aside, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::rename(aside, dir.join(name)).unwrap();
-}
-
 fn example(dir: &Path, name: &str) {
     put(dir, name, &fs::read_to_string(Path::new(EXAMPLES).join(name)).unwrap());
-}
-
-/// What `/status` says of a plugin: the number behind `key`.
-fn figure(daemon: &Gmetad, plugin: &str, key: &str) -> Option<u64> {
-    let status = String::from_utf8(daemon.query("/status")).unwrap();
-    let at = status.find(&format!("{{\"name\":\"{plugin}\",\"transactions\""))?;
-    let of_plugin = &status[at..at + status[at..].find('}')?];
-    let number = &of_plugin[of_plugin.find(&format!("\"{key}\":"))? + key.len() + 3..];
-    number[..number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len())].parse().ok()
-}
-
-fn metrics(port: u16) -> String {
-    let request = format!("GET /metrics HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n");
-    let answer = util::net::ask(port, request.as_bytes(), util::net::After::KeepOpen).unwrap();
-    String::from_utf8_lossy(&answer.bytes).into_owned()
-}
-
-fn wait_log(daemon: &Gmetad, text: &str) {
-    util::wait_until(&format!("the log to say {text:?}"), util::SOON * 2, || daemon.log().contains(text));
-}
-
-fn cluster(name: &str) -> Vec<u8> {
-    let metrics = document::metric("load_one", "3.00", "float", "both")
-        + &document::metric("cpu_num", "4", "uint16", "zero")
-        + &document::metric("os_name", "Linux", "string", "zero");
-    let now = util::now();
-    let hosts: String = ["n1", "n2"].map(|host| document::host(host, now, &metrics)).concat();
-    document::of_cluster(name, now, &hosts)
 }
 
 #[test]
@@ -76,8 +26,7 @@ fn the_examples_do_what_the_page_says() {
     if left_out("the_examples_do_what_the_page_says") {
         return;
     }
-    let (source, dir) =
-        (FakeGmond::serving_now(cluster("lab \\\"1\\\"".replace("\\\"", "&quot;").as_str())), plugins_dir());
+    let (source, dir) = (FakeGmond::serving_now(cluster("lab &quot;1&quot;", "3.00")), directory());
     example(dir.path(), "hosts-up.sh");
     example(dir.path(), "load-per-cpu.py");
     let file = dir.path().join("hosts-up.txt");
@@ -115,7 +64,7 @@ fn sighup_takes_new_changed_and_removed_files() {
     if left_out("sighup_takes_new_changed_and_removed_files") {
         return;
     }
-    let (source, dir) = (FakeGmond::serving_now(cluster("lab")), plugins_dir());
+    let (source, dir) = (FakeGmond::serving_now(cluster("lab", "3.00")), directory());
     let lines = [
         format!("plugins_dir \"{}\"", dir.path().display()),
         format!("hosts-up {{\n file {}\n}}", dir.path().join("hosts-up.txt").display()),
@@ -171,15 +120,26 @@ fn hostile_plugins_are_named_and_miss_no_poll() {
     if left_out("hostile_plugins_are_named_and_miss_no_poll") {
         return;
     }
-    let (source, dir) = (FakeGmond::serving_now(cluster("lab")), plugins_dir());
+    let (source, dir) = (FakeGmond::serving_now(cluster("lab", "3.00")), directory());
     let hello = r#"echo '{"type":"hello","protocol":1,"role":"changer"}'; read l; echo '{"type":"ok"}'; read l; echo '{"type":"ok"}'"#;
-    put(dir.path(), "a-dies.sh", "#!/bin/sh\nexit 7\n");
-    put(dir.path(), "b-hangs.sh", &format!("#!/bin/sh\nread l; {hello}\nwhile :; do sleep 1000; done\n"));
-    put(dir.path(), "c-deaf.sh", "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 1000; done\n");
-    put(dir.path(), "d-prints.sh", "#!/bin/sh\nhead -c 1073741824 /dev/zero | tr '\\0' x\n");
-    put(dir.path(), "e-complains.sh", "#!/bin/sh\nyes complaint | head -c 1073741824 >&2\n");
-    put(dir.path(), "f-forks.sh", "#!/bin/sh\nsleep 1001 & sleep 1001 & exit 3\n");
-    put(dir.path(), "g-rubbish.sh", "#!/bin/sh\nread l; echo '{\"type\":\"hello\"'; sleep 1000\n");
+    // What each does, and what is said of it.
+    let hostile = [
+        ("a-dies", "exit 7\n".to_owned(), "it ended (exit status 7)"),
+        ("b-hangs", format!("read l; {hello}\nwhile :; do sleep 1000; done\n"), "no answer within 1 s"),
+        ("c-deaf", "trap '' TERM\nwhile :; do sleep 1000; done\n".to_owned(), "no answer to \"hello\" within 1 s"),
+        ("d-prints", "head -c 1G /dev/zero | tr '\\0' x\n".to_owned(), "more than 16 MB on its standard output"),
+        ("e-complains", "yes complaint | head -c 1G >&2\n".to_owned(), "more than 16 MB on its standard error"),
+        ("f-forks", "sleep 1001 & sleep 1001 & exit 3\n".to_owned(), "it ended (exit status 3)"),
+        (
+            "g-rubbish",
+            "read l; echo '{\"type\":\"hello\"'; sleep 1000\n".to_owned(),
+            "is not an answer of docs/plugins.md",
+        ),
+        ("h-line", SINK.replace("rest=", "head -c 1G /dev/zero; rest="), "more than 16 MB on its standard output"),
+    ];
+    for (name, does, _) in &hostile {
+        put(dir.path(), &format!("{name}.sh"), &format!("#!/bin/sh\n{does}"));
+    }
     let file = dir.path().join("hosts-up.txt");
     example(dir.path(), "hosts-up.sh");
     let mut daemon = Launch::ours()
@@ -188,26 +148,26 @@ fn hostile_plugins_are_named_and_miss_no_poll() {
         .line(format!("plugins_dir \"{}\"", dir.path().display()))
         .line(format!("hosts-up {{\n file {}\n}}", file.display()))
         .line("b-hangs {\n plugin_deadline 1\n}")
+        .line("c-deaf {\n plugin_deadline 1\n}")
         .start();
     util::wait_until("the good one", util::SOON * 2, || {
         fs::read_to_string(&file).is_ok_and(|text| text == "lab 2 0\n")
     });
-    for name in ["a-dies", "b-hangs", "d-prints", "f-forks", "g-rubbish"] {
-        wait_log(&daemon, &format!("plugin {name}: "));
+    for (name, _, said) in &hostile {
+        util::wait_until(&format!("the log to say of {name}: {said}"), util::SOON * 2, || {
+            let begin = format!("plugin {name}: ");
+            daemon.log().lines().any(|line| line.contains(&begin) && line.contains(said))
+        });
     }
+    wait_log(&daemon, "plugin e-complains: complaint");
+    let complaints = daemon.log().matches("plugin e-complains: complaint").count();
+    let starts = daemon.log().matches("plugin e-complains: more than 16 MB").count() + 1;
+    assert!(complaints <= 200 * starts, "{complaints} lines of a flood in {starts} starts");
     util::wait_until("12 polls", Duration::from_secs(30), || figure(&daemon, "hosts-up", "transactions") >= Some(12));
     assert_eq!(figure(&daemon, "rrd", "dropped"), Some(0));
-    let status = String::from_utf8(daemon.query("/status")).unwrap();
-    assert!(status.contains("\"failures\":0,\"error\""), "no poll was missed: {status}");
-    let resident = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
-    let resident: u64 = resident
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok())
-        .unwrap();
-    assert!(resident < 100_000, "{resident} kB");
-    // Each restart has killed the group of the one before, so there is one pair of sleepers at most.
-    let sleepers = Command::new("pgrep").args(["-f", "sleep 1001"]).output().unwrap();
-    assert!(String::from_utf8(sleepers.stdout).unwrap().lines().count() <= 2);
+    assert_eq!(status(&daemon)["sources"][0]["failures"], 0, "no poll was missed");
+    let (resident, _) = daemon.memory();
+    assert!(resident < 100, "{resident} MiB");
     let took = daemon.end_by("TERM");
     assert!(took < Duration::from_secs(6), "{took:?}");
     util::wait_until("the end of all of them", util::SOON, || {
@@ -221,7 +181,7 @@ fn check_lists_what_would_be_loaded_and_why_not() {
     if left_out("check_lists_what_would_be_loaded_and_why_not") {
         return;
     }
-    let dir = plugins_dir();
+    let dir = directory();
     example(dir.path(), "load-per-cpu.py");
     put(dir.path(), "open.sh", "#!/bin/sh\n");
     fs::set_permissions(dir.path().join("open.sh"), fs::Permissions::from_mode(0o722)).unwrap();
@@ -240,40 +200,4 @@ fn check_lists_what_would_be_loaded_and_why_not() {
     assert!(all.lines().any(|line| line.contains("notes.txt") && line.contains("executable")), "{all}");
     assert!(all.lines().any(|line| line.contains("gmetad.conf:4:30: alert")), "{all}");
     assert!(!output.status.success(), "a rule that is left out is an error of the check");
-}
-
-#[test]
-fn an_alert_is_mailed_when_it_begins_and_when_it_ends() {
-    if left_out("an_alert_is_mailed_when_it_begins_and_when_it_ends") {
-        return;
-    }
-    let (source, dir) = (FakeGmond::serving_now(cluster("lab")), plugins_dir());
-    let sendmail = dir.path().join("sendmail");
-    put(
-        dir.path(),
-        "sendmail",
-        &format!(
-            "#!/bin/sh\nhead -c 200000 /dev/zero >&2\n{{ echo \"ARGS $*\"; cat; }} >>{}/mails\n",
-            dir.path().display()
-        ),
-    );
-    let http = util::free_port();
-    let daemon = Launch::ours()
-        .line(format!("http_port {http}"))
-        .source("a source", 1, source.address())
-        .line("plugins_dir /nonexistent-directory-of-plugins")
-        .line(format!(
-            "alert {{\n toaddress root@localhost\n fromaddress gmetad@localhost\n sendmailpath {}\n \
-             metricrule load_one \"$val > 2\" \"load is too high\"\n}}",
-            sendmail.display()
-        ))
-        .start();
-    let mails = || fs::read_to_string(dir.path().join("mails")).unwrap_or_default();
-    util::wait_until("the mail", util::SOON * 2, || mails().contains("load is too high"));
-    let first = mails();
-    assert!(first.contains("To: root@localhost") && first.contains("n1") && first.contains("lab"), "{first}");
-    assert!(String::from_utf8(daemon.query("/status")).unwrap().contains("\"alert\""));
-    let metrics = metrics(http);
-    assert!(metrics.contains("gmetad_alert_active 2"), "{metrics}");
-    assert!(metrics.contains("gmetad_alert_firing{rule=\""), "{metrics}");
 }

@@ -6,8 +6,9 @@
 
 use std::time::Duration;
 
-/// Bytes of one document after inflating. 10,000 hosts × 33 metrics are 105 MB. Over it: the poll fails.
-pub const DOCUMENT_BYTES: u64 = 512 << 20;
+/// Bytes of one document after inflating. 10,000 hosts × 33 metrics are 105 MB; [`SERIES_PER_SOURCE`] are 640 MB. It is read as it
+/// comes and never held. Over it: the poll fails.
+pub const DOCUMENT_BYTES: u64 = 1 << 30;
 /// Bytes of one tag, attributes included. gmond's longest are a few kB. Over it: the poll fails, since without the
 /// end of a tag nothing behind it can be read.
 pub const TAG_BYTES: usize = 4 << 20;
@@ -85,12 +86,15 @@ pub const STATE_AGE: Duration = Duration::from_secs(24 * 3600);
 /// Time without a byte from a saved tree's disk, after which the source is polled without it.
 pub const STATE_IDLE: Duration = Duration::from_secs(10);
 
+/// Bytes of new definitions that changers may make before those that nobody uses are looked for.
+pub const EDITED_BYTES: usize = 16 << 20;
 /// Bytes of snapshots that wait for the plugin chain; over it the oldest of the same cluster goes.
 pub const CHAIN_BYTES: usize = 1 << 30;
-/// How long transactions may wait for changers; those that waited longer pass by such as would take long for all that wait.
+/// How long transactions may wait for changers; when they have waited longer, the slowest changers are passed over until those that
+/// remain would take no longer than this for all that wait.
 pub const CHAIN_WAIT: Duration = Duration::from_secs(5);
-/// Time that a changer may take then for all that wait. One that would take longer gets one after a pause of that time, or of
-/// four times what the last took.
+/// The least pause of a changer that is too slow for what comes; else it is four times what its last call took. At the stop: time
+/// that changers may take for all that wait.
 pub const CHANGER_TIME: Duration = Duration::from_secs(1);
 /// Series that changers inject into one cluster (and into all of them ten times as many), as long as they are remembered: an
 /// hour.

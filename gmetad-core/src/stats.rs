@@ -224,7 +224,7 @@ pub struct Stats {
     pub crowded_out: Counter,
     /// Connections closed because a deadline was over.
     pub timed_out: Counter,
-    /// Transactions that a full queue dropped or replaced.
+    /// Transactions that a full queue dropped or replaced. What a plugin did not get for another reason only it counts.
     pub dropped: Counter,
     /// Plugin calls that failed or panicked.
     pub plugin_errors: Counter,

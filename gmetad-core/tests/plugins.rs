@@ -317,3 +317,30 @@ fn a_slow_changer_is_passed_over_when_others_wait() {
     assert_eq!((stats.dropped.get(), stats.plugins.of("all").dropped.get()), (0, 0));
     assert!(seen as u64 >= stats.polls_ok.num(), "{seen} of {} polls", stats.polls_ok.num());
 }
+
+/// Those that keep up get everything, whoever stands beside them.
+#[test]
+fn a_slow_changer_costs_quick_ones_nothing() {
+    let takes = |ms| {
+        move |_: &mut Transaction| {
+            std::thread::sleep(Duration::from_millis(ms));
+            Ok(())
+        }
+    };
+    let mut builder = Gmetad::builder()
+        .plugin(changer("a", takes(35)))
+        .plugin(changer("b", takes(1300)))
+        .plugin(changer("c", takes(1)));
+    for name in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"] {
+        builder = builder.custom_source(name, SECOND, cluster("same"));
+    }
+    let gmetad = builder.start().expect("start");
+    let (quick, slow) = (gmetad.stats().plugins.of("a"), gmetad.stats().plugins.of("b"));
+    let end = std::time::Instant::now() + PATIENCE;
+    while slow.dropped.get() < 150 {
+        assert!(std::time::Instant::now() < end, "it is passed over: {slow:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!((quick.dropped.get(), gmetad.stats().plugins.of("c").dropped.get()), (0, 0));
+    assert!(slow.notified.num() < 12, "it has a fifth of the time at most: {slow:?}");
+}

@@ -333,6 +333,13 @@ mod tests {
     }
 
     #[test]
+    fn who_spins_is_ended_by_a_signal_that_says_so() {
+        let limits = Limits { cpu: Some(1), ..Limits::default() };
+        assert_eq!(output(&sh("while :; do :; done").limits(limits)).1, Ended::Signal(Signal::SIGXCPU));
+        assert_eq!(output(&sh("trap '' XCPU; while :; do :; done").limits(limits)).1, Ended::Signal(Signal::SIGKILL));
+    }
+
+    #[test]
     fn a_bare_environment_has_what_was_chosen() {
         let env = Spawn::new("/usr/bin/env").bare_env().env("A", "1").env("B", "x y").env("A", "2");
         assert_eq!(output(&env).0, "A=2\nB=x y\n");

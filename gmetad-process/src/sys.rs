@@ -76,7 +76,7 @@ pub(crate) fn close_inherited() {
 /// What a program is to have before it begins.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct BeforeExec {
-    /// Hard and soft limits; never above the hard limit that is there.
+    /// Hard and soft limits; never above the hard limit that is there. That of the processor is a second above the soft one.
     pub(crate) limits: [Option<(Resource, u64)>; 3],
     /// SIGKILL when the thread that started it ends.
     pub(crate) dies_with_thread: bool,
@@ -94,7 +94,9 @@ pub(crate) fn before_exec(command: &mut Command, setup: BeforeExec) {
         for (resource, wanted) in setup.limits.into_iter().flatten() {
             let (_, hard) = getrlimit(resource)?;
             let limit = wanted.min(hard);
-            setrlimit(resource, limit, limit)?;
+            // At the hard limit of the processor there is SIGKILL, as from anybody; at the soft one SIGXCPU, which says why.
+            let last = if resource == Resource::RLIMIT_CPU { limit.saturating_add(1).min(hard) } else { limit };
+            setrlimit(resource, limit, last)?;
         }
         Ok(())
     };

@@ -42,12 +42,6 @@ impl Lang {
         }
     }
 
-    /// Whether the catalogue has a text; English has all.
-    #[cfg(test)]
-    pub(crate) fn knows(self, english: &str) -> bool {
-        self == Self::English || fr::find(english).is_some()
-    }
-
     /// A message in this language; what the catalogue does not have stays English.
     pub fn message(self, message: &Message) -> String {
         match self {

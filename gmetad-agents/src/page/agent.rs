@@ -9,6 +9,7 @@ use super::lamp::{lamp, named};
 use super::shell::{Page, address, no_agent};
 use super::visit::{Visit, slug, visible, word};
 use super::{actions, elements, graphs, history, overview, values, when};
+use crate::status::Range;
 use crate::view::AgentView;
 
 /// Without the slash at its end, relative addresses would lead elsewhere.
@@ -119,18 +120,18 @@ fn facts(visit: &Visit<'_>, view: &AgentView) -> Markup {
                 }
                 (others(visit, lang.text("Requires"), &view.spec.requires))
                 (others(visit, lang.text("Required by"), &required_by(visit, view)))
-                @if !view.spec.rules.is_empty() {
+                @if !view.spec.rules.is_empty() || !view.spec.limits.is_empty() {
                     dt { (lang.text("Thresholds")) }
                     dd {
                         ul class="rules" {
                             @for rule in view.spec.rules.iter().take(50) {
                                 li {
-                                    (values::label(visit, view, &rule.field))
-                                    @for (state, range) in [(State::Warn, &rule.warn), (State::Error, &rule.error)] {
-                                        @if let Some(range) = range { " " span class={ "limit " (slug(state)) } { (word(lang, state)) " " code { (range.to_string()) } } }
-                                    }
+                                    (values::label(visit, view, &rule.field)) (ranges(visit, [rule.warn, rule.error]))
                                     @if rule.r#for > 1 { " " small { (lang.message(&message!("{} times in a row", rule.r#for))) } }
                                 }
+                            }
+                            @for limit in view.spec.limits.iter().take(50) {
+                                li { (values::label(visit, view, &limit.field)) (ranges(visit, [limit.warn, limit.error])) }
                             }
                         }
                     }
@@ -140,6 +141,17 @@ fn facts(visit: &Visit<'_>, view: &AgentView) -> Markup {
                     (lang.message(&message!("{} good, {} failed, {} left out", view.measured, view.failed, view.skipped)))
                 }
                 @if !view.spec.origin.is_empty() { dt { (lang.text("From")) } dd { code { (visible(&view.spec.origin)) } } }
+            }
+        }
+    }
+}
+
+/// Outside of which a value is a Warn, and an Error.
+fn ranges(visit: &Visit<'_>, [warn, error]: [Option<Range>; 2]) -> Markup {
+    html! {
+        @for (state, range) in [(State::Warn, warn), (State::Error, error)] {
+            @if let Some(range) = range {
+                " " span class={ "limit " (slug(state)) } { (word(visit.lang, state)) " " code { (range.to_string()) } }
             }
         }
     }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::curves;
 use super::series::{ROWS, range, read};
-use super::visit::Visit;
+use super::visit::{Visit, slug};
 use crate::lang::Lang;
 use crate::spec::Draw;
 
@@ -114,6 +114,8 @@ pub(super) fn series(visit: &Visit<'_>) -> Response {
         Err(why) => return error(503, &why.to_string(), "look at the file, or move it away: a new one is begun"),
     };
     let numbers = |values: &[f64]| Value::from_iter(values.iter().map(|value| value.is_finite().then_some(*value)));
+    let limits: Vec<_> =
+        plan.limits.iter().map(|(state, value)| json!({ "state": slug(*state), "value": value })).collect();
     let curve = |(curve, (values, max)): (&curves::Curve, &(Vec<f64>, Option<Vec<f64>>))| {
         let draw = match curve.draw {
             Draw::Line1 => "line1",
@@ -131,7 +133,7 @@ pub(super) fn series(visit: &Visit<'_>) -> Response {
         200,
         &json!({
             "agent": view.spec.name, "graph": plan.key, "instance": plan.instance, "title": plan.title, "unit": plan.unit,
-            "lower": plan.lower, "upper": plan.upper, "start": start, "end": end, "step": drawn.step, "time": drawn.times,
+            "lower": plan.lower, "upper": plan.upper, "limits": limits, "start": start, "end": end, "step": drawn.step, "time": drawn.times,
             "curves": Value::from_iter(plan.curves.iter().zip(&drawn.curves).map(curve)),
         }),
     )

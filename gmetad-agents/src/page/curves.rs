@@ -1,10 +1,12 @@
 //! Which graphs an agent has: those of its spec for each of its instances, or one for each unit.
 
+use gmetad_core::agent::State;
 use gmetad_rrd::Cf;
 
 use super::values::{is_counter, label, per_second};
 use super::visit::{Visit, visible};
 use crate::spec::{Draw, Graph, Graphs, Keep, Series};
+use crate::status::Range;
 use crate::view::AgentView;
 
 /// Graphs on a page; more are not drawn.
@@ -30,6 +32,8 @@ pub(super) struct Plan {
     pub(super) unit: String,
     pub(super) lower: Option<f64>,
     pub(super) upper: Option<f64>,
+    /// Where states begin that somebody judges by.
+    pub(super) limits: Vec<(State, f64)>,
     /// Empty: librrd draws it.
     pub(super) curves: Vec<Curve>,
 }
@@ -165,7 +169,27 @@ impl Planner<'_> {
     }
 
     fn plan(&self, key: String, title: String, unit: String, curves: Vec<Curve>) -> Plan {
-        Plan { key, instance: self.instance.clone(), title, unit, lower: None, upper: None, curves }
+        let limits = self.limits(&curves);
+        Plan { key, instance: self.instance.clone(), title, unit, lower: None, upper: None, limits, curves }
+    }
+
+    fn limits(&self, curves: &[Curve]) -> Vec<(State, f64)> {
+        let spec = &self.view.spec;
+        // Rules judge what was measured, which of a counter is not what is drawn.
+        let rules = spec.rules.iter().filter(|rule| !is_counter(spec, &rule.field));
+        let rules = rules.map(|rule| (&rule.field, rule.warn, rule.error));
+        let all = rules.chain(spec.limits.iter().map(|limit| (&limit.field, limit.warn, limit.error)));
+        let drawn = all.filter(|(field, ..)| curves.iter().any(|curve| curve.field == **field));
+        let mut limits = Vec::new();
+        for (_, warn, error) in drawn {
+            for (state, range) in [(State::Warn, warn), (State::Error, error)] {
+                // A range that only says how much is too much begins at 0.
+                let ends = range.into_iter().flat_map(Range::ends).flatten().filter(|end| *end != 0.0);
+                limits.extend(ends.map(|end| (state, end)));
+            }
+        }
+        limits.truncate(2 * CURVES);
+        limits
     }
 
     fn curve(&self, place: usize, series: &Series) -> Curve {

@@ -6,7 +6,8 @@ use maud::{Markup, html};
 
 use super::curves::{self, GRAPHS, Plan};
 use super::series::{PERIODS, period, range};
-use super::shell::{address, encoded, no_agent, problem, with};
+use super::shell::{address, encoded, no_agent, with};
+use super::svg;
 use super::visit::{Visit, visible};
 use crate::lang::Lang;
 use crate::spec::Keep;
@@ -71,7 +72,7 @@ fn graph(visit: &Visit<'_>, view: &AgentView, plan: &Plan) -> Markup {
     };
     let drawn_by_librrd = plan.curves.is_empty();
     let picture = |period: &str| match drawn_by_librrd {
-        true => format!("{}{}?period={period}", address(&view.spec.name), encoded(&plan.key)),
+        true => format!("{}{}?period={period}{instance}", address(&view.spec.name), encoded(&plan.key)),
         false => format!("{}graph.svg?{which}&period={period}&lang={}", address(&view.spec.name), lang.tag()),
     };
     html! {
@@ -106,13 +107,12 @@ pub(super) fn png(visit: &Visit<'_>) -> Response {
         _ => None,
     };
     let Some(graph) = graph else { return super::shell::missing(visit) };
-    let Some(draw) = &visit.pages.options.png else {
-        let why = lang.text("librrd is not installed, which this graph needs: install librrd8.");
-        return problem(visit, 503, lang.text("This graph cannot be drawn"), why);
-    };
     let (start, end) = range(visit);
-    match draw(&view, graph, start, end) {
+    let (agent, instance) = (&view.spec.name, visit.parameter("instance"));
+    let file = |ds: &str| visit.pages.control.rrd_file(agent, instance, ds);
+    match (visit.pages.options.png)(graph, &file, start, end) {
         Ok(png) => Response::new(200, "image/png", png),
-        Err(why) => problem(visit, 503, lang.text("This graph cannot be drawn"), &visible(&why)),
+        // Where a picture is expected, nothing else would be seen.
+        Err(why) => svg::failure(503, lang.text("This graph cannot be drawn"), &visit.message(&why)),
     }
 }

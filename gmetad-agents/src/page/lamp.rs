@@ -41,16 +41,21 @@ pub(super) fn named(lang: Lang, state: State) -> Markup {
     html! { span class={ "state " (slug(state)) } { (lamp(state)) span class="word" { (word(lang, state)) } } }
 }
 
-/// The lamp as a file, for the browser's tab.
-pub(super) fn icon(state: State) -> String {
-    let (body, mark) = shape(state);
-    let (colour, ink) = match state {
+/// Colours of a lamp and of its mark, where there is no style sheet.
+pub(super) fn colours(state: State) -> (&'static str, &'static str) {
+    match state {
         State::Ok => ("#1f8a4c", "#fff"),
         State::Dependant => ("#5b7aa8", "#fff"),
         State::Unknown => ("#6b7280", "#fff"),
         State::Warn => ("#f2a516", "#221700"),
         State::Error => ("#d0312d", "#fff"),
-    };
+    }
+}
+
+/// The lamp as a file, for the browser's tab.
+pub(super) fn icon(state: State) -> String {
+    let (body, mark) = shape(state);
+    let (colour, ink) = colours(state);
     let markup = html! {
         svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 20 20" {
             path fill=(colour) d=(body) {}

@@ -1,4 +1,4 @@
-//! The page: overview, agents, graphs, a JSON API, OpenMetrics. Everything is made from [`AgentView`]s and
+//! The page: overview, agents, graphs, a JSON API, OpenMetrics. Everything is made from [`crate::AgentView`]s and
 //! [`Control`]; nothing here waits for an agent.
 //!
 //! Pages need no JavaScript to be read; scripts draw graphs and keep what is shown fresh. Every text of an agent is escaped
@@ -29,8 +29,10 @@ mod tests;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use gmetad_core::agent::Message;
 use gmetad_core::model::UnixTime;
 use gmetad_core::stats::Reports;
 use gmetad_http::{Guard, HostRule, Request, Response, Router, Secret, Site};
@@ -38,15 +40,18 @@ use gmetad_http::{Guard, HostRule, Request, Response, Router, Secret, Site};
 use crate::board::{Board, Control};
 use crate::lang::Lang;
 use crate::spec::Graph;
-use crate::view::AgentView;
 use access::Sessions;
 use visit::Visit;
 
 /// Bytes of a form or of a request to the API: two short texts.
 const POST_BYTES: usize = 8 << 10;
 
-/// Draws a graph that has `vnamedefs`, between two times, as a PNG.
-pub type Png = Arc<dyn Fn(&AgentView, &Graph, UnixTime, UnixTime) -> Result<Vec<u8>, String> + Send + Sync>;
+/// Draws a graph that has `vnamedefs`, between two times, as a PNG; the second argument knows the RRD files of its data sources.
+pub type Png =
+    Arc<dyn Fn(&Graph, &dyn Fn(&str) -> Option<PathBuf>, UnixTime, UnixTime) -> Result<Vec<u8>, Message> + Send + Sync>;
+
+/// Pixels of the drawn part of a PNG.
+const PNG: (u32, u32) = (700, 200);
 
 /// Tells what is wrong with the service itself, if something is.
 pub type Healthy = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
@@ -66,8 +71,9 @@ pub struct PageOptions {
     pub password: Option<Secret>,
     /// What one has to know to measure, acknowledge and silence; `None`: nobody can, and no buttons are shown.
     pub token: Option<Secret>,
-    /// Draws graphs that have `vnamedefs`; `None`: librrd is not there.
-    pub png: Option<Png>,
+    /// Draws graphs that have `vnamedefs`; unless changed, [`crate::graph::png`] does, so that `main` must know its word
+    /// [`crate::graph::WORD`].
+    pub png: Png,
     /// For `/healthz`.
     pub healthy: Healthy,
     /// Counters of the service, for `/metrics`.
@@ -83,7 +89,9 @@ impl Default for PageOptions {
             tls: false,
             password: None,
             token: None,
-            png: None,
+            png: Arc::new(|graph, files, start, end| {
+                crate::graph::png(graph, files, start, end, PNG.0, PNG.1).map_err(|why| why.message())
+            }),
             healthy: Arc::new(|| Ok(())),
             reports: Arc::default(),
         }

@@ -7,9 +7,9 @@ use maud::{Markup, PreEscaped, html};
 
 use super::curves::{self, Plan};
 use super::series::{Drawn, range, read};
-use super::shell::{missing, no_agent, problem};
+use super::shell::{missing, no_agent};
 use super::visit::{Visit, shortened, visible};
-use super::{units, when};
+use super::{lamp, units, when};
 use crate::spec::Draw;
 
 /// Width and height in pixels: the least, what one gets, the most.
@@ -38,8 +38,20 @@ pub(super) fn page(visit: &Visit<'_>) -> Response {
             Response::new(200, "image/svg+xml; charset=utf-8", text)
                 .header("Content-Security-Policy", "default-src 'none'")
         }
-        Err(error) => problem(visit, 503, visit.lang.text("This graph cannot be drawn"), &visible(&error.to_string())),
+        Err(error) => failure(503, visit.lang.text("This graph cannot be drawn"), &visible(&error.to_string())),
     }
+}
+
+/// What stands in the place of a picture that cannot be made.
+pub(super) fn failure(status: u16, title: &str, why: &str) -> Response {
+    let PreEscaped(text) = html! {
+        svg xmlns="http://www.w3.org/2000/svg" width="800" height="80" font-family="system-ui, 'DejaVu Sans', sans-serif" font-size="13" role="img" {
+            rect width="100%" height="100%" fill="#fff" {}
+            text x="14" y="32" font-weight="600" fill="#1c2430" { (title) }
+            text x="14" y="56" fill="#5a6472" { (shortened(why, 120)) }
+        }
+    };
+    Response::new(status, "image/svg+xml; charset=utf-8", text).header("Content-Security-Policy", "default-src 'none'")
 }
 
 struct Frame {
@@ -112,6 +124,9 @@ fn picture(visit: &Visit<'_>, plan: &Plan, drawn: &Drawn, frame: &Frame) -> Mark
                     path d=(area(&drawn.times, floor, values, &x, &y)) fill=(curve.colour) fill-opacity="0.45" {}
                 }
                 path d=(line(&drawn.times, values, &x, &y)) fill="none" stroke=(curve.colour) stroke-width=(width(curve.draw)) stroke-linejoin="round" {}
+            }
+            @for (state, value) in plan.limits.iter().filter(|(_, value)| (lower..=upper).contains(value)) {
+                line x1=(left) x2=(left + plot_width) y1=(coordinate(y(*value))) y2=(coordinate(y(*value))) stroke=(lamp::colours(*state).0) stroke-dasharray="6 4" {}
             }
             @for (place, curve) in plan.curves.iter().enumerate() {
                 @let at = frame.height + place as f64 * LINE;

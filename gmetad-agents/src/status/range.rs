@@ -32,6 +32,11 @@ impl Range {
         !value.is_nan() && within == self.inside
     }
 
+    /// Where it ends, below and above; `None`: nowhere.
+    pub fn ends(self) -> [Option<f64>; 2] {
+        [self.low, self.high].map(|end| Some(end).filter(|end| end.is_finite()))
+    }
+
     /// The same of values that are multiplied by a factor above 0; `None` if a limit would be no number.
     pub fn scaled(self, factor: f64) -> Option<Self> {
         let (low, high) = (self.low * factor, self.high * factor);

@@ -177,6 +177,10 @@ fn series_come_on_one_grid_with_null_for_unknown() {
     assert!(times.len() <= 102 && times.len() > 50, "{}", times.len());
     let step = data["step"].as_i64().expect("a step");
     assert!(times.windows(2).all(|two| two[1].as_i64().expect("a time") - two[0].as_i64().expect("a time") == step));
+    assert_eq!(
+        data["limits"],
+        serde_json::json!([{ "state": "warn", "value": 1.5 }, { "state": "error", "value": 8.0 }])
+    );
     let curves = data["curves"].as_array().expect("curves");
     assert_eq!(
         curves.iter().map(|curve| curve["draw"].as_str().expect("a word")).collect::<Vec<_>>(),
@@ -221,13 +225,10 @@ fn a_graph_is_also_a_picture() {
 #[test]
 fn graphs_of_raw_arguments_are_drawn_by_the_hook() {
     let rig = Rig::new(|options| {
-        options.png = Some(Arc::new(|view, graph, start, end| {
-            if end - start == 86_400 {
-                Ok(format!("{} {}", view.spec.name, graph.pngname).into_bytes())
-            } else {
-                Err("no <day>".to_owned())
-            }
-        }));
+        options.png = Arc::new(|graph, file, start, end| match file("one") {
+            Some(file) if end - start == 86_400 => Ok(format!("{} {}", file.display(), graph.pngname).into_bytes()),
+            _ => Err("no <day>".into()),
+        });
     });
     let mut view = agent("raw", "Raw", "");
     let graph = Graph {
@@ -241,7 +242,10 @@ fn graphs_of_raw_arguments_are_drawn_by_the_hook() {
     rig.control.board.publish(vec![Arc::new(view)], Arc::new(Layout::default()));
     assert!(rig.get("/agents/raw/").body.contains("<img src=\"/agents/raw/http.png?period=day\""));
     let png = rig.get("/agents/raw/http.png?period=day");
-    assert_eq!((png.status, &*png.body, png.header("Content-Type")), (200, "raw http.png", Some("image/png")));
+    assert_eq!(
+        (png.status, &*png.body, png.header("Content-Type")),
+        (200, "/raw/-/one.rrd http.png", Some("image/png"))
+    );
     let failed = rig.get("/agents/raw/http.png?period=hour");
     assert!(failed.status == 503 && failed.body.contains("no &lt;day&gt;"));
     assert_eq!(rig.get("/agents/raw/other.png").status, 404);

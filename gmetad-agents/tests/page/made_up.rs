@@ -122,7 +122,7 @@ fn load() -> AgentView {
         spec.keep = Keep::Rrd(Graphs { graphs: vec![graph], ..Graphs::default() });
         spec.rules = vec![Rule {
             field: "five".to_owned(),
-            warn: "4".parse().ok(),
+            warn: "1.5".parse().ok(),
             error: "8".parse().ok(),
             r#for: 3,
             nodata: None,
@@ -368,8 +368,8 @@ impl Control for Fake {
         }
     }
 
-    fn rrd_file(&self, _agent: &str, _instance: Option<&str>, _field: &str) -> Option<PathBuf> {
-        None
+    fn rrd_file(&self, agent: &str, instance: Option<&str>, field: &str) -> Option<PathBuf> {
+        Some(format!("/{agent}/{}/{field}.rrd", instance.unwrap_or("-")).into())
     }
 
     /// Days that look like days, an hour of which nothing is known, 60 days of it.

@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod document;
 pub mod fake_gmond;
 pub mod net;
+pub mod plugins;
 pub mod real_gmond;
 pub mod rrd;
 pub mod xml;
@@ -120,6 +121,12 @@ pub fn raise_open_files() -> u64 {
 pub fn signal(pid: u32, signal: &str) {
     let status = Command::new("sh").args(["-c", &format!("kill -{signal} {pid}")]).status().unwrap();
     assert!(status.success(), "kill -{signal} {pid}");
+}
+
+/// True if the tests run as root.
+pub fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
 /// True while the process `pid` exists and is no zombie.

@@ -1,6 +1,6 @@
 //! Clients of the two ports.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -97,6 +97,22 @@ pub fn dump(port: u16) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// A request with a body, as a server reads it: its head, and its body.
+pub fn read_request(stream: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut stream = io::BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if stream.read_line(&mut head)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    stream.read_exact(&mut body)?;
+    Ok((head, body))
 }
 
 /// The answer to one line (without its line end) on the interactive port.

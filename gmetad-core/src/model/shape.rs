@@ -49,6 +49,8 @@ pub(crate) struct Interner {
     shapes: HashTable<Arc<Shape>>,
     /// How many of both there were after the last sweep.
     swept_at: usize,
+    /// Bytes of the definitions that came since.
+    grown: usize,
 }
 
 impl Default for Interner {
@@ -60,6 +62,7 @@ impl Default for Interner {
             defs: HashTable::new(),
             shapes: HashTable::new(),
             swept_at: 0,
+            grown: 0,
         }
     }
 }
@@ -72,6 +75,7 @@ impl Interner {
             return Arc::clone(def);
         }
         let def = Arc::new(MetricDef::new(attrs, rendered, parts));
+        self.grown += rendered.len();
         self.defs.insert_unique(hash, Arc::clone(&def), |def| hasher.hash_one(def.rendered()));
         def
     }
@@ -100,6 +104,12 @@ impl Interner {
         self.shapes.retain(|shape| Arc::strong_count(shape) > 1);
         self.defs.retain(|def| Arc::strong_count(def) > 1);
         self.swept_at = self.defs.len() + self.shapes.len();
+        self.grown = 0;
+    }
+
+    /// Bytes of the definitions that came since the last sweep.
+    pub(crate) fn grown(&self) -> usize {
+        self.grown
     }
 
     /// Something is used no more: the next sweep looks, also if nothing new came.

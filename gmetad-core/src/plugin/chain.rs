@@ -28,6 +28,8 @@ struct Shared {
     queue: Queue<(Instant, Transaction)>,
     /// What is queued is to be passed on as fast as can be.
     closing: AtomicBool,
+    /// That the queue was full was said.
+    said_full: AtomicBool,
     /// What is to change of the plugins that the chain's thread runs.
     orders: Mutex<Vec<Order>>,
     ordered: AtomicBool,
@@ -54,6 +56,7 @@ impl Chain {
         let shared = Arc::new(Shared {
             queue: Queue::new(Bound::Weight(limits::CHAIN_BYTES)),
             closing: AtomicBool::new(false),
+            said_full: AtomicBool::new(false),
             orders: Mutex::default(),
             ordered: AtomicBool::new(false),
             sinks: Mutex::default(),
@@ -141,7 +144,7 @@ impl Chain {
         Box::new(move |transaction| {
             let weight = transaction.weight();
             let dropped = shared.queue.push(transaction.key(), weight, (Instant::now(), transaction));
-            if dropped > 0 && shared.stats.dropped.get() == 0 {
+            if dropped > 0 && !shared.said_full.swap(true, Ordering::Relaxed) {
                 log::error!("the plugins are slower than the polls: transactions are dropped, see /status; told once");
             }
             shared.stats.dropped.add(dropped);
@@ -166,6 +169,7 @@ impl Shared {
     fn run(&self, mut plugins: Vec<Runner>) {
         let first = plugins.len();
         let mut editor = Editor::default();
+        let mut found = None;
         loop {
             match self.queue.next(|| self.ordered.load(Ordering::Relaxed)) {
                 Next::Entry((since, transaction)) => {
@@ -174,7 +178,14 @@ impl Shared {
                         true => Some(Hurry { closing, waiting: self.queue.len() as u32 + 1 }),
                         false => None,
                     };
-                    self.pass(&mut plugins, &mut editor, transaction, hurry);
+                    // Asked once: one that becomes another meanwhile gets the transaction all the same, and once.
+                    plugins.iter_mut().for_each(|plugin| plugin.role = plugin.plugin.role());
+                    if let Some(hurry) = hurry {
+                        find_slow(&mut plugins, hurry, &mut found);
+                    }
+                    let time = transaction.time;
+                    self.pass(&mut plugins, &mut editor, transaction, closing);
+                    editor.tidy(time);
                 }
                 Next::Interrupted => {
                     self.ordered.store(false, Ordering::Relaxed);
@@ -204,13 +215,14 @@ impl Shared {
         self.subscribers.lock().clear();
     }
 
-    /// Hands a transaction to all plugins. In a `hurry` slow changers are passed over.
-    fn pass(&self, plugins: &mut [Runner], editor: &mut Editor, mut transaction: Transaction, hurry: Option<Hurry>) {
-        for changer in plugins.iter_mut().filter(|plugin| plugin.plugin.role() == Role::Changer) {
-            if changer.is_resting() || hurry.is_some_and(|hurry| changer.is_too_slow(hurry)) {
+    /// Hands a transaction to all plugins.
+    fn pass(&self, plugins: &mut [Runner], editor: &mut Editor, mut transaction: Transaction, closing: bool) {
+        for changer in plugins.iter_mut().filter(|plugin| plugin.role == Role::Changer) {
+            if changer.is_resting() || changer.is_passed_over(closing) {
                 changer.stats.dropped.add(1);
                 continue;
             }
+            let since = changer.ended.map(|ended| ended.elapsed());
             let before = transaction.clone();
             if changer.notify(&mut transaction) {
                 changer.make_changes(&mut transaction, editor);
@@ -218,10 +230,11 @@ impl Shared {
                 // Half a change is none.
                 transaction = before;
             }
+            changer.look_again(since.unwrap_or_default());
         }
         let key = transaction.key();
         let transaction = Arc::new(transaction);
-        for tap in plugins.iter_mut().filter(|plugin| plugin.plugin.role() == Role::Tap) {
+        for tap in plugins.iter_mut().filter(|plugin| plugin.role == Role::Tap) {
             if tap.is_resting() {
                 tap.stats.dropped.add(1);
                 continue;
@@ -254,16 +267,39 @@ struct Hurry {
     waiting: u32,
 }
 
+/// Takes changers for slow, the slowest first, until the others would be through in time with what waits. So it does not cost
+/// the quick ones anything that they stand beside a slow one. When some were `found`, what waits has time to go first.
+fn find_slow(plugins: &mut [Runner], hurry: Hurry, found: &mut Option<Instant>) {
+    let time = if hurry.closing { limits::CHANGER_TIME } else { limits::CHAIN_WAIT };
+    if !hurry.closing && found.is_some_and(|found| found.elapsed() < 2 * time) {
+        return;
+    }
+    let keeps_up = |plugin: &&mut Runner| plugin.role == Role::Changer && plugin.passed.is_none();
+    let mut owed: Duration = plugins.iter_mut().filter(keeps_up).map(|changer| changer.took).sum();
+    while owed.saturating_mul(hurry.waiting) > time {
+        let Some(slowest) = plugins.iter_mut().filter(keeps_up).max_by_key(|changer| changer.took) else { return };
+        owed = owed.saturating_sub(slowest.took);
+        slowest.passed = Some(0);
+        slowest.say_slow(hurry.waiting);
+        *found = Some(Instant::now());
+    }
+}
+
 /// A plugin with what is known of its failures.
 struct Runner {
     plugin: Box<dyn Plugin>,
+    /// What it is for the present transaction.
+    role: Role,
     stats: Arc<PluginStats>,
     all: Arc<Stats>,
     failures: u32,
     rests_until: Option<Instant>,
-    /// When its last call ended, and how long it took.
+    /// When its last call ended, how long it took, and how long the last ones did.
     ended: Option<Instant>,
+    last: Duration,
     took: Duration,
+    /// It is too slow for what comes; how many have passed it by since its last call.
+    passed: Option<u32>,
     /// When it was said that it is slow, and that changes were refused.
     said_slow: Option<Instant>,
     said_refused: Option<Instant>,
@@ -273,13 +309,16 @@ impl Runner {
     fn new(plugin: Box<dyn Plugin>, all: &Arc<Stats>) -> Self {
         let stats = all.plugins.of(plugin.name());
         Self {
+            role: plugin.role(),
             plugin,
             stats,
             all: Arc::clone(all),
             failures: 0,
             rests_until: None,
             ended: None,
+            last: Duration::ZERO,
             took: Duration::ZERO,
+            passed: None,
             said_slow: None,
             said_refused: None,
         }
@@ -305,11 +344,11 @@ impl Runner {
     fn notify(&mut self, transaction: &mut Transaction) -> bool {
         let began = Instant::now();
         let done = self.call("notify", |plugin| plugin.notify(transaction));
-        (self.ended, self.took) = (Some(Instant::now()), began.elapsed());
+        (self.ended, self.last) = (Some(Instant::now()), began.elapsed());
         if done {
             // A tap only takes it over, and counts by itself.
             if self.plugin.role() != Role::Tap {
-                self.stats.notified.done(self.took);
+                self.stats.notified.done(self.last);
             }
             self.failures = 0;
         } else {
@@ -342,25 +381,38 @@ impl Runner {
         rests
     }
 
-    /// Whether it would take too long for all that wait. Now and then it gets one all the same: it may be faster now.
-    fn is_too_slow(&mut self, hurry: Hurry) -> bool {
-        let owed = self.took.saturating_mul(hurry.waiting);
-        // A fifth of the time at most, however slow it is.
+    /// Whether it is slow and had one lately: it has a fifth of the time at most, however slow it is.
+    fn is_passed_over(&mut self, closing: bool) -> bool {
+        let Some(passed) = &mut self.passed else { return false };
         let pause = limits::CHANGER_TIME.max(self.took.saturating_mul(4));
         let lately = self.ended.is_some_and(|ended| ended.elapsed() < pause);
-        if owed <= limits::CHANGER_TIME || (!hurry.closing && !lately) {
-            return false;
+        if closing || lately {
+            *passed = passed.saturating_add(1);
         }
+        closing || lately
+    }
+
+    /// After a call. A slow one that would have done all of `since`'s in half of that time is slow no more.
+    fn look_again(&mut self, since: Duration) {
+        let Some(passed) = self.passed else {
+            // One call that took long for once says little.
+            self.took = if self.took.is_zero() { self.last } else { (self.took * 3 + self.last) / 4 };
+            return;
+        };
+        self.took = self.last;
+        let all = self.took.saturating_mul(passed.saturating_add(1));
+        self.passed = (all.saturating_mul(2) > since).then_some(0);
+    }
+
+    fn say_slow(&mut self, waiting: u32) {
         if self.said_slow.is_none_or(|said| said.elapsed() > SAY_AGAIN) {
             self.said_slow = Some(Instant::now());
             log::warn!(
-                "plugin {}: it takes {} ms, and {} transactions wait: it does not get all of them; make it faster",
+                "plugin {}: it takes {} ms, and {waiting} transactions wait: it does not get all of them; make it faster",
                 self.name(),
                 self.took.as_millis(),
-                hurry.waiting
             );
         }
-        true
     }
 
     fn make_changes(&mut self, transaction: &mut Transaction, editor: &mut Editor) {
@@ -370,7 +422,7 @@ impl Runner {
         let began = Instant::now();
         let asked = transaction.changes().len() as u64;
         let refused = editor.apply(transaction);
-        self.took += began.elapsed();
+        self.last += began.elapsed();
         self.stats.changes.add(asked.saturating_sub(refused.len() as u64));
         self.stats.refused.add(refused.len() as u64);
         if let Some(why) = refused.first()

@@ -85,7 +85,9 @@ impl Editor {
                 }
             }
         }
-        self.tidy(time);
+        if self.interner.grown() > limits::EDITED_BYTES {
+            self.interner.sweep();
+        }
         refused
     }
 
@@ -153,8 +155,9 @@ impl Editor {
         Cluster { hosts: hosts.into(), index, ..before.clone() }
     }
 
-    /// Forgets what is no longer used.
-    fn tidy(&mut self, now: UnixTime) {
+    /// Forgets what is no longer used; costs nothing before it is due. To be called with the time of every transaction, also of
+    /// those without changes.
+    pub fn tidy(&mut self, now: UnixTime) {
         if now - self.tidied < REMEMBERED / 10 {
             return;
         }
@@ -163,6 +166,7 @@ impl Editor {
             ids.retain(|_, (_, used)| now - *used < REMEMBERED);
         }
         self.injected.retain(|_, ids| !ids.is_empty());
+        self.interner.expect_waste();
         self.interner.sweep();
     }
 }
@@ -472,5 +476,35 @@ impl Editing {
             round,
             up,
         })
+    }
+}
+
+#[cfg(all(test, feature = "synthetic"))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::Gmetad;
+    use crate::synthetic::{SyntheticCluster, SyntheticSource};
+
+    #[test]
+    fn definitions_that_always_change_are_not_kept() {
+        let source = || SyntheticSource::new(SyntheticCluster::new("a", 1, 4));
+        let gmetad = Gmetad::builder().custom_source("a", Duration::from_secs(1), source).start().expect("start");
+        let polled = gmetad.subscribe(1).recv_timeout(Duration::from_secs(30)).expect("a poll");
+        let host = polled.cluster().and_then(|cluster| cluster.hosts().next()).expect("a host");
+        let (host, metric) = (host.name().to_owned(), host.metrics().next().expect("a metric").name().to_owned());
+        let mut editor = Editor::default();
+        let bytes = 8 << 10;
+        for n in 0..3 * limits::EDITED_BYTES / bytes {
+            let mut transaction = Transaction::clone(&polled);
+            let set = MetricChange { units: Some(format!("{n:0>bytes$}")), ..MetricChange::default() };
+            transaction.change(Change::Metric { host: host.clone(), metric: metric.clone(), set });
+            assert_eq!(editor.apply(&mut transaction), []);
+            assert!(editor.interner.len() * bytes <= 2 * limits::EDITED_BYTES + 16 * bytes, "{n}");
+        }
+        // And in the end nothing, also if no change comes any more.
+        editor.tidy(polled.time + REMEMBERED);
+        assert_eq!(editor.interner.len(), 0);
     }
 }

@@ -37,7 +37,7 @@ use session::Session;
 pub use set::{Executables, Reload};
 use settings::Settings;
 pub use settings::SettingsError;
-use shared::{Asked, Handle, Reply, Shared};
+use shared::{Asked, Handle, Reply, Shared, Told};
 
 /// How long nothing more is said of changes that are refused.
 const SAY_AGAIN: Duration = Duration::from_secs(600);
@@ -109,10 +109,7 @@ impl ExecPlugin {
         match self.handle.shared.ask(transaction, time) {
             Asked::Replied(Reply::Changes(changes)) => self.make(changes, transaction),
             Asked::Replied(Reply::Refused) | Asked::NotWanted => {}
-            Asked::Away => {
-                self.stats.dropped.add(1);
-                self.all.dropped.add(1);
-            }
+            Asked::Away => self.stats.dropped.add(1),
             Asked::Late => {
                 let seconds = time.as_secs_f64();
                 return Err(format!("no answer within {seconds} s; make it faster, or raise plugin_deadline").into());
@@ -178,9 +175,14 @@ impl Plugin for ExecPlugin {
         if self.role() == Role::Changer {
             return self.change(transaction);
         }
-        let dropped = self.handle.shared.tell(transaction, &self.stats);
-        self.stats.dropped.add(dropped);
-        self.all.dropped.add(dropped);
+        match self.handle.shared.tell(transaction, &self.stats) {
+            Told::Taken => {}
+            Told::Full => {
+                self.stats.dropped.add(1);
+                self.all.dropped.add(1);
+            }
+            Told::Away => self.stats.dropped.add(1),
+        }
         Ok(())
     }
 

@@ -101,7 +101,7 @@ impl Session {
             rest = (rest * 2).min(LONGEST_REST);
         }
         self.shared.down();
-        self.drop_some(self.shared.gone());
+        self.stats.dropped.add(self.shared.gone() as u64);
         self.stats.set_waiting(0);
     }
 
@@ -118,11 +118,6 @@ impl Session {
         self.all.plugin_errors.add(1);
     }
 
-    fn drop_some(&self, transactions: usize) {
-        self.stats.dropped.add(transactions as u64);
-        self.all.dropped.add(transactions as u64);
-    }
-
     /// One process from its start to its end.
     fn live(&self) -> Result<(), Failure> {
         if let Some(why) = self.owner.and_then(|owner| directory::judge(&self.path, &self.name, owner)) {
@@ -137,7 +132,7 @@ impl Session {
         let result = self.start(&mut process).and_then(|wants| {
             let role = if wants.changer { "changer" } else { "sink" };
             let wants = Arc::new(wants);
-            self.drop_some(self.shared.up(&wants));
+            self.stats.dropped.add(self.shared.up(&wants) as u64);
             log::info!("plugin {}: {} runs as process {}, a {role}", self.name, self.path.display(), process.id());
             let mut life = Life { wants, id: 0, given_up: Vec::new(), late: 0, sent: Sent::default() };
             self.serve(&mut process, &mut life)

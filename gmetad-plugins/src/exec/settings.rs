@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gmetad_core::conf::{Entry, Section};
 use gmetad_process::child::Limits;
-use gmetad_process::user::Account;
+use gmetad_process::user::{Account, UserError};
 
 /// How long an answer may take: of a changer, for which others wait, and of others and before it is known.
 const CHANGER_DEADLINE: Duration = Duration::from_secs(2);
@@ -103,7 +103,10 @@ fn number(entry: &Entry, unit: &str, most: u64) -> Result<u64, SettingsError> {
 fn user(entry: &Entry, daemon: &Account) -> Result<Account, SettingsError> {
     let name = value(entry, "the name of a user", |text| Some(text.to_owned()))?;
     let failed = |why| SettingsError::User { line: entry.line, why };
-    let account = Account::by_name(&name).map_err(|error| failed(error.to_string()))?;
+    let account = Account::by_name(&name).map_err(|error| match error {
+        UserError::Unknown(name) => failed(format!("no user \"{name}\"; create it, or name another")),
+        error => failed(error.to_string()),
+    })?;
     if account.uid != daemon.uid && daemon.uid != 0 {
         return Err(failed(format!(
             "the daemon runs as {} and cannot start a program as {name}; remove the line, or run the daemon as root (setuid off)",
@@ -149,6 +152,7 @@ mod tests {
         }
         let nobody_else = Account { name: "ganglia".to_owned(), uid: 4242, gid: 4242 };
         assert!(read("plugin_user root", &nobody_else).unwrap_err().to_string().contains("setuid off"));
-        assert!(read("plugin_user no-such-user-here", &me).unwrap_err().to_string().contains("no-such-user-here"));
+        let error = read("plugin_user no-such-user-here", &me).unwrap_err().to_string();
+        assert_eq!(error, "line 2: plugin_user: no user \"no-such-user-here\"; create it, or name another");
     }
 }

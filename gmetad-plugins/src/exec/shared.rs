@@ -43,6 +43,13 @@ struct Inner {
     wants: Option<Arc<Wants>>,
 }
 
+impl Inner {
+    /// Whether the process that is there, or was there last, does not want it.
+    fn is_unwanted(&self, transaction: &Transaction) -> bool {
+        self.wants.as_ref().is_some_and(|wants| !wants.wants(transaction))
+    }
+}
+
 /// A transaction of which somebody waits for the changes.
 pub(super) struct Request {
     pub(super) ticket: u64,
@@ -68,6 +75,17 @@ pub(super) enum Asked {
     Late,
 }
 
+/// What came of telling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// It waits for its turn, or is not wanted.
+    Taken,
+    /// An older one had to go for it.
+    Full,
+    /// There is nobody to take it.
+    Away,
+}
+
 /// What the plugin's thread is to do.
 pub(super) enum Work {
     Tell(Transaction),
@@ -90,14 +108,16 @@ impl Shared {
         self.changer.load(Ordering::Relaxed)
     }
 
-    /// Puts a transaction into the queue; never waits. How many were dropped.
-    pub(super) fn tell(&self, transaction: &Transaction, stats: &PluginStats) -> u64 {
+    /// Puts a transaction into the queue; never waits.
+    pub(super) fn tell(&self, transaction: &Transaction, stats: &PluginStats) -> Told {
         let mut inner = self.inner.lock();
-        if inner.gone || inner.closing.is_some() {
-            return 1;
+        if inner.is_unwanted(transaction) {
+            return Told::Taken;
         }
-        if inner.wants.as_ref().is_some_and(|wants| !wants.wants(transaction)) {
-            return 0;
+        // One who is a changer since a moment ago was not there yet when it was its turn.
+        let is_changer = inner.wants.as_ref().is_some_and(|wants| wants.changer);
+        if inner.gone || inner.closing.is_some() || is_changer {
+            return Told::Away;
         }
         let old = inner.queue.push(transaction.clone());
         // Under the lock: else the other thread's later number could come first.
@@ -105,18 +125,18 @@ impl Shared {
         drop(inner);
         self.arm();
         // A snapshot that goes here is freed outside the lock.
-        old.is_some().into()
+        if old.is_some() { Told::Full } else { Told::Taken }
     }
 
     /// Hands a transaction over and waits for what is to be changed, so long at most.
     pub(super) fn ask(&self, transaction: &Transaction, time: Duration) -> Asked {
         let asked = Instant::now();
         let mut inner = self.inner.lock();
+        if inner.is_unwanted(transaction) {
+            return Asked::NotWanted;
+        }
         if !inner.up || inner.closing.is_some() {
             return Asked::Away;
-        }
-        if inner.wants.as_ref().is_some_and(|wants| !wants.wants(transaction)) {
-            return Asked::NotWanted;
         }
         inner.tickets += 1;
         let ticket = inner.tickets;
@@ -160,7 +180,7 @@ impl Shared {
         self.inner.lock().closing
     }
 
-    /// The process takes transactions. How many a changer will never see, since they came before.
+    /// The process takes transactions. How many that it wants a changer will never see, since they came before.
     pub(super) fn up(&self, wants: &Arc<Wants>) -> usize {
         let mut inner = self.inner.lock();
         inner.up = true;
@@ -168,7 +188,7 @@ impl Shared {
         let passed = if wants.changer { std::mem::take(&mut inner.queue) } else { Newest::default() };
         drop(inner);
         self.changer.store(wants.changer, Ordering::Relaxed);
-        passed.len()
+        passed.by_key.values().filter(|transaction| wants.wants(transaction)).count()
     }
 
     /// The process is away; whoever waits for it does so no longer.

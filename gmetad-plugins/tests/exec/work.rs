@@ -284,6 +284,36 @@ while True:
     rig.stop();
 }
 
+/// What a changer did not get because it was not there is counted as its own, not as dropped by a full queue.
+#[test]
+fn what_a_changer_misses_is_its_own() {
+    let script = "
+while not os.path.exists('{dir}/go'): time.sleep(0.01)
+begin(role='changer', clusters=['a'])
+ask()
+sys.exit(3)
+";
+    let mut rig = Rig::start("late", script, "");
+    let [a, b] = ["a", "b"].map(|name| transaction(name, 2, 5));
+    let counts = |rig: &Rig| (rig.stats.dropped.get(), rig.all.dropped.get());
+    // Nobody knows yet that it is a changer: the newest of each cluster waits.
+    for transaction in [&a, &b, &a] {
+        rig.plugin.notify(&mut transaction.clone()).unwrap();
+    }
+    assert_eq!((rig.stats.waiting(), counts(&rig)), (2, (1, 1)));
+    std::fs::write(rig.dir.path().join("go"), "").unwrap();
+    until("it misses the one that it wants", || counts(&rig) == (2, 1));
+    until("it is a changer", || rig.plugin.role() == Role::Changer);
+    for _ in 0..2 {
+        // It ends, and is away.
+        rig.plugin.notify(&mut a.clone()).unwrap();
+        rig.plugin.notify(&mut b.clone()).unwrap();
+    }
+    rig.await_log("it ended (exit status 3)");
+    assert_eq!((rig.stats.notified.num(), counts(&rig)), (0, (4, 1)));
+    rig.stop();
+}
+
 #[test]
 fn an_error_at_a_cluster_costs_that_transaction() {
     let script =

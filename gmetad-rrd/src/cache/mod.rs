@@ -13,17 +13,18 @@
 
 mod group;
 mod journal;
+mod lock;
 mod readers;
 mod record;
 mod replay;
 mod row;
+mod tidy;
 mod trouble;
 mod writers;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -37,7 +38,9 @@ use parking_lot::{Condvar, Mutex};
 pub use group::Group;
 use group::{Memory, NEVER};
 use journal::Journal;
+use lock::{Locked, old_segments, take_lock};
 pub use row::RowWriter;
+use tidy::unbroken;
 use trouble::Trouble;
 
 use crate::cached::Cached;
@@ -620,182 +623,6 @@ impl Inner {
         }
     }
 
-    /// The life of the thread that waits for the disk: what the journal has is there within the interval.
-    fn sync_on(&self) {
-        let Some(journal) = &self.journal else { return };
-        loop {
-            let closed = {
-                let mut schedule = self.schedule.lock();
-                if !schedule.stopping {
-                    self.tick.wait_for(&mut schedule, self.options.journal_sync);
-                }
-                schedule.stopping
-            };
-            journal.sync();
-            if closed {
-                break;
-            }
-        }
-    }
-
-    /// The life of the thread that tidies up, which may wait for the disk long.
-    fn tidy_on(&self) {
-        let tidy = TIDY / self.options.haste.max(1);
-        // What waited when the journal was last made smaller.
-        let mut compact = 0u64;
-        loop {
-            let until = Instant::now() + tidy;
-            {
-                let mut schedule = self.schedule.lock();
-                while !schedule.stopping && !self.tick.wait_until(&mut schedule, until).timed_out() {}
-                if schedule.stopping {
-                    break;
-                }
-            }
-            if let Some(journal) = &self.journal {
-                let newest = journal.newest();
-                let needed = self.oldest_segment().min(newest);
-                journal.forget(needed, || self.sync_files(journal));
-                match journal.too_much(compact.saturating_mul(2)) {
-                    None => journal.recovered(journal::What::Compact),
-                    Some(last) => match self.compact(journal, last) {
-                        Ok(size) => {
-                            compact = size;
-                            journal.recovered(journal::What::Compact);
-                            // What it has now is not in the segments before it any more.
-                            journal.forget(self.oldest_segment().min(last), || Ok(()));
-                        }
-                        Err(error) => journal.failed(journal::What::Compact, &error),
-                    },
-                }
-            }
-            self.sweep();
-            if self.lock.lock().is_none() {
-                self.take_lock_late();
-            }
-        }
-        let nothing_to_remove = self.journal.is_none() && self.replayed.lock().is_empty();
-        if nothing_to_remove
-            || self.pending.load(Ordering::Relaxed) > 0
-            || self.lock.lock().is_none()
-            || self.files.sync_tree(&self.root).is_err()
-        {
-            return;
-        }
-        match &self.journal {
-            Some(journal) => journal.forget_all(),
-            // What an earlier run, which had a journal, left.
-            None => {
-                for number in std::mem::take(&mut *self.replayed.lock()) {
-                    let own = self.root.join(OWN_PREFIX);
-                    let _ = self.files.remove(&journal::path(&own, number)); // the next end tries again
-                }
-            }
-        }
-    }
-
-    /// The lock could not be had at the start; now it may be. The points of an earlier run come before those that wait.
-    fn take_lock_late(&self) {
-        let own = self.root.join(OWN_PREFIX);
-        let lock = match take_lock(&*self.files, &self.root, &own) {
-            Ok(Locked::Ours(lock)) => lock,
-            Ok(Locked::InUse(error)) => {
-                self.held.store(true, Ordering::Relaxed);
-                if !self.in_use.swap(true, Ordering::Relaxed) {
-                    log::error!("{error}; points wait until then");
-                }
-                return;
-            }
-            Err(_) => return, // was said at the start
-        };
-        *self.lock.lock() = Some(lock);
-        let old = old_segments(&*self.files, &own);
-        if let Some(journal) = &self.journal {
-            journal.adopt(&old);
-            // What waits goes behind that; should the end come while the old is read, it is there.
-            journal.allow();
-        }
-        // All of it comes at once, and goes soon.
-        self.replaying.store(usize::MAX / 2, Ordering::Relaxed);
-        for (number, _) in old {
-            if catch_unwind(AssertUnwindSafe(|| self.replay(number, &own))).is_err() {
-                log::error!(
-                    "{}: reading it panicked; it stays for the next start",
-                    journal::path(&own, number).display()
-                );
-                if let Some(journal) = &self.journal {
-                    journal.leave(number);
-                }
-            }
-        }
-        if catch_unwind(AssertUnwindSafe(|| self.settle_replay())).is_err() {
-            log::error!("{}: looking for the files of the journal panicked", self.root.display());
-        }
-        self.make_room_for_replayed();
-        let schedule = self.schedule.lock();
-        self.held.store(false, Ordering::Relaxed);
-        drop(schedule);
-        self.wake.notify_all();
-        log::info!("{}: lock and journal are there now", self.root.display());
-    }
-
-    /// Waits until the disk has all files; those made before have their names there then, which the journal may say.
-    fn sync_files(&self, journal: &Journal) -> io::Result<()> {
-        let groups: Vec<_> = self.groups.lock().values().cloned().collect();
-        let young = |group: Arc<Group>| {
-            let state = group.state.lock();
-            let slots = || state.slots.iter().enumerate().filter(|(_, slot)| slot.made && !slot.lasting);
-            let slots: Option<Vec<usize>> = state.young.then(|| slots().map(|(at, _)| at).collect());
-            drop(state);
-            Some((group, slots?))
-        };
-        let young: Vec<_> = groups.into_iter().filter_map(young).collect();
-        self.files.sync_tree(&self.root)?;
-        for (group, slots) in young {
-            let mut state = group.state.lock();
-            slots.into_iter().for_each(|at| state.slots[at].lasting = true);
-            state.young = state.slots.iter().any(|slot| slot.made && !slot.lasting);
-            journal.made(&group, &state);
-        }
-        Ok(())
-    }
-
-    /// Writes what waits of the closed segments up to `last` into one, so that the others can go. Returns its bytes.
-    fn compact(&self, journal: &Journal, last: u64) -> io::Result<u64> {
-        let groups: Vec<_> = self.groups.lock().values().cloned().collect();
-        let mut repeated = Vec::new();
-        let size = journal.compact(
-            last,
-            |compact| {
-                for group in groups {
-                    let state = group.state.lock();
-                    if state.segment > last {
-                        continue;
-                    }
-                    let (slots, rows) = (state.slots.clone(), state.all_rows());
-                    drop(state);
-                    compact.add(&group, &slots, &rows)?;
-                    repeated.push(group);
-                }
-                Ok(())
-            },
-            || self.sync_files(journal),
-        )?;
-        for group in repeated {
-            // Also right if a flush has ended meanwhile: whatever is older stands in it.
-            let mut state = group.state.lock();
-            state.segment = state.segment.max(last);
-            state.rows_segment = state.rows_segment.max(last);
-        }
-        Ok(size)
-    }
-
-    /// The oldest segment with rows that are in no file yet.
-    fn oldest_segment(&self) -> u64 {
-        let groups: Vec<_> = self.groups.lock().values().cloned().collect();
-        groups.iter().map(|group| group.state.lock().segment).min().unwrap_or(NEVER)
-    }
-
     /// Makes groups due.
     fn hurry(&self) {
         let groups: Vec<_> = self.groups.lock().values().cloned().collect();
@@ -809,15 +636,6 @@ impl Inner {
             }
         }
     }
-
-    /// Forgets groups that nobody uses and that have nothing.
-    fn sweep(&self) {
-        self.groups.lock().retain(|_, group| {
-            // One here; a plugin's and the schedule's are more.
-            Arc::strong_count(group) > 1 || group.state.lock().segment != NEVER || !group.state.lock().rows.is_empty()
-        });
-        self.names.lock().retain(|name| Arc::strong_count(name) > 1);
-    }
 }
 
 fn relative_path(path: &Path) -> Option<PathBuf> {
@@ -829,47 +647,4 @@ fn relative_path(path: &Path) -> Option<PathBuf> {
 /// Whether the file system would not tell that somebody reads.
 fn keeps_no_access_times(dir: &Path) -> bool {
     statvfs(dir).is_ok_and(|found| found.flags().contains(FsFlags::ST_NOATIME))
-}
-
-/// What became of taking the lock.
-enum Locked {
-    Ours(File),
-    InUse(StoreError),
-}
-
-/// Takes the lock of the tree. An error: it cannot be had, since the tree cannot be written to.
-fn take_lock(files: &dyn Files, root: &Path, own: &Path) -> io::Result<Locked> {
-    let path = own.join("lock");
-    files.make_private_dir(own)?;
-    let mut file = match files.create(&path) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => files.open(&path)?,
-        other => other?,
-    };
-    if files.lock(&file)? {
-        let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())); // for people only
-        return Ok(Locked::Ours(file));
-    }
-    let mut owner = String::new();
-    let _ = File::open(&path).and_then(|file| file.take(20).read_to_string(&mut owner));
-    let owner = format!("process {}", owner.trim());
-    Ok(Locked::InUse(StoreError::InUse { root: root.to_owned(), owner, lock: path }))
-}
-
-/// Runs the work of a thread until it ends by itself.
-fn unbroken(thread: &str, work: impl Fn()) {
-    while catch_unwind(AssertUnwindSafe(&work)).is_err() {
-        log::error!("{thread} panicked and goes on");
-        thread::sleep(Duration::from_secs(1)); // not in circles
-    }
-}
-
-/// The segments that an earlier run left, with their sizes.
-fn old_segments(files: &dyn Files, own: &Path) -> Vec<(u64, u64)> {
-    let _ = files.remove(&journal::compact_path(own)); // one that was not finished
-    let names = files.list(own).unwrap_or_else(|error| {
-        log::error!("{}: cannot look for a journal: {error}", own.display());
-        Vec::new()
-    });
-    let size = |number| files.stat(&journal::path(own, number)).map_or(0, |stamp| stamp.size);
-    journal::numbers(&names).into_iter().map(|number| (number, size(number))).collect()
 }

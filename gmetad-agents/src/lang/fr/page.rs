@@ -100,10 +100,6 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("mean", "moyenne"),
     ("max", "max"),
     ("No more than {} graphs are shown.", "Pas plus de {} graphiques sont affichés."),
-    (
-        "librrd is not installed, which this graph needs: install librrd8.",
-        "librrd, dont ce graphique a besoin, n'est pas installé : installez librrd8.",
-    ),
     ("This graph cannot be drawn", "Ce graphique ne peut pas être dessiné"),
     // Actions.
     ("Actions", "Actions"),

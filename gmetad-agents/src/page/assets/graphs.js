@@ -215,6 +215,25 @@
               this.load();
             },
           ],
+          draw: [
+            (u) => {
+              // Where warnings and errors begin, if that is in sight.
+              const { ctx, bbox } = u;
+              for (const { state, value } of data.limits) {
+                if (value < u.scales.y.min || value > u.scales.y.max) continue;
+                const y = Math.round(u.valToPos(value, "y", true));
+                ctx.save();
+                ctx.strokeStyle = variable("--" + state);
+                ctx.lineWidth = devicePixelRatio;
+                ctx.setLineDash([6 * devicePixelRatio, 4 * devicePixelRatio]);
+                ctx.beginPath();
+                ctx.moveTo(bbox.left, y);
+                ctx.lineTo(bbox.left + bbox.width, y);
+                ctx.stroke();
+                ctx.restore();
+              }
+            },
+          ],
           setCursor: [(u) => this.legend(u.cursor.idx)],
         },
       };
