@@ -28,6 +28,7 @@ use parking_lot::Mutex;
 
 use crate::cli::Id;
 use crate::settings::Settings;
+use crate::show;
 
 /// What syslog calls the service, as the ancestor's.
 const IDENT: &str = "zephiragents";
@@ -58,7 +59,7 @@ pub(crate) fn run(given: &[(Id, OsString)], settings: &Settings, directory: &Pat
     let ready = if settings.foreground {
         Ready::foreground()
     } else {
-        println!("{}", settings.lang.message(&reach(settings, settings.port)));
+        show(&(settings.lang.message(&reach(settings, settings.port)) + "\n"));
         daemon::daemonize(UMASK).map_err(foreign)?
     };
     let log = if settings.foreground { log.stderr() } else { log.syslog() };

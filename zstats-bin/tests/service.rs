@@ -279,6 +279,8 @@ fn the_demo_has_every_status_and_leaves_nothing() {
     }
     service.has("load", "OK");
     service.logged("Try in another terminal:");
+    let series = service.json("/api/v1/agents/demo-ok/series?graph=0&period=day").to_string();
+    assert!(series.matches('.').count() > 200, "a day is drawn: {series}");
     let (code, took) = service.stop();
     assert!(code == Some(0) && took < Duration::from_secs(5), "{code:?} {took:?}");
     let left: Vec<_> = fs::read_dir(root.0.path()).unwrap().filter_map(Result::ok).map(|it| it.file_name()).collect();
