@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use acts::{Acts, Rrd, eventually, log_lines};
 use gmetad_agents::config::Layout;
 use gmetad_agents::view::Acknowledged;
 use gmetad_agents::{Control, Installed, MailOptions, Monitor, MonitorError, MonitorOptions};
 use gmetad_core::agent::{Measurement, State, Status};
-use acts::{Acts, Rrd, eventually, log_lines};
 
 fn options(data: &std::path::Path) -> MonitorOptions {
     MonitorOptions { jitter: Duration::ZERO, settle: Duration::from_millis(200), ..MonitorOptions::new(data) }

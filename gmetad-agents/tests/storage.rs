@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use acts::{Acts, Rrd, eventually, log_lines};
 use gmetad_agents::config::Layout;
 use gmetad_agents::spec::{Datasource, Keep};
 use gmetad_agents::{Control, Installed, Monitor, MonitorOptions};
 use gmetad_core::agent::{Measurement, State, Status};
 use gmetad_rrd::{Cf, DsKind, View};
-use acts::{Acts, Rrd, eventually, log_lines};
 
 const SECOND: Duration = Duration::from_secs(1);
 

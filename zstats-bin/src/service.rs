@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use gmetad_agents::Installed;
 use gmetad_agents::config::{self, Loaded};
 use gmetad_agents::lang::Lang;
 use gmetad_agents::monitor::{Monitor, MonitorOptions};
 use gmetad_agents::notify::MailOptions;
 use gmetad_agents::page::{self, PageOptions};
-use gmetad_agents::{Control, Installed, graph};
 use gmetad_core::agent::{Message, Place, State};
 use gmetad_core::message;
 use gmetad_core::stats::{Report, Reports};
@@ -36,8 +36,6 @@ const IDENT: &str = "zephiragents";
 const DESCRIPTORS: u64 = 8192;
 /// Access of others to new files: none may write.
 const UMASK: u32 = 0o022;
-/// Pixels between the axes of pictures drawn by librrd.
-const PICTURE: (u32, u32) = (640, 200);
 /// How long agents and disk have to end.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
 /// How long answers have to be sent before that.
@@ -138,12 +136,6 @@ impl Page {
             health if health.alive => Ok(()),
             _ => Err("the schedule does not go on".to_owned()),
         });
-        let (lang, drawn) = (options.lang, Arc::clone(monitor));
-        options.png = Some(Arc::new(move |view, graph, start, end| {
-            let file = |ds: &str| drawn.rrd_file(&view.spec.name, None, ds);
-            let png = graph::png(graph, &file, start, end, PICTURE.0, PICTURE.1);
-            png.map_err(|error| lang.message(&error.message()))
-        }));
         let reports: Arc<Reports> = Arc::default();
         options.reports = Arc::clone(&reports);
         let listen = options.listen.clone();

@@ -279,7 +279,7 @@ fn the_demo_has_every_status_and_leaves_nothing() {
     }
     service.has("load", "OK");
     service.logged("Try in another terminal:");
-    let series = service.json("/api/v1/agents/demo-ok/series?graph=0&period=day").to_string();
+    let series = service.json("/api/v1/agents/demo-ok/series?graph=unit0&period=day").to_string();
     assert!(series.matches('.').count() > 200, "a day is drawn: {series}");
     let (code, took) = service.stop();
     assert!(code == Some(0) && took < Duration::from_secs(5), "{code:?} {took:?}");
