@@ -79,6 +79,9 @@ fn what_is_measured_is_read_back() {
     assert!(monitor.series("ghost", None, "used", Cf::Average, now - 60, now, 100).unwrap().is_none());
     let all = monitor.series("disks", None, "used", Cf::Average, 0, i64::MAX, 50).unwrap().unwrap();
     assert!(all.values.len() <= 50 && all.values.iter().any(|value| !value.is_nan()), "{all:?}");
+    // Only the archive of single seconds has minima: all of time must not be made of seconds.
+    let least = monitor.series("disks", None, "used", Cf::Min, 0, i64::MAX, 50).unwrap().unwrap();
+    assert!(least.values.len() <= 50 && least.values.iter().any(|value| !value.is_nan()), "{least:?}");
     let backwards = monitor.series("disks", None, "used", Cf::Average, now, now - 60, 50).unwrap();
     assert!(backwards.is_none_or(|fetched| fetched.values.len() <= 50));
 

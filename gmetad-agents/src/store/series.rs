@@ -24,11 +24,13 @@ pub(super) fn series(
         other => other?,
     };
     let schema = view.layout().schema();
-    let archives = schema.rras.len();
-    let longest = schema.rras.iter().map(|rra| schema.step.saturating_mul(rra.steps)).max().unwrap_or(1);
-    let longest = i64::try_from(longest).unwrap_or(i64::MAX);
-    // A request may ask for all times there are: they are not to be made of nothing.
-    let oldest = (0..archives).filter_map(|archive| view.first(archive)).min().unwrap_or(0);
+    let serves = |rra: &RraSpec| rra.cf == cf || rra.steps == 1;
+    let archives: Vec<usize> = (0..schema.rras.len()).filter(|archive| serves(&schema.rras[*archive])).collect();
+    let step =
+        |archive: usize| i64::try_from(schema.step.saturating_mul(schema.rras[archive].steps)).unwrap_or(i64::MAX);
+    let longest = archives.iter().map(|archive| step(*archive)).max().unwrap_or(1);
+    // A request may ask for all times there are: rows that no archive has are not to be made of nothing.
+    let oldest = archives.iter().filter_map(|archive| view.first(*archive)).min().unwrap_or(0);
     let start = start.max(oldest.saturating_sub(longest));
     let end = end.min(view.last().saturating_add(longest)).max(start);
     let rows = rows.clamp(2, MOST);
@@ -37,10 +39,10 @@ pub(super) fn series(
     let is_empty = |fetched: &Fetched| fetched.values.iter().all(|value| value.is_nan());
     if is_empty(&fetched) {
         // A file that is younger than one coarse row has something in its finer archives only.
-        let finer = |rra: &RraSpec| (rra.cf == cf || rra.steps == 1) && rra.steps * schema.step < fetched.step;
-        let mut archives: Vec<usize> = (0..archives).filter(|archive| finer(&schema.rras[*archive])).collect();
-        archives.sort_by_key(|archive| Reverse(schema.rras[*archive].steps));
-        for archive in archives {
+        let mut finer = archives;
+        finer.retain(|archive| step(*archive).unsigned_abs() < fetched.step);
+        finer.sort_by_key(|archive| Reverse(step(*archive)));
+        for archive in finer {
             let start = view.first(archive).map_or(start, |first| first.max(start));
             if let Some(found) = view.fetch_archive(archive, start, end)?.filter(|found| !is_empty(found)) {
                 fetched = found;
