@@ -4,16 +4,25 @@
 //! Two duties, kept apart: [`Agent::measure`] takes a measurement and may take its time; [`Agent::check_status`] judges
 //! what was measured, does no I/O and may be called at any moment.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::model::UnixTime;
 use crate::source::Stop;
 
+mod described;
+
+pub use described::{Counted, Described, DescribedField, DescribedGraph, DescribedSeries};
+
 /// How an aspect does, from the best to the worst. A maximum is taken in this order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum State {
     /// It works.
+    #[serde(rename = "OK")]
     Ok,
     /// It cannot be judged, because something it requires does not work. Low on purpose: what it requires carries the
     /// alarm.
@@ -43,18 +52,116 @@ impl State {
     }
 }
 
+/// A text for people that can still be translated: a template with `{}` for each of its arguments.
+///
+/// ```
+/// use gmetad_core::{agent::Message, message};
+///
+/// let message = message!("{} of {} tunnels are down", 1, 7);
+/// assert_eq!(message.to_string(), "1 of 7 tunnels are down");
+/// let french = message.with(|template| (template == "{} of {} tunnels are down").then_some("{} tunnels sur {} sont arrêtés"));
+/// assert_eq!(french, "1 tunnels sur 7 sont arrêtés");
+/// assert_eq!(Message::from("what {} a program said").to_string(), "what {} a program said");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Message {
+    template: Cow<'static, str>,
+    /// Absent: the text is to be shown as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    args: Option<Vec<Message>>,
+}
+
+impl Message {
+    /// A template and its arguments; [`crate::message!`] is shorter.
+    pub fn new(template: &'static str, args: Vec<Self>) -> Self {
+        Self { template: Cow::Borrowed(template), args: Some(args) }
+    }
+
+    /// Whether there is nothing to say.
+    pub fn is_empty(&self) -> bool {
+        self.template.is_empty()
+    }
+
+    /// The text, with templates (also those of arguments) replaced by what `translate` knows for them.
+    pub fn with<'a>(&self, translate: impl Fn(&str) -> Option<&'a str> + Copy) -> String {
+        let Some(args) = &self.args else { return self.template.clone().into_owned() };
+        let template = translate(&self.template).unwrap_or(&self.template);
+        let mut args = args.iter();
+        let mut parts = template.split("{}");
+        let mut text = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            text += &args.next().map(|arg| arg.with(translate)).unwrap_or_default();
+            text += part;
+        }
+        text
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.with(|_| None))
+    }
+}
+
+/// So that an agent may fail with a text that can be translated: `Err(message!("{} does not answer", address).into())`.
+impl std::error::Error for Message {}
+
+impl From<String> for Message {
+    fn from(text: String) -> Self {
+        Self { template: Cow::Owned(text), args: None }
+    }
+}
+
+impl From<&str> for Message {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+/// A [`Message`](crate::agent::Message) of a template and what stands for each `{}`: texts, numbers, other messages.
+#[macro_export]
+macro_rules! message {
+    ($template:literal $(, $arg:expr)* $(,)?) => {
+        $crate::agent::Message::new($template, vec![$($crate::agent::Argument::argument(&$arg)),*])
+    };
+}
+
+/// What may be an argument of a [`Message`]: messages, and whatever can be displayed.
+pub trait Argument {
+    /// It as a message.
+    fn argument(&self) -> Message;
+}
+
+impl Argument for Message {
+    fn argument(&self) -> Message {
+        self.clone()
+    }
+}
+
+macro_rules! displayed {
+    ($($type:ty),*) => {
+        $(impl Argument for $type {
+            fn argument(&self) -> Message {
+                self.to_string().into()
+            }
+        })*
+    };
+}
+
+displayed!(str, &str, String, &String, Cow<'_, str>, f64, i32, i64, u16, u32, u64, usize);
+
 /// A state and what there is to say about it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Status {
     /// The state.
     pub state: State,
     /// For people; may be empty.
-    pub message: String,
+    pub message: Message,
 }
 
 impl Status {
     /// A status.
-    pub fn new(state: State, message: impl Into<String>) -> Self {
+    pub fn new(state: State, message: impl Into<Message>) -> Self {
         Self { state, message: message.into() }
     }
 
@@ -78,18 +185,73 @@ impl fmt::Display for Status {
 }
 
 /// A measured value.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
 pub enum Value {
-    /// What graphs are drawn of; unknown is NaN.
-    Number(f64),
+    /// What graphs are drawn of; unknown is NaN, `null` when serialised.
+    Number(#[serde(with = "nan_as_null")] f64),
     /// What only tables show.
     Text(String),
 }
 
+/// JSON has no NaN.
+mod nan_as_null {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(number: &f64, to: S) -> Result<S::Ok, S::Error> {
+        number.is_finite().then_some(*number).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+        Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
+    }
+}
+
+/// A cell of a [`Table`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cell {
+    /// A number; unknown is NaN.
+    Number(#[serde(with = "nan_as_null")] f64),
+    /// A text.
+    Text(Message),
+    /// A lamp.
+    State(State),
+}
+
+/// A table on the page of an agent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Table {
+    /// Above it; may be empty.
+    pub title: Message,
+    /// Heads of the columns.
+    pub columns: Vec<Message>,
+    /// Rows; those that are shorter than the head are filled up, those that are longer cut.
+    pub rows: Vec<Vec<Cell>>,
+}
+
+/// What else the page of an agent shows, in this order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Element {
+    /// A paragraph, or several lines.
+    Text(Message),
+    /// HTML; whoever shows it removes what could harm.
+    Html(String),
+    /// A table.
+    Table(Table),
+}
+
 /// What one measurement found: values by name, in the order of the agent.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Measurement {
     fields: Vec<(String, Value)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    instances: Vec<(String, Measurement)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    elements: Vec<Element>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    status: Option<Status>,
 }
 
 impl Measurement {
@@ -110,10 +272,36 @@ impl Measurement {
         self.field(name, Value::Text(value.into()))
     }
 
-    fn field(mut self, name: impl Into<String>, value: Value) -> Self {
+    /// Adds a value; a field of that name is replaced.
+    #[must_use]
+    pub fn field(mut self, name: impl Into<String>, value: Value) -> Self {
         let name = name.into();
         self.fields.retain(|(known, _)| *known != name);
         self.fields.push((name, value));
+        self
+    }
+
+    /// Adds what was measured of one of several things of a kind (an interface, a disk); one of that name is replaced.
+    #[must_use]
+    pub fn instance(mut self, name: impl Into<String>, of_it: Self) -> Self {
+        let name = name.into();
+        self.instances.retain(|(known, _)| *known != name);
+        self.instances.push((name, of_it));
+        self
+    }
+
+    /// Adds something for the agent's page.
+    #[must_use]
+    pub fn element(mut self, element: Element) -> Self {
+        self.elements.push(element);
+        self
+    }
+
+    /// What the measurement itself says about the status, if the program that was asked judges (a check, say). The worst of
+    /// this, of rules and of [`Agent::check_status`] counts.
+    #[must_use]
+    pub fn judged(mut self, status: Status) -> Self {
+        self.status = Some(status);
         self
     }
 
@@ -134,6 +322,21 @@ impl Measurement {
     pub fn fields(&self) -> impl ExactSizeIterator<Item = (&str, &Value)> {
         self.fields.iter().map(|(name, value)| (name.as_str(), value))
     }
+
+    /// All instances.
+    pub fn instances(&self) -> impl ExactSizeIterator<Item = (&str, &Self)> {
+        self.instances.iter().map(|(name, of_it)| (name.as_str(), of_it))
+    }
+
+    /// What the page shows besides values.
+    pub fn elements(&self) -> &[Element] {
+        &self.elements
+    }
+
+    /// What the measurement says about the status.
+    pub fn status(&self) -> Option<&Status> {
+        self.status.as_ref()
+    }
 }
 
 /// What an agent may know while it measures.
@@ -143,8 +346,19 @@ pub struct Context {
     pub now: UnixTime,
     /// How long it may take; what takes longer is given up, and counts as not measured.
     pub deadline: Duration,
-    /// Set when the program ends: waits should end then.
+    /// Set when the measurement is given up or the program ends: waits should end then.
     pub stop: Stop,
+}
+
+/// Where an agent lives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// A directory of its own for what it wants to remember; made when it needs it, never read by others.
+    pub state: PathBuf,
+    /// The root of the configuration: `<root>/bin/` has helpers of agents.
+    pub root: PathBuf,
+    /// Time between two measurements.
+    pub period: Duration,
 }
 
 /// What an agent judges by.
@@ -213,6 +427,11 @@ pub trait Agent: Send {
         self.name()
     }
 
+    /// The part of the overview it belongs to; empty: none.
+    fn section(&self) -> &str {
+        ""
+    }
+
     /// Time between two measurements.
     fn period(&self) -> Duration {
         Duration::from_secs(60)
@@ -221,6 +440,11 @@ pub trait Agent: Send {
     /// Names of agents that must be well for this one to be judged.
     fn requires(&self) -> &[String] {
         &[]
+    }
+
+    /// Told once, before the first measurement.
+    fn init_data(&mut self, place: &Place) {
+        let _ = place;
     }
 
     /// Takes one measurement. Never called while an earlier call has not returned.
@@ -234,6 +458,12 @@ pub trait Agent: Send {
         let _ = history;
         Status::default()
     }
+
+    /// What it knows of its fields and graphs, if it knows more than its configuration. Asked after each measurement that
+    /// succeeded; cheap, no I/O.
+    fn describe(&self) -> Option<&Described> {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -246,7 +476,7 @@ mod tests {
         let worst = State::ALL.map(|state| Status::new(state, state.name())).into_iter().reduce(Status::worse);
         assert_eq!(worst.map(|status| status.to_string()), Some("Error: Error".to_owned()));
         let first = Status::new(State::Warn, "a").worse(Status::new(State::Warn, "b"));
-        assert_eq!(first.message, "a");
+        assert_eq!(first.message.to_string(), "a");
     }
 
     #[test]

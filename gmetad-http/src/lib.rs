@@ -1,8 +1,8 @@
 //! A small HTTP server's logic without I/O, and gmetad's own pages on top of it.
 //!
 //! The logic ([`Site`], [`Router`], [`Request`], [`Response`]) turns the bytes a client sent into the bytes it gets.
-//! Who moves them is somebody else's business: gmetad's loop drives it through [`SiteService`], a program with threads
-//! calls [`Site::input`] itself.
+//! Who moves them is somebody else's business: gmetad's loop drives it through [`SiteService`]; a program that has no
+//! loop starts a [`Server`], with threads, and with TLS if it likes.
 //!
 //! ```
 //! use gmetad_http::{HostRule, Request, Response, Router, Site};
@@ -17,13 +17,17 @@
 
 #![forbid(unsafe_code)]
 
+mod guard;
 mod host;
 mod machine;
 mod metrics;
+mod openmetrics;
 mod pages;
 mod request;
 mod response;
 mod router;
+mod secret;
+mod server;
 mod service;
 mod site;
 mod status;
@@ -33,11 +37,15 @@ use std::net::{IpAddr, SocketAddr};
 use gmetad_core::conf::Config;
 use gmetad_core::daemon::Builder;
 
+pub use guard::Guard;
 pub use host::HostRule;
+pub use openmetrics::OpenMetrics;
 pub use pages::Pages;
-pub use request::{HEAD_BYTES, HEADERS, Refused, Request};
+pub use request::{HEAD_BYTES, HEADERS, Method, Refused, Request};
 pub use response::Response;
 pub use router::{Page, Router};
+pub use secret::{Secret, SecretError};
+pub use server::{Server, ServerError, ServerOptions, ServerStats, Tls, TlsError};
 pub use service::SiteService;
 pub use site::{Reply, Site};
 

@@ -1,30 +1,27 @@
 //! `/metrics`: the daemon's own counters and its sources in the text format of OpenMetrics 1.0. The metrics of the
 //! clusters are not here.
 
-use std::fmt::Write;
-
 use gmetad_core::daemon::{Observer, SourceState};
 use gmetad_core::stats::{Counter, PluginStats, Stats, Timed};
 
+use crate::openmetrics::OpenMetrics;
 use crate::response::Response;
 use crate::status::Daemon;
 
-const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 /// The page.
 pub(crate) fn page(daemon: &Daemon, observer: &Observer) -> Response {
-    let mut out = Text::default();
+    let mut out = OpenMetrics::default();
     out.family("gmetad_build", "info", "Version of the program.");
     out.sample("_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
     out.family("gmetad_start_time_seconds", "gauge", "When the daemon started, since the epoch.");
     out.sample("", &[], daemon.boottime as f64 / 1e3);
     counters(&mut out, observer.stats());
     sources(&mut out, &observer.sources());
-    Response::new(200, CONTENT_TYPE, out.end())
+    out.response()
 }
 
 /// One family a line: its name, what it counts, and its samples by the value of a label.
-fn counters(out: &mut Text, stats: &Stats) {
+fn counters(out: &mut OpenMetrics, stats: &Stats) {
     type Timings<'a> = (&'a str, &'a str, &'a str, &'a [(&'a str, &'a Timed)]);
     type Counters<'a> = (&'a str, &'a str, &'a str, &'a [(&'a str, &'a Counter)]);
     let timings: [Timings; 4] = [
@@ -142,7 +139,7 @@ const SOURCE: [Family; 12] = [
     ("failures", "counter", "Polls that brought nothing.", |s| Some(s.failures as f64)),
 ];
 
-fn sources(out: &mut Text, sources: &[SourceState]) {
+fn sources(out: &mut OpenMetrics, sources: &[SourceState]) {
     for (name, kind, help, value) in SOURCE {
         out.family(&format!("gmetad_source_{name}"), kind, help);
         for source in sources {
@@ -150,56 +147,5 @@ fn sources(out: &mut Text, sources: &[SourceState]) {
                 out.sample(if kind == "counter" { "_total" } else { "" }, &[("source", &source.name)], value);
             }
         }
-    }
-}
-
-/// A text in the format of OpenMetrics.
-#[derive(Default)]
-struct Text {
-    out: String,
-    name: String,
-}
-
-impl Text {
-    /// Begins a family; its samples follow.
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        self.name = name.to_owned();
-        let _ = writeln!(self.out, "# TYPE {name} {kind}\n# HELP {name} {}", escaped(help));
-    }
-
-    /// A sample of the family begun last. Labels without a name are left out.
-    fn sample(&mut self, suffix: &str, labels: &[(&str, &str)], value: f64) {
-        let labels: Vec<_> = labels
-            .iter()
-            .filter(|(name, _)| !name.is_empty())
-            .map(|(name, value)| format!("{name}=\"{}\"", escaped(value)))
-            .collect();
-        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
-        let _ = writeln!(self.out, "{}{suffix}{labels} {value}", self.name);
-    }
-
-    fn end(mut self) -> String {
-        self.out.push_str("# EOF\n");
-        self.out
-    }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn samples_are_written_as_the_format_wants() {
-        let mut out = Text::default();
-        out.family("a_b", "counter", "Helps \"you\"\\.");
-        out.sample("_total", &[("", "x")], 3.0);
-        out.sample("_total", &[("l", "q\"b\\n\nü"), ("m", "")], 0.25);
-        let expected = "# TYPE a_b counter\n# HELP a_b Helps \\\"you\\\"\\\\.\na_b_total 3\n\
-            a_b_total{l=\"q\\\"b\\\\n\\nü\",m=\"\"} 0.25\n# EOF\n";
-        assert_eq!(out.end(), expected);
     }
 }

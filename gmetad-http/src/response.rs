@@ -15,6 +15,7 @@ pub struct Response {
     body: Vec<u8>,
     /// It has, or could have had, a content coding.
     varies: bool,
+    lasting: bool,
 }
 
 impl Response {
@@ -26,6 +27,7 @@ impl Response {
             etag: None,
             body: body.into(),
             varies: false,
+            lasting: false,
         }
     }
 
@@ -34,11 +36,19 @@ impl Response {
         Self::new(status, "text/plain; charset=utf-8", body)
     }
 
-    /// A page that loads nothing from elsewhere, runs no script and is not shown in a frame.
+    /// A page that loads nothing from elsewhere, has its scripts and styles in files of their own, and is not shown in a
+    /// frame.
     pub fn html(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        let policy = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; \
-            base-uri 'none'; frame-ancestors 'none'";
-        Self::new(status, "text/html; charset=utf-8", body).header("Content-Security-Policy", policy)
+        let policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+            form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+        Self::new(status, "text/html; charset=utf-8", body)
+            .header("Content-Security-Policy", policy)
+            .header("Referrer-Policy", "same-origin")
+    }
+
+    /// Sends a browser on to another page of this site with a `GET`.
+    pub fn see_other(path: impl Into<String>) -> Self {
+        Self::text(303, "").header("Location", path)
     }
 
     /// Adds a header. Characters a value cannot have are left out.
@@ -53,6 +63,12 @@ impl Response {
         let mut tag = tag.into();
         tag.retain(|c| c.is_ascii_graphic() && c != '"');
         self.etag = Some(tag);
+        self
+    }
+
+    /// Lets a client with a tag keep it for a year without asking again: for what changes its address when it changes.
+    pub fn lasting(mut self) -> Self {
+        self.lasting = true;
         self
     }
 
@@ -100,7 +116,7 @@ impl Response {
         match &self.etag {
             Some(tag) => {
                 line("ETag", &format!("{}\"{tag}\"", if self.varies { "W/" } else { "" }));
-                line("Cache-Control", "no-cache");
+                line("Cache-Control", if self.lasting { "private, max-age=31536000, immutable" } else { "no-cache" });
             }
             None => line("Cache-Control", "no-store"),
         }
@@ -127,12 +143,18 @@ fn clean(value: &str) -> Cow<'_, str> {
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        303 => "See Other",
         304 => "Not Modified",
         400 => "Bad Request",
+        401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        409 => "Conflict",
+        411 => "Length Required",
+        413 => "Content Too Large",
         421 => "Misdirected Request",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         503 => "Service Unavailable",

@@ -8,7 +8,6 @@ use gmetad_core::daemon::Observer;
 use gmetad_core::serve::{Body, Progress, Service, Session, Step};
 use gmetad_core::stats::Stats;
 
-use crate::request::HEAD_BYTES;
 use crate::site::Site;
 
 /// Serves a site to loopback and to those who may read the XML ports.
@@ -53,7 +52,7 @@ impl Session for Connection {
     }
 
     fn limit(&self) -> usize {
-        HEAD_BYTES + 1
+        self.site.limit()
     }
 }
 

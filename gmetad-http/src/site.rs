@@ -1,9 +1,12 @@
 //! Bytes in, bytes out: one connection's request and its answer.
 
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
+use crate::guard::Guard;
 use crate::host::HostRule;
-use crate::request::{Refused, Request};
+use crate::request::{HEAD_BYTES, Refused, Request};
 use crate::response::Response;
 use crate::router::Router;
 
@@ -11,6 +14,9 @@ use crate::router::Router;
 pub struct Site {
     router: Router,
     rule: HostRule,
+    /// Bytes of the body of a POST; 0: there is nothing to post to.
+    posts: usize,
+    guard: Option<Guard>,
 }
 
 /// The answer to a connection, which is closed after it.
@@ -25,20 +31,51 @@ pub struct Reply {
 impl Site {
     /// These pages under this rule.
     pub fn new(router: Router, rule: HostRule) -> Self {
-        Self { router, rule }
+        Self { router, rule, posts: 0, guard: None }
+    }
+
+    /// Takes `POST` too, with at most so many bytes of body.
+    pub fn with_posts(mut self, most: usize) -> Self {
+        self.posts = most;
+        self
+    }
+
+    /// Answers only who gets past `guard`.
+    pub fn guarded(mut self, guard: Guard) -> Self {
+        self.guard = Some(guard);
+        self
+    }
+
+    /// Bytes of a connection that [`Site::input`] is to see at most.
+    pub fn limit(&self) -> usize {
+        HEAD_BYTES + self.posts + 1
     }
 
     /// Looks at everything received so far; `end` tells that the client sends no more. `None`: more is needed, which
-    /// happens for at most [`crate::HEAD_BYTES`] bytes. The deadline is up to the caller.
+    /// happens for less than [`Site::limit`] bytes. The deadline is up to the caller.
     pub fn input(&self, received: &[u8], end: bool) -> Option<Reply> {
-        let request = match Request::parse(received) {
+        self.input_from(None, received, end)
+    }
+
+    /// The same for a client at a known address: who guesses passwords there is slowed down.
+    pub fn input_from(&self, peer: Option<IpAddr>, received: &[u8], end: bool) -> Option<Reply> {
+        let request = match Request::parse_any(received, self.posts) {
             Ok(Some(request)) => request,
             Ok(None) if !end => return None,
             Ok(None) => return Some(Reply::new(&Refused::Malformed.response(), 1, true)),
             Err(refused) => return Some(Reply::new(&refused.response(), 1, true)),
         };
-        let response = self.rule.refuses(&request).unwrap_or_else(|| self.page(&request)).answer(&request);
+        let response =
+            self.rule.refuses(&request).unwrap_or_else(|| self.guarded_page(&request, peer)).answer(&request);
         Some(Reply::new(&response, request.minor_version(), !request.is_head()))
+    }
+
+    fn guarded_page(&self, request: &Request, peer: Option<IpAddr>) -> Response {
+        let Some(guard) = &self.guard else { return self.page(request) };
+        let now = Instant::now();
+        let response = guard.refuses(request, peer, now).unwrap_or_else(|| self.page(request));
+        guard.learn(request, &response, peer, now);
+        response
     }
 
     /// A page that panics must not take the loop that serves all ports with it.
@@ -90,6 +127,32 @@ mod tests {
         assert!(head.starts_with(b"HTTP/1.0 200 OK\r\n") && head.ends_with(b"Content-Length: 5\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"));
     }
 
+    #[test]
+    fn nothing_is_posted_where_nobody_takes_it() {
+        let post = "POST /echo HTTP/1.0\r\nContent-Length: 1\r\n\r\n";
+        assert_eq!(status(post, false), Some(405));
+        let site = || site().with_posts(1);
+        assert_eq!(site().input(post.as_bytes(), false), None);
+        assert_eq!(site().input(post.as_bytes(), true).map(|reply| reply.status), Some(400));
+        let text = format!("{post}x");
+        assert_eq!(site().input(text.as_bytes(), false).map(|reply| reply.status), Some(405), "the page takes none");
+    }
+
+    #[test]
+    fn a_guarded_site_asks_first() {
+        let site = site().guarded(Guard::new("t", crate::Secret::new("open"), None));
+        let ask = |rest: &str| {
+            let text = format!("GET /echo HTTP/1.0\r\n{rest}\r\n");
+            site.input_from(Some([192, 0, 2, 1].into()), text.as_bytes(), false).map(|reply| reply.status)
+        };
+        assert_eq!(ask(""), Some(401));
+        assert_eq!(ask("Authorization: Basic YTpvcGVu\r\n"), Some(200));
+        for _ in 0..6 {
+            assert_eq!(ask("Authorization: Basic x\r\n"), Some(401));
+        }
+        assert_eq!(ask("Authorization: Basic x\r\n"), Some(429));
+    }
+
     proptest! {
         #[test]
         fn a_parameter_does_not_split_the_answer(bytes: Vec<u8>) {
@@ -105,6 +168,14 @@ mod tests {
         #[test]
         fn more_than_the_limit_is_always_answered(bytes in proptest::collection::vec(any::<u8>(), 8193..8200)) {
             prop_assert!(site().input(&bytes, false).is_some());
+        }
+
+        #[test]
+        fn more_than_the_limit_of_a_site_with_posts_is_always_answered(body in proptest::collection::vec(any::<u8>(), 101)) {
+            let head = format!("POST /echo HTTP/1.0\r\nContent-Length: 100\r\nX: {}\r\n\r\n", "x".repeat(8130));
+            let site = site().with_posts(100);
+            let all = [head.as_bytes(), &body].concat();
+            prop_assert_eq!(site.input(&all[..site.limit().min(all.len())], false).map(|reply| reply.status), Some(405));
         }
     }
 }

@@ -59,6 +59,9 @@ pub struct Spawn {
     dir: Option<PathBuf>,
     user: Option<Account>,
     without: Vec<OsString>,
+    /// Nothing is inherited.
+    bare: bool,
+    env: Vec<(OsString, OsString)>,
     limits: Limits,
     dies_with_thread: bool,
 }
@@ -72,6 +75,8 @@ impl Spawn {
             dir: None,
             user: None,
             without: Vec::new(),
+            bare: false,
+            env: Vec::new(),
             limits: Limits::default(),
             dies_with_thread: false,
         }
@@ -101,6 +106,18 @@ impl Spawn {
         self
     }
 
+    /// It inherits no variable: only those of [`Spawn::env`] are there.
+    pub fn bare_env(mut self) -> Self {
+        self.bare = true;
+        self
+    }
+
+    /// A variable that it gets, whatever it inherits. Names with `=` or NUL, and values with NUL, make [`Spawn::spawn`] fail.
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
     /// What it may use.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -124,9 +141,13 @@ impl Spawn {
         if let Some(dir) = &self.dir {
             command.current_dir(dir);
         }
+        if self.bare {
+            command.env_clear();
+        }
         for name in &self.without {
             command.env_remove(name);
         }
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         let current = Account::current();
         if let Some(user) = self.user.as_ref().filter(|user| (user.uid, user.gid) != (current.uid, current.gid)) {
             // std drops the supplementary groups then, if we are root.
@@ -301,13 +322,13 @@ mod tests {
         let leaked = File::open("/dev/null").unwrap();
         fcntl(&leaked, FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap(); // as a careless library would
         let limits = Limits { memory: Some(1 << 30), cpu: Some(77), files: Some(55) };
-        let script = "pwd; ulimit -v; ulimit -t; ulimit -n; echo ${PATH+set}; ls /proc/$$/fd | wc -l";
+        let script = "pwd; ulimit -v; ulimit -t; ulimit -n; echo ${PATH+set}; set -- /proc/$$/fd/*; echo $#";
         let (text, _) = output(&sh(script).dir("/").limits(limits).without_env("PATH"));
         // `PATH` unset leaves the shell its built-in default.
         let lines: Vec<_> = text.lines().map(str::trim).collect();
         assert_eq!(lines[..4], ["/", "1048576", "77", "55"]);
         let fds: usize = lines.last().unwrap().parse().unwrap();
-        assert!(fds <= 4, "0, 1, 2 and at most one of the shell's own: {text}");
+        assert!(fds <= 4, "0, 1, 2 and the one it looks with: {text}");
         drop(leaked);
     }
 
@@ -316,6 +337,14 @@ mod tests {
         let limits = Limits { cpu: Some(1), ..Limits::default() };
         assert_eq!(output(&sh("while :; do :; done").limits(limits)).1, Ended::Signal(Signal::SIGXCPU));
         assert_eq!(output(&sh("trap '' XCPU; while :; do :; done").limits(limits)).1, Ended::Signal(Signal::SIGKILL));
+    }
+
+    #[test]
+    fn a_bare_environment_has_what_was_chosen() {
+        let env = Spawn::new("/usr/bin/env").bare_env().env("A", "1").env("B", "x y").env("A", "2");
+        assert_eq!(output(&env).0, "A=2\nB=x y\n");
+        let error = sh("true").env("A", "a\0b").spawn().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a daemon does and a library must not: command line, fork, user, pid file, log, signals, other programs.
+//! What a daemon does and a library must not: command line, fork, user, pid file, log, signals, other programs, mail.
 //!
 //! The parts are independent of each other and of what the daemon does; a `main` strings them together. Order matters,
 //! because a fork takes only the calling thread along and a user change cannot be undone:
@@ -43,17 +43,25 @@ pub mod child;
 #[forbid(unsafe_code)]
 pub mod cli;
 #[forbid(unsafe_code)]
+pub mod clock;
+#[forbid(unsafe_code)]
 pub mod daemon;
 #[forbid(unsafe_code)]
 pub mod limits;
 #[forbid(unsafe_code)]
 pub mod logger;
 #[forbid(unsafe_code)]
+pub mod mail;
+#[forbid(unsafe_code)]
 pub mod notify;
 #[forbid(unsafe_code)]
 pub mod pidfile;
 #[forbid(unsafe_code)]
+pub mod run;
+#[forbid(unsafe_code)]
 pub mod signals;
 mod sys;
+#[forbid(unsafe_code)]
+pub mod time;
 #[forbid(unsafe_code)]
 pub mod user;

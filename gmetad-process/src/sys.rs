@@ -132,18 +132,25 @@ pub(crate) fn pidfd(pid: u32) -> Option<OwnedFd> {
 
 /// Broken-down local time. All fields count as a calendar prints them, except `month` and `weekday` (0 = January, Sunday).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct LocalTime {
-    pub(crate) year: i32,
-    pub(crate) month: usize,
-    pub(crate) day: i32,
-    pub(crate) weekday: usize,
-    pub(crate) hour: i32,
-    pub(crate) minute: i32,
-    pub(crate) second: i32,
+pub struct LocalTime {
+    /// As 2026.
+    pub year: i32,
+    /// 0 to 11.
+    pub month: usize,
+    /// 1 to 31.
+    pub day: i32,
+    /// 0 to 6; 0 is Sunday.
+    pub weekday: usize,
+    /// 0 to 23.
+    pub hour: i32,
+    /// 0 to 59.
+    pub minute: i32,
+    /// 0 to 60.
+    pub second: i32,
 }
 
 /// `time` in the time zone of the system. Before 1970 and where the C library fails: 1970.
-pub(crate) fn local_time(time: SystemTime) -> LocalTime {
+pub fn local_time(time: SystemTime) -> LocalTime {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let seconds = libc::time_t::try_from(seconds).unwrap_or(0);
     let mut broken = MaybeUninit::<libc::tm>::zeroed();

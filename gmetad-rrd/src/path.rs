@@ -74,11 +74,62 @@ pub fn metric_file(metric: &str) -> String {
     name
 }
 
+/// `ROOT/AGENT`: the directory of a monitoring agent. Agents beginning with a dot are encoded: such names are the monitor's own.
+pub fn agent_dir(root: &Path, agent: &str) -> PathBuf {
+    root.join(component(agent, NAME_MAX, agent.starts_with('.')).as_ref())
+}
+
+/// `ROOT/AGENT/FIELD.rrd`, or `ROOT/AGENT/INSTANCE/FIELD.rrd` for one of several things that an agent measures.
+///
+/// An instance is also encoded, with all its dots as `%2E`, if its directory could be taken for a file of the agent: if it
+/// begins with a dot or with `agent.json`, or ends with `.rrd` or `.old`.
+pub fn agent_file(root: &Path, agent: &str, instance: Option<&str>, field: &str) -> PathBuf {
+    let mut path = agent_dir(root, agent);
+    if let Some(instance) = instance {
+        let reserved = instance.starts_with('.') || instance.starts_with("agent.json");
+        let reserved = reserved || instance.ends_with(SUFFIX) || instance.ends_with(".old");
+        let name =
+            if reserved { encoded(instance, NAME_MAX, true).into() } else { component(instance, NAME_MAX, false) };
+        path.push(name.as_ref());
+    }
+    path.push(metric_file(field));
+    path
+}
+
+/// The name that a directory was made of, by the functions above. `None`: no name gives that, or it had to be cut.
+pub fn name_of_dir(component: &str) -> Option<Cow<'_, str>> {
+    let Some(encoded) = component.strip_prefix("%%") else { return Some(Cow::Borrowed(component)) };
+    let mut parts = encoded.split('%');
+    let mut name = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (code, rest) = part.split_at_checked(2)?;
+        name.push(match code {
+            "2F" => '/',
+            "00" => '\0',
+            "25" => '%',
+            "2E" => '.',
+            "5F" => '_',
+            _ => return None,
+        });
+        name.push_str(rest);
+    }
+    Some(Cow::Owned(name))
+}
+
+/// The metric or field that a file was made of: [`name_of_dir`] for what ends with `.rrd`.
+pub fn name_of_file(file: &str) -> Option<Cow<'_, str>> {
+    name_of_dir(file.strip_suffix(SUFFIX)?)
+}
+
 fn component(name: &str, max: usize, reserved: bool) -> Cow<'_, str> {
     let unsafe_name = matches!(name, "" | "." | "..") || name.contains(['/', '\0']) || name.starts_with("%%");
     if !unsafe_name && !reserved && name.len() <= max {
         return Cow::Borrowed(name);
     }
+    Cow::Owned(encoded(name, max, false))
+}
+
+fn encoded(name: &str, max: usize, all_dots: bool) -> String {
     let mut encoded = String::with_capacity(name.len() + 8);
     encoded.push_str("%%");
     for c in name.chars() {
@@ -87,6 +138,7 @@ fn component(name: &str, max: usize, reserved: bool) -> Cow<'_, str> {
             '\0' => encoded.push_str("%00"),
             '%' => encoded.push_str("%25"),
             // What makes ".", ".." and the reserved names special is their beginning.
+            '.' if all_dots => encoded.push_str("%2E"),
             '.' | '_' if encoded.len() == 2 => encoded.push_str(if c == '.' { "%2E" } else { "%5F" }),
             _ => encoded.push(c),
         }
@@ -99,7 +151,7 @@ fn component(name: &str, max: usize, reserved: bool) -> Cow<'_, str> {
         encoded.truncate(end);
         encoded.push_str(&format!("%~{:032x}", hash(name.as_bytes())));
     }
-    Cow::Owned(encoded)
+    encoded
 }
 
 /// What stands for chance in a new file at that path, see [`crate::Layout::image`].
@@ -152,8 +204,21 @@ mod tests {
         assert!(path.split('/').all(|part| part.len() <= 255), "{path}");
     }
 
+    #[test]
+    fn agents_instances_and_fields() {
+        let of =
+            |agent, instance, field| agent_file(Path::new("/r"), agent, instance, field).to_str().unwrap().to_owned();
+        assert_eq!(of("load", None, "one"), "/r/load/one.rrd");
+        assert_eq!(of("disks", Some("/"), "used"), "/r/disks/%%%2F/used.rrd");
+        assert_eq!(of("disks", Some("C:\\"), "a/b"), "/r/disks/C:\\/%%a%2Fb.rrd");
+        assert_eq!(of(".retired", Some(".."), ".."), "/r/%%%2Eretired/%%%2E%2E/%%%2E..rrd");
+        assert_eq!(of("a", Some("agent.json"), "x"), "/r/a/%%agent%2Ejson/x.rrd");
+        assert_eq!(of("a", Some("x/y.rrd"), "x"), "/r/a/%%x%2Fy%2Errd/x.rrd");
+    }
+
     fn name() -> impl Strategy<Value = String> {
         prop_oneof![
+            "(agent\\.json|x|\\.)(\\.rrd|\\.old|\\.new)?",
             "[%./a\\x00_~]{0,6}",
             "(%%|%2F|%25|%%%2E|/|\\.|__SummaryInfo__|\\.gmetad|a){0,4}",
             "\\PC{0,90}",
@@ -189,6 +254,39 @@ mod tests {
                 let reserved = |name: &str| reserved && (name == SUMMARY_DIR || name.starts_with(OWN_PREFIX));
                 let paths = (component(&a, max, reserved(&a)), component(&b, max, reserved(&b)));
                 prop_assert_eq!(a == b, paths.0 == paths.1, "{:?} {:?}", a, b);
+            }
+        }
+
+        #[test]
+        fn files_of_agents_stay_apart_and_their_names_are_read_back(
+            a in (name(), prop::option::of(name()), name()),
+            b in (name(), prop::option::of(name()), name()),
+        ) {
+            let root = Path::new("/srv/stats");
+            let of = |(agent, instance, field): &(String, Option<String>, String)| {
+                agent_file(root, agent, instance.as_deref(), field)
+            };
+            prop_assert_eq!(a == b, of(&a) == of(&b));
+            for (agent, instance, field) in [&a, &b] {
+                let path = agent_file(root, agent, instance.as_deref(), field);
+                let parts: Vec<_> = path.strip_prefix(root).unwrap().components().collect();
+                prop_assert_eq!(parts.len(), 2 + usize::from(instance.is_some()));
+                for part in &parts {
+                    let Component::Normal(part) = part else { panic!("{path:?}") };
+                    prop_assert!(part.len() <= 255);
+                }
+                prop_assert!(!parts[0].as_os_str().to_str().unwrap().starts_with('.'));
+                let text = |part: &Component<'_>| part.as_os_str().to_str().unwrap().to_owned();
+                let fits = |name: &str| name.len() < 80; // a name of characters that are encoded has three times as many
+                let (dir, file) = (text(&parts[0]), text(parts.last().unwrap()));
+                prop_assert!(!fits(agent) || name_of_dir(&dir).as_deref() == Some(agent));
+                prop_assert!(!fits(field) || name_of_file(&file).as_deref() == Some(field));
+                if let Some(instance) = instance {
+                    let dir = text(&parts[1]);
+                    prop_assert!(!fits(instance) || name_of_dir(&dir).as_deref() == Some(instance));
+                    let own = [".", "agent.json"].iter().any(|begin| dir.starts_with(begin));
+                    prop_assert!(!own && !dir.ends_with(".rrd") && !dir.ends_with(".old"), "{}", dir);
+                }
             }
         }
 

@@ -11,7 +11,7 @@
 #![allow(unsafe_code)] // a C interface cannot be had without; each block says why it holds
 
 use std::error::Error as _;
-use std::ffi::{CStr, c_char, c_double, c_int, c_long, c_ulong, c_void};
+use std::ffi::{CStr, CString, c_char, c_double, c_int, c_long, c_ulong, c_void};
 use std::ptr::null_mut;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -178,9 +178,95 @@ pub unsafe extern "C" fn rrd_graph_v(argc: c_int, argv: *mut *mut c_char) -> *mu
     }
 }
 
+/// An entry of the list that `rrd_graph_v` and `rrd_info_r` return (`rrd_info_t`).
+#[repr(C)]
+struct Info {
+    key: *const c_char,
+    kind: c_int,
+    value: InfoValue,
+    next: *const Info,
+}
+
+/// `rrd_infoval_t`: which member holds, `kind` says.
+#[repr(C)]
+union InfoValue {
+    number: c_double,
+    count: c_ulong,
+    text: *const c_char,
+    integer: c_int,
+    blob: Blob,
+}
+
+/// `rrd_blob_t`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Blob {
+    size: c_ulong,
+    bytes: *const u8,
+}
+
+/// `RD_I_BLO`: the value is a [`Blob`].
+const BLOB: c_int = 4;
+
+/// Draws a picture with raw arguments of rrdgraph, as `rrdtool graph - ARGUMENT…` does: the typed builder of the `rrd` crate takes
+/// none. One at a time in the whole process; a picture that librrd crashes on takes the process with it.
+///
+/// # Errors
+/// librrd's text, [`NOT_INSTALLED`], or that there was nothing to draw.
+pub fn graph(arguments: &[CString]) -> Result<Vec<u8>, String> {
+    available()?;
+    let mut argv: Vec<*mut c_char> = [c"graphv", c"-"].map(|word| word.as_ptr().cast_mut()).to_vec();
+    argv.extend(arguments.iter().map(|argument| argument.as_ptr().cast_mut()));
+    let argc = c_int::try_from(argv.len()).map_err(|_| "too many arguments".to_owned())?;
+    // SAFETY: `argc` pointers to NUL-terminated strings that outlive the call. librrd permutes the array, which is ours, and
+    // does not write to the strings.
+    let list = unsafe { rrd_graph_v(argc, argv.as_mut_ptr()) };
+    if list.is_null() {
+        // SAFETY: the pointer, unless null, is a NUL-terminated string that stays until the next call of this thread.
+        let text = unsafe { rrd_get_error().as_ref().map(|text| CStr::from_ptr(text).to_string_lossy().into_owned()) };
+        // SAFETY: no arguments.
+        unsafe { rrd_clear_error() };
+        return Err(text
+            .filter(|text| !text.is_empty())
+            .unwrap_or_else(|| "librrd draws nothing and does not say why".to_owned()));
+    }
+    let mut image = None;
+    let mut next: *const Info = list.cast();
+    // SAFETY: `next` is an entry of the list, or null at its end; entries live until the list is freed below.
+    while let Some(entry) = unsafe { next.as_ref() } {
+        // SAFETY: keys are NUL-terminated strings.
+        let is_image = entry.kind == BLOB && unsafe { CStr::from_ptr(entry.key) } == c"image";
+        if is_image {
+            // SAFETY: `kind` says that the value is a blob: `size` bytes at `bytes`.
+            image = Some(unsafe {
+                let Blob { size, bytes } = entry.value.blob;
+                if bytes.is_null() || size == 0 {
+                    Vec::new()
+                } else {
+                    std::slice::from_raw_parts(bytes, size as usize).to_vec()
+                }
+            });
+        }
+        next = entry.next;
+    }
+    // SAFETY: the list came from librrd and is not used any more.
+    unsafe { rrd_info_free(list) };
+    image.filter(|image| !image.is_empty()).ok_or_else(|| "librrd made no picture: nothing is to be drawn".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn why_there_is_no_picture() {
+        let words = |words: &[&CStr]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let failed = graph(&words(&[c"DEF:a=/nonexistent/x.rrd:value:AVERAGE", c"LINE1:a#000000"]));
+        match available() {
+            Ok(()) => assert!(failed.is_err_and(|text| text.contains("/nonexistent/x.rrd"))),
+            Err(_) => assert!(failed.is_err_and(|text| text.starts_with(NOT_INSTALLED))),
+        }
+    }
 
     #[test]
     fn answers_with_and_without_librrd() {

@@ -106,13 +106,7 @@ impl Listener {
     /// # Errors
     /// [`ListenError`] with the system's reason.
     pub fn bind(port: &str, address: SocketAddr, service: Arc<dyn Service>) -> Result<Self, ListenError> {
-        let bound = bind(address).or_else(|error| match address {
-            SocketAddr::V6(v6) if v6.ip().is_unspecified() && error.kind() != io::ErrorKind::AddrInUse => {
-                bind(SocketAddr::from(([0, 0, 0, 0], v6.port())))
-            }
-            _ => Err(error),
-        });
-        match bound {
+        match bind(address) {
             Ok(socket) => Ok(Self { socket, service }),
             Err(error) => Err(ListenError { port: port.to_owned(), address, error }),
         }
@@ -133,7 +127,21 @@ impl Listener {
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+/// A socket that listens and does not block, under the rules of [`Listener::bind`]; for servers that do not serve
+/// [`Service`]s.
+///
+/// # Errors
+/// The system's reason.
+pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    listening(address).or_else(|error| match address {
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() && error.kind() != io::ErrorKind::AddrInUse => {
+            listening(SocketAddr::from(([0, 0, 0, 0], v6.port())))
+        }
+        _ => Err(error),
+    })
+}
+
+fn listening(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() && address.ip().is_unspecified() {
         socket.set_only_v6(false)?;

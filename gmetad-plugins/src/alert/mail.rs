@@ -4,11 +4,13 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use gmetad_process::mail::{clean, header_text, sendmail};
+
 use super::ast::Scope;
 use super::config::Settings;
-use super::notice::{Event, Kind, LONGEST_VALUE, Notice, clean};
+use super::notice::{Event, Kind, LONGEST_VALUE, Notice};
 use super::sender::{Closing, Failure, Receiver};
-use super::{sendmail, time};
+use super::time;
 
 /// Alerts that one mail describes.
 const DESCRIBED: usize = 50;
@@ -57,36 +59,8 @@ impl Receiver for Mailer {
     }
 
     fn send(&self, message: &[u8], closing: &Closing) -> Result<(), Failure> {
-        sendmail::run(&self.program, message, closing)
+        sendmail(&self.program, message, || closing.check()).map_err(Failure::Later)
     }
-}
-
-/// A text for a header: as it is, or in the words of RFC 2047.
-fn header_text(text: &str) -> String {
-    if text.bytes().all(|b| (b' '..=b'~').contains(&b)) && !text.contains("=?") {
-        return text.to_owned();
-    }
-    let mut out = String::new();
-    let mut word = String::new();
-    for c in text.chars() {
-        let mut bytes = [0; 4];
-        let encoded = c.encode_utf8(&mut bytes).bytes().fold(String::new(), |mut out, b| {
-            let _ = match b {
-                b' ' => write!(out, "_"),
-                b if b.is_ascii_alphanumeric() => write!(out, "{}", char::from(b)),
-                b => write!(out, "={b:02X}"),
-            };
-            out
-        });
-        // An encoded word has 75 characters at most, and no character goes over its end.
-        if word.len() + encoded.len() > 60 {
-            let _ = write!(out, "=?UTF-8?Q?{word}?=\n ");
-            word.clear();
-        }
-        word.push_str(&encoded);
-    }
-    let _ = write!(out, "=?UTF-8?Q?{word}?=");
-    out
 }
 
 fn counts(notice: &Notice) -> (usize, usize) {

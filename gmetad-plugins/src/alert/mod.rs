@@ -38,7 +38,6 @@ mod notice;
 mod parser;
 mod poll;
 mod sender;
-mod sendmail;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use gmetad_core::model::UnixTime;
+use gmetad_process::mail::clean;
 
 use super::config::Rule;
 
@@ -83,19 +84,3 @@ impl Notice {
 pub(crate) const LONGEST_VALUE: usize = 200;
 /// Characters of a message that are shown.
 const LONGEST_MESSAGE: usize = 4000;
-
-/// A text of the network for one line of text: without characters that steer, and cut.
-pub(crate) fn clean(text: &str, most: usize) -> String {
-    let steers = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let mut out = String::with_capacity(text.len().min(4 * most));
-    for (n, c) in text.chars().enumerate() {
-        if n == most {
-            out.push_str("...");
-            break;
-        }
-        out.push(if steers(c) { ' ' } else { c });
-    }
-    out
-}

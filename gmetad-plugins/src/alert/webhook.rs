@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gmetad_process::mail::clean;
 use serde::Serialize;
 use ureq::http::{HeaderName, HeaderValue, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Error};
 
 use super::config::Settings;
-use super::notice::{Event, Kind, LONGEST_VALUE, Notice, clean};
+use super::notice::{Event, Kind, LONGEST_VALUE, Notice};
 use super::sender::{Closing, Failure, Receiver};
 use super::time;
 

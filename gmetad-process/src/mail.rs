@@ -1,5 +1,6 @@
-//! Runs sendmail: without a shell, in a process group of its own, never longer than its deadline.
+//! Mail: headers, and sendmail, run without a shell, in a process group of its own, never longer than its caller wants.
 
+use std::fmt::Write as _;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
@@ -13,33 +14,81 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::notice::clean;
-use super::sender::{Closing, Failure};
-
 /// How long it is waited before the deadline and the stop are looked at again.
 const SLICE: Duration = Duration::from_millis(20);
 
-/// Gives it the message on standard input and waits for its end.
-pub(crate) fn run(program: &Path, message: &[u8], closing: &Closing) -> Result<(), Failure> {
+/// Gives `program` (called as `sendmail -t -oi`) a message on standard input and waits for its end. `check` is asked every few
+/// milliseconds and says why it has to be over.
+///
+/// # Errors
+/// Why the message may not have been taken: what `check` said, the program's status, and the beginning of what it wrote on
+/// standard error. It is not running any more then.
+pub fn sendmail(program: &Path, message: &[u8], check: impl Fn() -> Result<(), String>) -> Result<(), String> {
     let mut command = Command::new(program);
     command.args(["-t", "-oi"]).current_dir("/").process_group(0);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| Failure::Later(format!("cannot be started: {error}")))?;
+    let mut child = command.spawn().map_err(|error| format!("cannot be started: {error}"))?;
     let mut complaints = Complaints::of(&mut child);
-    let result = feed(&mut child, message, closing, &mut complaints);
-    let result = result.and_then(|()| wait(&mut child, closing, &mut complaints));
+    let result = feed(&mut child, message, &check, &mut complaints);
+    let result = result.and_then(|()| wait(&mut child, &check, &mut complaints));
     match result {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Failure::Later(format!("{status}{}", complaints.said()))),
+        Ok(status) => Err(format!("{status}{}", complaints.said())),
         Err(text) => {
             kill(&mut child);
-            Err(Failure::Later(format!("{text}{}", complaints.said())))
+            Err(format!("{text}{}", complaints.said()))
         }
     }
 }
 
+/// A text for a header: as it is, or in the words of RFC 2047.
+pub fn header_text(text: &str) -> String {
+    if text.bytes().all(|b| (b' '..=b'~').contains(&b)) && !text.contains("=?") {
+        return text.to_owned();
+    }
+    let mut out = String::new();
+    let mut word = String::new();
+    for c in text.chars() {
+        let mut bytes = [0; 4];
+        let encoded = c.encode_utf8(&mut bytes).bytes().fold(String::new(), |mut out, b| {
+            let _ = match b {
+                b' ' => write!(out, "_"),
+                b if b.is_ascii_alphanumeric() => write!(out, "{}", char::from(b)),
+                b => write!(out, "={b:02X}"),
+            };
+            out
+        });
+        // An encoded word has 75 characters at most, and no character goes over its end.
+        if word.len() + encoded.len() > 60 {
+            let _ = write!(out, "=?UTF-8?Q?{word}?=\n ");
+            word.clear();
+        }
+        word.push_str(&encoded);
+    }
+    let _ = write!(out, "=?UTF-8?Q?{word}?=");
+    out
+}
+
+/// A text of the network for one line of text: without characters that steer, and cut.
+pub fn clean(text: &str, most: usize) -> String {
+    let steers = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut out = String::with_capacity(text.len().min(4 * most));
+    for (n, c) in text.chars().enumerate() {
+        if n == most {
+            out.push_str("...");
+            break;
+        }
+        out.push(if steers(c) { ' ' } else { c });
+    }
+    out
+}
+
+type Check<'a> = &'a dyn Fn() -> Result<(), String>;
+
 /// Writes without ever waiting for longer than a slice: a sendmail may not read.
-fn feed(child: &mut Child, mut message: &[u8], closing: &Closing, complaints: &mut Complaints) -> Result<(), String> {
+fn feed(child: &mut Child, mut message: &[u8], check: Check<'_>, complaints: &mut Complaints) -> Result<(), String> {
     let Some(mut stdin) = child.stdin.take() else { return Ok(()) };
     never_wait(&stdin).map_err(|error| format!("cannot be written to: {error}"))?;
     while !message.is_empty() {
@@ -49,7 +98,7 @@ fn feed(child: &mut Child, mut message: &[u8], closing: &Closing, complaints: &m
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                closing.check()?;
+                check()?;
                 complaints.read();
                 let mut fds = [PollFd::new(stdin.as_fd(), PollFlags::POLLOUT)];
                 // What poll says shows at the next write.
@@ -66,13 +115,13 @@ fn never_wait(fd: impl AsFd) -> nix::Result<()> {
     fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map(drop)
 }
 
-fn wait(child: &mut Child, closing: &Closing, complaints: &mut Complaints) -> Result<ExitStatus, String> {
+fn wait(child: &mut Child, check: Check<'_>, complaints: &mut Complaints) -> Result<ExitStatus, String> {
     let mut pause = Duration::from_millis(1);
     loop {
         if let Some(status) = child.try_wait().map_err(|error| format!("cannot be waited for: {error}"))? {
             return Ok(status);
         }
-        closing.check()?;
+        check()?;
         complaints.read();
         thread::sleep(pause);
         pause = (pause * 2).min(SLICE);

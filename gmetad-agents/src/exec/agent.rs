@@ -1,0 +1,316 @@
+//! The agent that runs a program.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use gmetad_core::agent::{
+    Agent, AgentError, Context, Described, Element, History, Measurement, Message, Place, State, Status,
+};
+use gmetad_core::message;
+use gmetad_process::child::Ended;
+use gmetad_process::run::{Bounds, Output, run};
+
+use super::names;
+use super::program::{LAST, Program};
+use super::reading::Reading;
+use super::settings::{Format, Settings};
+use super::stream::Stream;
+use super::{collectd, describe, influx, json, limits, munin, nagios, native, said};
+
+/// How long what a munin plugin says of itself holds.
+const CONFIG: Duration = Duration::from_secs(3600);
+/// The same of a program that was asked whether it makes sense here, if it said no.
+const PROBE: Duration = Duration::from_secs(3600);
+/// Longest that the verbs may take.
+const VERB: Duration = Duration::from_secs(10);
+/// Bytes of a description.
+const DESCRIPTION: usize = 64 << 10;
+/// How long a program may take to end after SIGTERM, at most.
+const GRACE: Duration = Duration::from_secs(2);
+/// Bytes of the standard error in the text of a failure.
+const COMPLAINT: usize = 300;
+
+/// Runs a program and reads its answer.
+#[derive(Debug)]
+pub(super) struct ExecAgent {
+    name: String,
+    settings: Settings,
+    place: Option<Place>,
+    /// What is known of fields and graphs: what the program says by `describe`, and by its answers so far.
+    description: Option<Described>,
+    described: Described,
+    /// The configuration of a munin plugin, and when it was asked.
+    config: Option<(Instant, Vec<u8>)>,
+    /// When it was asked whether it makes sense here, and how it said no.
+    probed: Option<(Instant, Option<Ended>)>,
+    /// What it complained of last: that is logged once.
+    complaint: String,
+    last: Vec<u8>,
+    stream: Option<Stream>,
+}
+
+impl ExecAgent {
+    pub(super) fn new(name: &str, settings: Settings) -> Self {
+        Self {
+            name: name.to_owned(),
+            settings,
+            place: None,
+            description: None,
+            described: Described::default(),
+            config: None,
+            probed: None,
+            complaint: String::new(),
+            last: Vec::new(),
+            stream: None,
+        }
+    }
+
+    fn one_shot(&mut self, context: &Context, began: Instant) -> Result<Reading, Message> {
+        let program = Program::find(&self.name, &self.settings, self.place.as_ref())?;
+        if let Some(no) = self.verbs(&program, context)? {
+            return Ok(no);
+        }
+        if self.settings.format == Format::Munin {
+            return self.munin(&program, context, began);
+        }
+        let left = context.deadline.saturating_sub(began.elapsed());
+        let output = self.run(&program, None, context, left, Bounds::default().stdout)?;
+        let ended = self.ended(&output)?;
+        let reading = self.read(ended, &output.stdout).map_err(|error| with_complaint(error, &output.stderr))?;
+        if self.settings.format == Format::Zstats {
+            self.remember(&program, &output.stdout);
+        }
+        Ok(self.complained(reading, &output.stderr))
+    }
+
+    /// Asks what is to be asked before the first measurement; a reading that says so if it makes no sense here.
+    fn verbs(&mut self, program: &Program, context: &Context) -> Result<Option<Reading>, Message> {
+        if let Some(ended) = self.probe(program, context)? {
+            let text = message!("it says that it makes no sense here ({})", said::ended(ended));
+            let measurement = Measurement::new().judged(Status::new(State::Unknown, text));
+            return Ok(Some(Reading { measurement, ..Reading::default() }));
+        }
+        if self.settings.is_described() && self.description.is_none() {
+            self.description = Some(self.describe_itself(program, context));
+        }
+        Ok(None)
+    }
+
+    /// A munin plugin: what there is, unless that is known, then how much.
+    fn munin(&mut self, program: &Program, context: &Context, began: Instant) -> Result<Reading, Message> {
+        let is_known =
+            self.config.as_ref().is_some_and(|(asked, config)| asked.elapsed() < CONFIG && !munin::is_dirty(config));
+        let mut complaints = Vec::new();
+        if !is_known {
+            let left = context.deadline.saturating_sub(began.elapsed());
+            let output = self.run(program, Some("config"), context, left, Bounds::default().stdout)?;
+            self.good(&output)?;
+            complaints = output.stderr;
+            self.config = Some((Instant::now(), output.stdout));
+        }
+        let Some((_, config)) = &self.config else { return Ok(Reading::default()) };
+        if munin::is_dirty(config) {
+            let reading = munin::read(config, b"");
+            return Ok(self.complained(reading, &complaints));
+        }
+        let left = context.deadline.saturating_sub(began.elapsed());
+        let output = self.run(program, None, context, left, Bounds::default().stdout)?;
+        self.good(&output).inspect_err(|_| self.config = None)?;
+        complaints.extend(output.stderr);
+        let config = self.config.as_ref().map(|(_, config)| &config[..]).unwrap_or_default();
+        let reading = munin::read(config, &output.stdout);
+        Ok(self.complained(reading, &complaints))
+    }
+
+    fn read(&self, ended: Ended, output: &[u8]) -> Result<Reading, Message> {
+        match self.settings.format {
+            Format::Zstats => native::read(ended, output),
+            Format::Nagios => Ok(nagios::read(ended, output)),
+            Format::Munin => Ok(munin::read(b"", output)),
+            _ if ended != Ended::Exit(0) => Err(said::ended(ended)),
+            Format::Influx => influx::read(output, &self.settings.tags),
+            Format::Json => json::read(output, &self.settings.wanted()),
+            Format::Collectd => collectd::read(output),
+        }
+    }
+
+    fn run(
+        &self,
+        program: &Program,
+        verb: Option<&str>,
+        context: &Context,
+        time: Duration,
+        stdout: usize,
+    ) -> Result<Output, Message> {
+        let grace = GRACE.min(time / 10);
+        // Ours is the earlier deadline: whoever runs us should see the reason, not only that nothing came.
+        let bounds = Bounds { time: time.saturating_sub(grace * 2), grace, stdout, ..Bounds::default() };
+        run(&program.spawn(verb), b"", &bounds, &|| context.stop.is_stopped()).map_err(|error| self.not_started(&error))
+    }
+
+    fn not_started(&self, error: &io::Error) -> Message {
+        let word = self.settings.command.first().map(String::as_str).unwrap_or_default();
+        match error.kind() {
+            io::ErrorKind::NotFound => message!(
+                "{} is not there, nor perhaps what its first line names; install it, or correct `command`",
+                word
+            ),
+            io::ErrorKind::PermissionDenied => message!(
+                "{} cannot be run: {}; is it executable, and may the user it runs as reach it?",
+                word,
+                error.to_string()
+            ),
+            _ => message!("{} cannot be run: {}", word, error.to_string()),
+        }
+    }
+
+    /// How it ended; if it had to be ended, why.
+    fn ended(&self, output: &Output) -> Result<Ended, Message> {
+        output.result.map_err(|cut| with_complaint(said::cut(cut), &output.stderr))
+    }
+
+    /// It ended well.
+    fn good(&self, output: &Output) -> Result<(), Message> {
+        match self.ended(output)? {
+            Ended::Exit(0) => Ok(()),
+            ended => Err(with_complaint(said::ended(ended), &output.stderr)),
+        }
+    }
+
+    /// How it ended if it says that it makes no sense here.
+    fn probe(&mut self, program: &Program, context: &Context) -> Result<Option<Ended>, Message> {
+        if !self.settings.probe {
+            return Ok(None);
+        }
+        if let Some((asked, said)) = self.probed
+            && (said.is_none() || asked.elapsed() < PROBE)
+        {
+            return Ok(said);
+        }
+        let output = self.run(program, Some("probe"), context, VERB.min(context.deadline / 3), DESCRIPTION)?;
+        let ended = self.ended(&output)?;
+        let said = (ended != Ended::Exit(0)).then_some(ended);
+        self.probed = Some((Instant::now(), said));
+        Ok(said)
+    }
+
+    /// What it says of itself. A program that does not know the verb measures instead, or complains: then it says nothing.
+    fn describe_itself(&self, program: &Program, context: &Context) -> Described {
+        let output = self.run(program, Some("describe"), context, VERB.min(context.deadline / 3), DESCRIPTION);
+        let read = match output {
+            Ok(Output { result: Ok(Ended::Exit(0)), stdout, .. }) => describe::read(&stdout),
+            Ok(Output { result: Ok(ended), .. }) => Err(ended.to_string()),
+            Ok(Output { result: Err(cut), .. }) => Err(cut.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        read.unwrap_or_else(|error| {
+            log::debug!("agent {}: it does not describe itself: {}", self.name, names::line(&error));
+            Described::default()
+        })
+    }
+
+    /// Adds what it complained of to the page, and logs it if it is new.
+    fn complained(&mut self, mut reading: Reading, stderr: &[u8]) -> Reading {
+        let text = names::shown(&names::lossy(stderr), 4 << 10);
+        if !text.is_empty() {
+            if text != self.complaint {
+                log::warn!("agent {}: standard error: {}", self.name, names::line(&text));
+            }
+            reading.measurement = reading.measurement.element(Element::Text(message!("Standard error: {}", &text)));
+        }
+        self.complaint = text;
+        reading
+    }
+
+    /// Keeps the answer for the next run. A disk that is full must not hinder measuring.
+    fn remember(&mut self, program: &Program, answer: &[u8]) {
+        let Some(state) = &program.state else { return };
+        if self.last == answer {
+            return;
+        }
+        match write(state, answer) {
+            Ok(()) => self.last = answer.to_owned(),
+            Err(error) => log::debug!("agent {}: {} is not written: {error}", self.name, state.join(LAST).display()),
+        }
+    }
+
+    fn streamed(&mut self, context: &Context, began: Instant) -> Result<Reading, Message> {
+        if self.stream.is_none() {
+            let program = Program::find(&self.name, &self.settings, self.place.as_ref())?;
+            if let Some(no) = self.verbs(&program, context)? {
+                return Ok(no);
+            }
+            let stream = Stream::start(&self.name, program.spawn(None), self.settings.format);
+            self.stream = Some(stream.map_err(|error| message!("no thread can be started: {}", error.to_string()))?);
+        }
+        let Some(stream) = &mut self.stream else { return Ok(Reading::default()) };
+        let period = self.place.as_ref().map_or(Duration::from_secs(60), |place| place.period);
+        let lines = stream.newest(period, context.deadline.saturating_sub(began.elapsed()), &context.stop)?;
+        let reading = self.read(Ended::Exit(0), &lines.text)?;
+        Ok(self.complained(reading, &lines.complaints))
+    }
+}
+
+/// A failure, with the last line that the program complained of.
+fn with_complaint(failure: Message, stderr: &[u8]) -> Message {
+    let text = names::lossy(stderr);
+    match text.lines().rev().map(str::trim).find(|line| !line.is_empty()) {
+        Some(line) => message!("{}; it said: {}", failure, names::line(names::cut(line, COMPLAINT))),
+        None => failure,
+    }
+}
+
+/// Replaces a file in a directory that may be another user's: nothing that is there is followed.
+fn write(state: &Path, answer: &[u8]) -> io::Result<()> {
+    let aside = state.join(".last.new");
+    match std::fs::remove_file(&aside) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        removed => removed?,
+    }
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&aside)?;
+    file.write_all(answer)?;
+    std::fs::rename(&aside, state.join(LAST))
+}
+
+impl Agent for ExecAgent {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn init_data(&mut self, place: &Place) {
+        self.place = Some(place.clone());
+    }
+
+    fn measure(&mut self, context: &Context) -> Result<Measurement, AgentError> {
+        let began = Instant::now();
+        let Reading { measurement, described } =
+            if self.settings.is_stream() { self.streamed(context, began) } else { self.one_shot(context, began) }?;
+        let mut described = describe::together(self.description.as_ref().unwrap_or(&Described::default()), described);
+        // Fields that are missing today may be back tomorrow: an answer without performance data, say.
+        for known in std::mem::take(&mut self.described.fields) {
+            if described.fields.len() < names::FIELDS && !described.fields.iter().any(|field| field.name == known.name)
+            {
+                described.fields.push(known);
+            }
+        }
+        if described.graphs.is_empty() {
+            described.graphs = std::mem::take(&mut self.described.graphs);
+        }
+        self.described = described;
+        Ok(measurement)
+    }
+
+    /// The program judged; here are the limits that it described.
+    fn check_status(&self, history: &History<'_>) -> Status {
+        match self.settings.format {
+            // A check knows its limits: they are only shown.
+            Format::Nagios => Status::ok(),
+            _ => limits::judge(&self.described.fields, history),
+        }
+    }
+
+    fn describe(&self) -> Option<&Described> {
+        Some(&self.described)
+    }
+}

@@ -1,0 +1,354 @@
+//! All agents and what happens to them. No thread, no I/O and no clock of its own: everything is told with its time, and what
+//! is to be done comes back as [`Effect`]s, to be done without the lock.
+
+mod asked;
+mod judged;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gmetad_core::agent::{Agent, Message, State};
+use gmetad_core::message;
+use gmetad_core::model::UnixTime;
+use gmetad_core::source::Stop;
+use log::Level;
+
+pub(super) use self::asked::Mark;
+use super::prepare::prepared;
+use super::run::{Launch, Outcome, Return};
+use super::slot::{Now, Slot, Told};
+use crate::board::Board;
+use crate::class::LoadErrorAgent;
+use crate::config::Layout;
+use crate::notify::Notice;
+use crate::spec::{Installed, Keep, Spec};
+use crate::status::{Depend, Own, name};
+use crate::view::{Acknowledged, AgentView, Taken};
+
+/// How long a measurement counts among those that run at the same time. One that takes longer waits for something, mostly, and
+/// does not compute: the others must not wait for it.
+const COUNTS_FOR: Duration = Duration::from_millis(250);
+/// An agent is not asked to measure more often than that.
+const ASKED: Duration = Duration::from_secs(5);
+/// What is required is not looked at again, because of who requires it, for so long.
+const LOOKED_AT: Duration = Duration::from_secs(3);
+/// Largest part of a period by which a first measurement is delayed.
+const JITTER_PART: u32 = 10;
+/// Replaced and retired agents that hang, at most: each has a thread.
+const LOST: usize = 64;
+/// The schedule is looked at at least that often, so that it is seen to be alive.
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// What is to be done.
+pub(super) enum Effect {
+    Log(Level, Message),
+    /// To the disk; at once if it matters.
+    Save {
+        view: Arc<AgentView>,
+        at_once: bool,
+    },
+    /// Into the RRD files.
+    Points(Arc<Spec>, Taken),
+    /// These agents' data are no longer needed.
+    Retire(Vec<String>),
+    /// To whom it may concern.
+    Tell(Notice),
+    /// To be dropped.
+    End(String, Box<dyn Agent>),
+    Launch(Launch),
+}
+
+/// How the schedule goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// First measurements are delayed by that at most.
+    pub(super) jitter: Duration,
+    /// Measurements that begin at the same time.
+    pub(super) at_once: usize,
+    /// How long an Error must stay before somebody is told.
+    pub(super) settle: Duration,
+}
+
+pub(super) struct Core {
+    slots: Vec<Slot>,
+    depend: Depend,
+    layout: Arc<Layout>,
+    board: Arc<Board>,
+    pace: Pace,
+    /// Those that were replaced or retired while they measured.
+    lost: Vec<(String, u64, Stop)>,
+    generation: u64,
+    /// Something changed what agents say of themselves.
+    stirred: bool,
+    /// Agents to be published, and whether to be saved at once.
+    touched: HashMap<String, bool>,
+    effects: Vec<Effect>,
+    pub(super) stopping: bool,
+    /// Threads that do what [`Core::back`] gave them to do.
+    pub(super) performing: usize,
+    /// Something happened since the last [`Core::tick`].
+    again: bool,
+    /// When the schedule was looked at.
+    pub(super) looked: Instant,
+}
+
+impl Core {
+    pub(super) fn new(board: Arc<Board>, pace: Pace, now: Instant) -> Self {
+        Self {
+            slots: Vec::new(),
+            depend: Depend::default(),
+            layout: Arc::default(),
+            board,
+            pace,
+            lost: Vec::new(),
+            generation: 0,
+            stirred: false,
+            touched: HashMap::new(),
+            effects: Vec::new(),
+            stopping: false,
+            performing: 0,
+            again: true,
+            looked: now,
+        }
+    }
+
+    /// Names of agents of which nothing is known yet.
+    pub(super) fn unknown(&self, installed: &[Installed]) -> Vec<String> {
+        let known: HashSet<&str> = self.slots.iter().map(Slot::name).collect();
+        let names = installed.iter().map(|installed| &installed.spec.name);
+        names.filter(|name| !known.contains(name.as_str())).cloned().collect()
+    }
+
+    /// Replaces all agents; those whose spec is the same go on, with the agent that there is. `loaded` are views of an earlier
+    /// process. To be called with what [`prepared`] made.
+    pub(super) fn replace(
+        &mut self,
+        installed: Vec<Installed>,
+        mut loaded: HashMap<String, AgentView>,
+        layout: Layout,
+        now: Now,
+    ) -> Vec<Effect> {
+        let mut old: HashMap<String, Slot> = self.slots.drain(..).map(|slot| (slot.name().to_owned(), slot)).collect();
+        let random = RandomState::new();
+        for installed in installed {
+            let name = installed.spec.name.clone();
+            let most = (installed.spec.period / JITTER_PART).min(self.pace.jitter).as_micros().max(1);
+            let jitter = u128::from(random.hash_one(&name)) % most;
+            let first = now.mono + Duration::from_micros(u64::try_from(jitter).unwrap_or(0));
+            let slot = match old.remove(&name) {
+                Some(slot) if *slot.view.spec == installed.spec => {
+                    self.effects.push(Effect::End(name, installed.agent));
+                    slot
+                }
+                Some(slot) => self.changed(slot, installed, first),
+                None => {
+                    self.generation += 1;
+                    let mut slot = Slot::new(installed, loaded.remove(&name), first, now);
+                    slot.generation = self.generation;
+                    slot
+                }
+            };
+            self.slots.push(slot);
+        }
+        let mut retired: Vec<String> = old.keys().cloned().collect();
+        retired.sort();
+        for (name, mut slot) in old {
+            self.lose(&mut slot);
+            self.effects.extend(slot.agent.take().map(|agent| Effect::End(name, agent)));
+        }
+        if !retired.is_empty() {
+            self.effects.push(Effect::Retire(retired));
+        }
+        self.depend = Depend::new(self.slots.iter().map(|slot| (slot.name(), slot.view.spec.requires.as_slice())));
+        for (at, slot) in self.slots.iter_mut().enumerate() {
+            slot.notes.clear();
+            for missing in self.depend.missing(at) {
+                slot.notes.push(message!("requires {}, which does not exist", missing));
+                let text = message!("agent {} requires {}, which does not exist: ignored", slot.name(), missing);
+                self.effects.push(Effect::Log(Level::Warn, text));
+            }
+        }
+        self.layout = Arc::new(layout);
+        self.again = true;
+        self.judge_all(now);
+        // All of them, in their order; what was touched is among them.
+        let touched = std::mem::take(&mut self.touched);
+        let mut views = Vec::with_capacity(self.slots.len());
+        for slot in &mut self.slots {
+            views.push(Arc::new(slot.shown(now)));
+            if let Some(at_once) = touched.get(slot.name()) {
+                self.effects.push(Effect::Save { view: Arc::new(slot.kept()), at_once: *at_once });
+            }
+        }
+        self.board.publish(views, Arc::clone(&self.layout));
+        std::mem::take(&mut self.effects)
+    }
+
+    fn changed(&mut self, mut slot: Slot, mut installed: Installed, first: Instant) -> Slot {
+        let name = slot.name().to_owned();
+        if slot.run.is_some() && self.lost.len() >= LOST {
+            let text = message!("{} agents that were replaced still hang, and this one too: restart the service", LOST);
+            installed.agent = Box::new(LoadErrorAgent::new(name.as_str(), text));
+        }
+        self.lose(&mut slot);
+        self.generation += 1;
+        slot.generation = self.generation;
+        self.effects.extend(slot.change(installed, first).map(|agent| Effect::End(name.clone(), agent)));
+        self.touched.insert(name, true);
+        slot
+    }
+
+    /// A measurement under way will not count any more.
+    fn lose(&mut self, slot: &mut Slot) {
+        if let Some(run) = slot.run.take() {
+            run.stop.stop();
+            self.lost.push((slot.name().to_owned(), slot.generation, run.stop));
+        }
+    }
+
+    /// What is due now. To be called again at [`Core::next`], or when something was asked or came back.
+    pub(super) fn tick(&mut self, now: Now) -> Vec<Effect> {
+        self.looked = now.mono;
+        self.again = false;
+        if self.stopping {
+            return Vec::new();
+        }
+        for at in 0..self.slots.len() {
+            let slot = &mut self.slots[at];
+            if let Some(reason) = slot.give_up(now) {
+                self.failed(at, reason);
+            }
+            let slot = &mut self.slots[at];
+            if slot.view.silenced.is_some_and(|until| until <= now.wall) {
+                slot.view.silenced = None;
+                self.touch(at, true);
+            }
+            let slot = &mut self.slots[at];
+            if slot.come(now) && slot.run.is_some() {
+                self.touch(at, false);
+            }
+            self.stirred |= self.slots[at].stale_at().is_some_and(|then| then <= now.mono);
+        }
+        self.launch(now);
+        if self.stirred {
+            self.judge_all(now);
+        }
+        self.tell(now);
+        self.publish(now)
+    }
+
+    /// Launches those that wait, in the order in which they were due.
+    fn launch(&mut self, now: Now) {
+        let young = |slot: &Slot| slot.run.as_ref().is_some_and(|run| run.began + COUNTS_FOR > now.mono);
+        let free = self.pace.at_once.saturating_sub(self.slots.iter().filter(|slot| young(slot)).count());
+        let mut waiting: Vec<(Instant, usize)> =
+            self.slots.iter().enumerate().filter_map(|(at, slot)| Some((slot.waiting?, at))).collect();
+        waiting.sort_unstable();
+        for (_, at) in waiting.into_iter().take(free) {
+            if let Some(launch) = self.slots[at].launch(now) {
+                self.effects.push(Effect::Launch(launch));
+                self.touch(at, false);
+            }
+        }
+    }
+
+    /// An agent is back.
+    pub(super) fn back(&mut self, back: Return, now: Now) -> Vec<Effect> {
+        let Return { name, generation, agent, outcome } = back;
+        let found = self.slots.iter().position(|slot| slot.generation == generation && slot.name() == name);
+        let Some(at) = found else {
+            self.lost.retain(|(lost, number, _)| (lost, *number) != (&name, generation));
+            return vec![Effect::End(name, agent)];
+        };
+        if self.stopping {
+            // It may have been cut short: that says nothing.
+            self.slots[at].run = None;
+            return vec![Effect::End(name, agent)];
+        }
+        let points = match (&outcome, &self.slots[at].view.spec.keep) {
+            (Outcome::Taken(taken, _), Keep::Rrd(_)) => Some(taken.clone()),
+            _ => None,
+        };
+        let failure = match &outcome {
+            Outcome::Failed(reason) => Some(reason.clone()),
+            Outcome::Taken(..) => None,
+        };
+        let slot = &mut self.slots[at];
+        let before = slot.latest();
+        match slot.back(agent, outcome, now) {
+            Ok(()) => {
+                self.effects.extend(points.map(|taken| Effect::Points(Arc::clone(&slot.view.spec), taken)));
+                match failure {
+                    Some(reason) => self.failed(at, reason),
+                    None => slot.logged = None,
+                }
+                self.look_behind(at, before, now);
+                self.stirred = true;
+            }
+            Err(seconds) => {
+                let text = message!("agent {} answers again, after {} s", name, seconds.round());
+                self.effects.push(Effect::Log(Level::Info, text));
+            }
+        }
+        self.touch(at, false);
+        self.again = true;
+        if self.stirred {
+            self.judge_all(now);
+        }
+        self.publish(now)
+    }
+
+    fn failed(&mut self, at: usize, reason: Message) {
+        let slot = &mut self.slots[at];
+        self.stirred = true;
+        if slot.logged.as_ref() != Some(&reason) {
+            let text = message!("exception during measure of {}: {}", slot.name(), reason);
+            self.effects.push(Effect::Log(Level::Error, text));
+            slot.logged = Some(reason);
+        }
+        self.touch(at, false);
+    }
+
+    /// What an agent requires is measured before its time when the agent gets into trouble: then it soon shows whose it is.
+    fn look_behind(&mut self, at: usize, before: State, now: Now) {
+        if before != State::Ok || self.slots[at].latest() == State::Ok {
+            return;
+        }
+        for of in self.depend.all_required(at) {
+            let slot = &mut self.slots[of];
+            let recently = slot.asked.is_some_and(|asked| now.mono < asked + LOOKED_AT);
+            if slot.agent.is_some() && slot.waiting.is_none() && !recently {
+                (slot.waiting, slot.asked) = (Some(now.mono), Some(now.mono));
+            }
+        }
+    }
+
+    /// When [`Core::tick`] has something to do, if nothing happens meanwhile.
+    pub(super) fn next(&self, now: Instant) -> Instant {
+        if self.again {
+            return now;
+        }
+        let waits = self.slots.iter().any(|slot| slot.waiting.is_some());
+        let of = |slot: &Slot| {
+            let run = slot.run.as_ref().filter(|run| !run.overdue);
+            let settled = match slot.told {
+                Told::Since(since) => Some(since + self.pace.settle),
+                _ => None,
+            };
+            let free = run.filter(|_| waits).map(|run| run.began + COUNTS_FOR).filter(|then| *then > now);
+            [Some(slot.due), run.map(super::slot::Run::deadline), slot.stale_at(), settled, free]
+        };
+        let next = self.slots.iter().flat_map(of).flatten().min();
+        next.map_or(now + HEARTBEAT, |next| next.min(now + HEARTBEAT))
+    }
+}
+
+/// Checks what is to be installed; what is wrong with it comes back as lines of the log.
+pub(super) fn check(installed: Vec<Installed>) -> (Vec<Installed>, Vec<Effect>) {
+    let (installed, wrong) = prepared(installed);
+    (installed, wrong.into_iter().map(|text| Effect::Log(Level::Error, text)).collect())
+}

@@ -1,0 +1,419 @@
+//! The schedule and the statuses with a clock of their own.
+
+use gmetad_core::agent::{AgentError, Context, History, Measurement, Status};
+
+use super::*;
+use crate::spec::Spec;
+
+const PERIOD: Duration = Duration::from_secs(60);
+
+/// An agent that is never run: the test says what it measured.
+struct Idle(String);
+
+impl Agent for Idle {
+    fn name(&self) -> &str {
+        &self.0
+    }
+    fn measure(&mut self, _: &Context) -> Result<Measurement, AgentError> {
+        Err("it is never run".into())
+    }
+    fn check_status(&self, _: &History<'_>) -> Status {
+        Status::ok()
+    }
+}
+
+/// A core and its clocks.
+struct World {
+    core: Core,
+    board: Arc<Board>,
+    start: Instant,
+    now: Now,
+    away: Vec<Launch>,
+    told: Vec<String>,
+    log: Vec<String>,
+    ended: Vec<String>,
+}
+
+impl World {
+    fn new(at_once: usize) -> Self {
+        let board = Arc::new(Board::default());
+        let now = Now { mono: Instant::now() + Duration::from_secs(100), wall: 1_000_000 };
+        let pace = Pace { jitter: Duration::ZERO, at_once, settle: Duration::from_secs(10) };
+        let core = Core::new(Arc::clone(&board), pace, now.mono);
+        let (away, told, log, ended) = Default::default();
+        Self { core, board, start: now.mono, now, away, told, log, ended }
+    }
+
+    fn install(&mut self, agents: &[Spec], loaded: Vec<AgentView>) {
+        let installed = agents
+            .iter()
+            .map(|spec| Installed { spec: spec.clone(), agent: Box::new(Idle(spec.name.clone())) })
+            .collect();
+        let loaded = loaded.into_iter().map(|view| (view.spec.name.clone(), view)).collect();
+        let effects = self.core.replace(installed, loaded, Layout::default(), self.now);
+        self.take(effects);
+    }
+
+    fn take(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Launch(launch) => self.away.push(launch),
+                Effect::Tell(notice) => {
+                    let over = if notice.over { "over" } else { "down" };
+                    self.told.push(format!("{} {over}", notice.agent));
+                }
+                Effect::Log(_, text) => self.log.push(text.to_string()),
+                Effect::End(name, _) => self.ended.push(name),
+                Effect::Save { .. } | Effect::Points(..) | Effect::Retire(_) => {}
+            }
+        }
+    }
+
+    /// Goes on to a moment, in seconds since the start, and looks at the schedule whenever it wants to be looked at.
+    fn go(&mut self, seconds: f64) {
+        let end = self.start + Duration::from_secs_f64(seconds);
+        let wall = self.now.wall - self.passed();
+        loop {
+            let effects = self.core.tick(self.now);
+            self.take(effects);
+            let next = self.core.next(self.now.mono);
+            assert!(next > self.now.mono || self.core.again, "it goes on");
+            if self.now.mono >= end {
+                return;
+            }
+            self.now.mono = next.min(end);
+            self.now.wall = wall + self.passed();
+        }
+    }
+
+    fn passed(&self) -> i64 {
+        self.now.mono.duration_since(self.start).as_secs() as i64
+    }
+
+    /// Lets an agent that measures come back.
+    fn back(&mut self, name: &str, outcome: Result<(f64, State), &str>) {
+        let at = self.away.iter().position(|launch| launch.name == name).expect("it measures");
+        let Launch { name, generation, agent, context, .. } = self.away.remove(at);
+        let outcome = match outcome {
+            Ok((number, state)) => {
+                let measurement = Arc::new(Measurement::new().number("n", number));
+                Outcome::Taken(Taken { time: context.now, took: 0.1, measurement }, Status::new(state, "said"))
+            }
+            Err(reason) => Outcome::Failed(reason.into()),
+        };
+        let effects = self.core.back(Return { name, generation, agent, outcome }, self.now);
+        self.take(effects);
+        // What came back may be wanted again at once.
+        let effects = self.core.tick(self.now);
+        self.take(effects);
+    }
+
+    fn view(&self, name: &str) -> Arc<AgentView> {
+        self.board.agent(name).unwrap()
+    }
+
+    fn status(&self, name: &str) -> String {
+        self.view(name).status.to_string()
+    }
+
+    fn away(&self) -> Vec<&str> {
+        self.away.iter().map(|launch| launch.name.as_str()).collect()
+    }
+}
+
+fn spec(name: &str, requires: &[&str]) -> Spec {
+    let mut spec = Spec::of(&Idle(name.to_owned()));
+    spec.period = PERIOD;
+    spec.timeout = Duration::from_secs(5);
+    spec.requires = requires.iter().map(|name| (*name).to_owned()).collect();
+    spec
+}
+
+#[test]
+fn an_agent_that_hangs_is_given_up_skipped_and_welcome_again() {
+    let mut world = World::new(16);
+    world.install(&[spec("a", &[])], vec![]);
+    assert_eq!(world.status("a"), "Unknown: no measurement yet");
+    world.go(0.0);
+    assert_eq!(world.view("a").running, Some(1_000_000));
+    assert!(!world.away[0].context.stop.is_stopped());
+    world.go(5.9);
+    assert!(!world.away[0].context.stop.is_stopped(), "it may say itself why");
+    world.go(6.0);
+    assert!(world.away[0].context.stop.is_stopped(), "it is told");
+    assert_eq!(world.status("a"), "Unknown: exception during measure: no answer within 5 s");
+    world.go(200.0);
+    let view = world.view("a");
+    assert_eq!((view.measured, view.failed, view.skipped), (0, 1, 3));
+    assert_eq!(world.core.hanging(), ["a"]);
+    world.back("a", Ok((1.0, State::Ok)));
+    assert_eq!((world.view("a").measured, world.away().len()), (0, 0), "what comes too late does not count");
+    world.go(240.0);
+    world.back("a", Ok((1.0, State::Ok)));
+    let view = world.view("a");
+    assert_eq!((view.status.to_string(), view.measured, view.failed), ("OK: said".to_owned(), 1, 1));
+    let expected = [
+        "exception during measure of a: no answer within 5 s",
+        "agent a answers again, after 200 s",
+        "a: Unknown -> OK: said",
+    ];
+    assert_eq!(world.log, expected);
+}
+
+#[test]
+fn those_that_take_long_do_not_keep_others_from_beginning() {
+    let mut world = World::new(2);
+    let specs: Vec<Spec> = ["a", "b", "c", "d", "e"].iter().map(|name| spec(name, &[])).collect();
+    world.install(&specs, vec![]);
+    world.go(0.0);
+    assert_eq!(world.away(), ["a", "b"]);
+    world.back("b", Ok((1.0, State::Ok)));
+    assert_eq!(world.away(), ["a", "c"], "in the order in which they were due");
+    world.go(0.2);
+    assert_eq!(world.away(), ["a", "c"]);
+    world.go(0.3);
+    assert_eq!(world.away(), ["a", "c", "d", "e"]);
+}
+
+#[test]
+fn what_is_old_is_not_known_whatever_the_clock_on_the_wall_says() {
+    let mut world = World::new(16);
+    world.install(&[Spec { debounce: 5, ..spec("a", &[]) }], vec![]);
+    world.go(0.0);
+    world.back("a", Ok((1.0, State::Ok)));
+    world.now.wall += 86_400;
+    world.go(30.0);
+    assert_eq!(world.status("a"), "OK: said");
+    for minute in 1..=3 {
+        world.go(f64::from(minute) * 60.0);
+        world.back("a", Err("no"));
+    }
+    world.go(180.0);
+    assert_eq!(world.status("a"), "OK: said", "debounced");
+    assert!(world.core.next(world.now.mono) <= world.start + Duration::from_millis(180_002), "it is looked at in time");
+    world.go(180.01);
+    let status = world.status("a");
+    assert!(status.starts_with("Unknown: no measurement since ") && status.ends_with(": no"), "{status}");
+    assert_eq!(world.log.iter().filter(|line| *line == "exception during measure of a: no").count(), 1, "said once");
+    world.go(240.0);
+    world.back("a", Ok((1.0, State::Ok)));
+    assert_eq!(world.status("a"), "OK: said");
+}
+
+#[test]
+fn one_cause_is_told_once_and_its_end() {
+    let mut world = World::new(16);
+    world.install(&[spec("web", &["net"]), spec("page", &["web", "ghost"]), spec("net", &[])], vec![]);
+    let all = |world: &mut World, states: [State; 3]| {
+        for (name, state) in ["web", "page", "net"].iter().zip(states) {
+            world.back(name, Ok((1.0, state)));
+        }
+    };
+    world.go(0.0);
+    all(&mut world, [State::Ok; 3]);
+    assert_eq!(
+        world.view("page").notes,
+        ["requires ghost, which does not exist".to_owned()].map(|text| message!(
+            "requires {}, which does not exist",
+            text.split(' ').nth(1).unwrap().trim_end_matches(',')
+        ))
+    );
+    world.go(60.0);
+    world.back("web", Ok((1.0, State::Error)));
+    assert_eq!(world.status("web"), "Error: said");
+    assert_eq!(world.away(), ["page", "net"]);
+    world.go(61.0);
+    world.back("page", Ok((1.0, State::Error)));
+    assert_eq!(world.status("page"), "Dependant: requires web, which is Error: said");
+    world.back("net", Ok((1.0, State::Error)));
+    assert_eq!(world.status("web"), "Dependant: requires net, which is Error: said");
+    assert_eq!(world.status("page"), "Dependant: requires net, which is Error: said");
+    assert_eq!(world.view("net").status.state, State::Error);
+    world.go(100.0);
+    assert_eq!(world.told, ["net down"]);
+    // In trouble for good: what is required was asked by now, and is due in its own time.
+    for name in world.away().iter().map(|name| (*name).to_owned()).collect::<Vec<_>>() {
+        world.back(&name, Ok((1.0, State::Error)));
+    }
+    world.go(120.0);
+    all(&mut world, [State::Ok; 3]);
+    world.go(140.0);
+    assert_eq!(world.told, ["net down", "net over"]);
+    let changes: Vec<State> = world.view("web").changes.iter().map(|change| change.status.state).collect();
+    assert_eq!(changes, [State::Ok, State::Dependant, State::Error, State::Ok]);
+}
+
+#[test]
+fn trouble_looks_behind_itself_at_once() {
+    let mut world = World::new(16);
+    world.install(&[spec("web", &["net"]), spec("net", &[])], vec![]);
+    world.go(0.0);
+    world.back("net", Ok((1.0, State::Ok)));
+    world.back("web", Ok((1.0, State::Ok)));
+    world.go(60.0);
+    world.back("net", Ok((1.0, State::Ok)));
+    world.go(61.0);
+    world.back("web", Ok((1.0, State::Error)));
+    assert_eq!(world.away(), ["net"], "long before its time");
+    world.back("net", Ok((1.0, State::Error)));
+    assert_eq!(world.status("web"), "Dependant: requires net, which is Error: said");
+}
+
+#[test]
+fn at_the_start_nobody_is_blamed_before_its_cause_is_known() {
+    let mut world = World::new(16);
+    world.install(&[spec("web", &["net"]), spec("net", &[])], vec![]);
+    assert_eq!(world.status("web"), "Unknown: no measurement yet");
+    world.go(0.0);
+    world.back("web", Ok((1.0, State::Error)));
+    assert_eq!(world.status("web"), "Dependant: requires net, which is Unknown: no measurement yet");
+    world.back("net", Ok((1.0, State::Ok)));
+    assert_eq!(world.status("web"), "Error: said");
+}
+
+#[test]
+fn nobody_is_told_of_what_is_known_or_silenced() {
+    let mut world = World::new(16);
+    world.install(&[spec("a", &[]), spec("b", &[]), spec("c", &[])], vec![]);
+    world.go(0.0);
+    for name in ["a", "b", "c"] {
+        world.back(name, Ok((1.0, State::Error)));
+    }
+    let by = Acknowledged { time: 0, by: "me".to_owned(), comment: String::new() };
+    let silence = world.core.mark("b", Mark::Silenced(Some(world.now.wall + 30)), world.now).unwrap();
+    world.take(silence);
+    let known = world.core.mark("a", Mark::Acknowledged(Some(by)), world.now).unwrap();
+    world.take(known);
+    assert!(world.core.mark("ghost", Mark::Silenced(None), world.now).is_none());
+    world.go(20.0);
+    assert_eq!(world.told, ["c down"]);
+    assert_eq!(world.view("b").silenced, Some(1_000_030));
+    world.go(50.0);
+    assert_eq!(world.told, ["c down", "b down"], "the silence is over, and it still is in Error");
+    assert_eq!(world.view("b").silenced, None);
+    world.go(60.0);
+    for name in ["a", "b", "c"] {
+        world.back(name, Ok((1.0, State::Warn)));
+    }
+    assert_eq!(world.view("a").acknowledged, None, "it ends with the state");
+    world.go(80.0);
+    assert_eq!(world.told[2..], ["b over", "c over"]);
+}
+
+#[test]
+fn a_flicker_is_told_to_nobody() {
+    let mut world = World::new(16);
+    world.install(&[spec("a", &[])], vec![]);
+    world.go(0.0);
+    world.back("a", Ok((1.0, State::Error)));
+    world.go(6.0);
+    world.core.ask("a", world.now.mono).unwrap();
+    assert_eq!(world.core.ask("a", world.now.mono).unwrap_err().to_string(), "a is being measured");
+    world.go(6.5);
+    world.back("a", Ok((1.0, State::Ok)));
+    let again = world.core.ask("a", world.now.mono).unwrap_err().to_string();
+    assert_eq!(again, "a was measured a moment ago: try again in 5 s");
+    assert_eq!(world.core.ask("ghost", world.now.mono).unwrap_err().to_string(), "there is no agent ghost");
+    world.go(59.0);
+    assert_eq!((world.told.len(), world.away().len()), (0, 0));
+    world.go(60.0);
+    assert_eq!(world.away(), ["a"], "the grid is where it was");
+}
+
+#[test]
+fn the_worst_is_kept_until_it_is_reset() {
+    let mut world = World::new(16);
+    world.install(&[spec("a", &[])], vec![]);
+    for (minute, (state, worst)) in
+        [(State::Ok, State::Ok), (State::Error, State::Error), (State::Warn, State::Error)].into_iter().enumerate()
+    {
+        world.go(minute as f64 * 60.0);
+        world.back("a", Ok((1.0, state)));
+        assert_eq!(world.view("a").max.state, worst);
+    }
+    assert_eq!(world.view("a").max_at, 1_000_060);
+    let effects = world.core.reset_max(world.now);
+    world.take(effects);
+    assert_eq!((world.view("a").max.state, world.view("a").max_at), (State::Warn, 1_000_120));
+}
+
+#[test]
+fn what_an_earlier_process_knew_stands_until_there_is_a_result() {
+    let mut world = World::new(16);
+    world.install(&[spec("a", &[]), spec("b", &[])], vec![]);
+    world.go(0.0);
+    world.back("a", Ok((1.0, State::Error)));
+    world.back("b", Ok((1.0, State::Error)));
+    world.go(20.0);
+    let views = vec![(*world.view("a")).clone(), (*world.view("b")).clone()];
+    // A day later.
+    let mut world = World::new(16);
+    world.now.wall = views[0].since + 86_400;
+    world.install(&[spec("a", &[]), spec("b", &[])], views.clone());
+    let view = world.view("a");
+    assert!(view.status.to_string().starts_with("Unknown: no measurement since 1970-01-1"), "{}", view.status);
+    assert_eq!(view.since, views[0].last.as_ref().unwrap().time);
+    world.go(1.0);
+    world.back("a", Ok((2.0, State::Error)));
+    let view = world.view("a");
+    assert_eq!((view.status.state, view.since, view.measured), (State::Error, views[0].since, 2));
+    assert_eq!((view.changes.len(), view.before.len()), (1, 1));
+    world.go(30.0);
+    assert!(world.told.is_empty(), "it was told by the earlier process");
+    // b hangs: that is new, and its time.
+    let view = world.view("b");
+    assert_eq!((view.status.state, view.since), (State::Unknown, world.start_wall() + 6));
+}
+
+impl World {
+    fn start_wall(&self) -> i64 {
+        self.now.wall - self.passed()
+    }
+}
+
+#[test]
+fn a_reload_keeps_what_is_the_same() {
+    let mut world = World::new(16);
+    world.install(&[spec("a", &[]), spec("b", &[]), spec("c", &[]), spec("d", &[])], vec![]);
+    world.go(0.0);
+    for name in ["a", "b", "c"] {
+        world.back(name, Ok((1.0, State::Warn)));
+    }
+    world.go(10.0);
+    let changed = Spec { written: "x = 1".to_owned(), ..spec("b", &[]) };
+    world.install(&[spec("d", &[]), changed.clone(), spec("a", &[]), spec("e", &[])], vec![]);
+    let names: Vec<String> = world.board.agents().iter().map(|view| view.spec.name.clone()).collect();
+    assert_eq!(names, ["d", "b", "a", "e"]);
+    world.ended.sort();
+    assert_eq!(world.ended, ["a", "b", "c", "d"], "the new a and d, the old b and c");
+    world.go(10.0);
+    assert_eq!(world.away(), ["d", "b", "e"], "d goes on, b and e begin, a waits for its time");
+    assert_eq!((world.view("b").since, world.view("b").last.is_some()), (1_000_000, true));
+    world.go(20.0);
+    // An agent that measures while it is replaced: what it brings does not count, and it is dropped.
+    let other = Spec { written: "x = 2".to_owned(), ..changed };
+    world.install(&[other], vec![]);
+    let stopped: Vec<bool> = world.away.iter().map(|launch| launch.context.stop.is_stopped()).collect();
+    assert_eq!(stopped, [true, true, true], "given up or replaced");
+    world.ended.clear();
+    world.back("b", Ok((9.0, State::Error)));
+    assert_eq!((world.ended.as_slice(), world.view("b").status.state), (&["b".to_owned()][..], State::Unknown));
+    let mut hanging = world.core.hanging();
+    hanging.sort();
+    assert_eq!(hanging, ["d", "e"]);
+}
+
+#[test]
+fn a_stopped_core_begins_nothing() {
+    let mut world = World::new(16);
+    world.install(&[spec("a", &[]), spec("b", &[])], vec![]);
+    world.go(0.0);
+    world.core.stop();
+    assert!(world.away.iter().all(|launch| launch.context.stop.is_stopped()));
+    assert_eq!(world.core.running(), (2, vec!["a".to_owned(), "b".to_owned()]));
+    world.back("a", Err("interrupted"));
+    assert_eq!(world.status("a"), "Unknown: no measurement yet", "that says nothing");
+    assert_eq!((world.core.running().0, world.core.take_agents().len()), (1, 0));
+    assert!(world.core.tick(world.now).is_empty());
+    assert_eq!(world.core.ask("b", world.now.mono).unwrap_err().to_string(), "the service is being stopped");
+}

@@ -1,0 +1,365 @@
+//! One agent as the monitor keeps it: who it is, where it is, when it is due, and what is known of it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gmetad_core::agent::{Agent, Message, State, Status};
+use gmetad_core::message;
+use gmetad_core::model::UnixTime;
+use gmetad_core::source::Stop;
+use gmetad_process::time::local_text;
+
+use super::run::{Launch, Outcome, context};
+use super::schedule::{Grid, bounded};
+use crate::spec::{Installed, Keep, Spec};
+use crate::status::{Judge, STALE_PERIODS, is_stale, stale};
+use crate::view::{AgentView, CHANGES, Change};
+
+/// Most rows of a table of measurements.
+const ROWS: usize = 1000;
+/// Shortest time that a measurement may take.
+const SHORTEST_TIMEOUT: Duration = Duration::from_millis(10);
+
+/// Agents that keep their deadline themselves know better why it was missed: they have a quarter of it more to say so, but not
+/// more than this.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Both clocks: the one that never jumps is for the schedule and for ages, the other one for people.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    pub(super) mono: Instant,
+    pub(super) wall: UnixTime,
+}
+
+/// A measurement under way.
+pub(super) struct Run {
+    pub(super) began: Instant,
+    wall: UnixTime,
+    timeout: Duration,
+    pub(super) stop: Stop,
+    /// It was given up; the agent is away until it returns.
+    pub(super) overdue: bool,
+}
+
+impl Run {
+    /// When it is given up.
+    pub(super) fn deadline(&self) -> Instant {
+        self.began + self.timeout + (self.timeout / 4).min(GRACE)
+    }
+}
+
+/// Whether somebody is to be told of an Error, or was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    Nothing,
+    /// There is one to be told of since then.
+    Since(Instant),
+    /// It was told, and not yet that it is over.
+    Error,
+}
+
+/// A change of what is shown.
+pub(super) struct Changed {
+    pub(super) from: State,
+    pub(super) status: Status,
+    /// It is the first one of an agent of which nothing was known.
+    pub(super) first: bool,
+}
+
+pub(super) struct Slot {
+    /// What is known; times of the future are filled in by [`Slot::shown`].
+    pub(super) view: AgentView,
+    pub(super) generation: u64,
+    /// `None`: it measures.
+    pub(super) agent: Option<Box<dyn Agent>>,
+    pub(super) run: Option<Run>,
+    grid: Grid,
+    /// The next moment of the grid.
+    pub(super) due: Instant,
+    /// It is to be measured now, and since when.
+    pub(super) waiting: Option<Instant>,
+    judge: Judge,
+    /// When the last measurement that succeeded began, on the clock that does not jump; or how old it was, and when.
+    fresh: Result<Instant, (Duration, Instant)>,
+    /// What was loaded stands until the first result, or until then.
+    loaded_until: Option<Instant>,
+    /// Whether it is shown as too old.
+    stale: bool,
+    /// When it was asked to measure.
+    pub(super) asked: Option<Instant>,
+    pub(super) told: Told,
+    /// The failure that was logged last.
+    pub(super) logged: Option<Message>,
+    pub(super) notes: Vec<Message>,
+}
+
+impl Slot {
+    /// A new agent, or what is known of it from an earlier process. The first measurement is due at `first`.
+    pub(super) fn new(installed: Installed, loaded: Option<AgentView>, first: Instant, now: Now) -> Self {
+        let Installed { spec, agent } = installed;
+        let spec = Arc::new(spec);
+        let is_known = loaded.is_some();
+        let view = match loaded {
+            Some(view) => AgentView { spec: Arc::clone(&spec), running: None, ..view },
+            None => fresh_view(Arc::clone(&spec), now.wall),
+        };
+        let age = view.last.as_ref().map_or(0, |last| now.wall.saturating_sub(last.time));
+        let age = Duration::from_secs(u64::try_from(age).unwrap_or(0));
+        let told = if view.status.state == State::Error { Told::Error } else { Told::Nothing };
+        let mut slot = Self {
+            judge: Judge::new(view.own.clone()),
+            view,
+            generation: 0,
+            agent: None,
+            run: None,
+            grid: Grid::new(first, spec.period),
+            due: first,
+            waiting: None,
+            fresh: Err((age, now.mono)),
+            loaded_until: is_known.then(|| now.mono + bounded(spec.period) * STALE_PERIODS),
+            stale: false,
+            asked: None,
+            told,
+            logged: None,
+            notes: Vec::new(),
+        };
+        slot.view.changes.truncate(CHANGES);
+        slot.cut();
+        slot.agent = Some(agent);
+        slot
+    }
+
+    /// Puts a changed agent in the place of this one; what was known stays. Gives back the old agent, if it is at home.
+    pub(super) fn change(&mut self, installed: Installed, first: Instant) -> Option<Box<dyn Agent>> {
+        let Installed { spec, agent } = installed;
+        self.view.spec = Arc::new(spec);
+        self.view.running = None;
+        self.judge = Judge::new(self.view.own.clone());
+        self.grid = Grid::new(first, self.view.spec.period);
+        self.due = first;
+        self.waiting = None;
+        self.logged = None;
+        self.cut();
+        self.agent.replace(agent)
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.view.spec.name
+    }
+
+    /// Moves on along the grid; true if the agent is due.
+    pub(super) fn come(&mut self, now: Now) -> bool {
+        if self.due > now.mono {
+            return false;
+        }
+        if self.run.is_some() {
+            self.view.skipped = self.view.skipped.saturating_add(self.grid.count(self.due, now.mono));
+        }
+        self.waiting = self.waiting.or(Some(self.due)).filter(|_| self.run.is_none());
+        self.due = self.grid.after(now.mono);
+        true
+    }
+
+    /// Begins a measurement, if the agent is at home.
+    pub(super) fn launch(&mut self, now: Now) -> Option<Launch> {
+        let agent = self.agent.take()?;
+        self.waiting = None;
+        let spec = &self.view.spec;
+        let timeout = spec.timeout.min(bounded(spec.period)).max(SHORTEST_TIMEOUT);
+        let stop = Stop::default();
+        self.view.running = Some(now.wall);
+        let launch = Launch {
+            name: spec.name.clone(),
+            generation: self.generation,
+            agent,
+            context: context(now.wall, timeout, &stop),
+            last: self.view.last.clone(),
+            status: self.view.status.clone(),
+        };
+        self.run = Some(Run { began: now.mono, wall: now.wall, timeout, stop, overdue: false });
+        Some(launch)
+    }
+
+    /// Gives the measurement up if it is over its deadline; the reason.
+    pub(super) fn give_up(&mut self, now: Now) -> Option<Message> {
+        let run = self.run.as_mut().filter(|run| !run.overdue && run.deadline() <= now.mono)?;
+        run.overdue = true;
+        run.stop.stop();
+        let wall = run.wall;
+        let reason = message!("no answer within {} s", run.timeout.as_secs_f64());
+        self.take(Outcome::Failed(reason.clone()), wall, now.mono);
+        Some(reason)
+    }
+
+    /// The agent is back. Gives the outcome back if it came too late to count, with the seconds that it took.
+    pub(super) fn back(&mut self, agent: Box<dyn Agent>, outcome: Outcome, now: Now) -> Result<(), f64> {
+        self.agent = Some(agent);
+        self.view.running = None;
+        match self.run.take() {
+            Some(run) if run.overdue => Err(now.mono.duration_since(run.began).as_secs_f64()),
+            run => {
+                let (began, wall) = run.map_or((now.mono, now.wall), |run| (run.began, run.wall));
+                self.take(outcome, wall, began);
+                Ok(())
+            }
+        }
+    }
+
+    fn take(&mut self, outcome: Outcome, wall: UnixTime, began: Instant) {
+        self.loaded_until = None;
+        let spec = Arc::clone(&self.view.spec);
+        match outcome {
+            Outcome::Taken(taken, checked) => {
+                self.judge.measured(&spec, &taken.measurement, &checked);
+                self.view.measured = self.view.measured.saturating_add(1);
+                self.view.failure = None;
+                self.fresh = Ok(began);
+                if let Some(before) = self.view.last.replace(taken) {
+                    self.view.before.insert(0, before);
+                }
+                self.cut();
+            }
+            Outcome::Failed(reason) => {
+                self.judge.failed(&spec, &reason);
+                self.view.failed = self.view.failed.saturating_add(1);
+                self.view.failure = Some((wall, reason));
+            }
+        }
+    }
+
+    /// Leaves as many earlier measurements as are shown.
+    fn cut(&mut self) {
+        let before = match self.view.spec.keep {
+            Keep::Table { rows } => rows.clamp(2, ROWS) - 1,
+            Keep::Last | Keep::Rrd(_) => 1,
+        };
+        self.view.before.truncate(before);
+    }
+
+    fn age(&self, now: Now) -> Duration {
+        match self.fresh {
+            Ok(began) => now.mono.saturating_duration_since(began),
+            Err((age, then)) => age + now.mono.saturating_duration_since(then),
+        }
+    }
+
+    /// The moment from which its status will be too old, if nothing comes.
+    pub(super) fn stale_at(&self) -> Option<Instant> {
+        let most = bounded(self.view.spec.period) * STALE_PERIODS + Duration::from_millis(1);
+        let at = match self.fresh {
+            Ok(began) => began + most,
+            Err((age, then)) => then + most.saturating_sub(age),
+        };
+        (!self.stale).then_some(at)
+    }
+
+    /// Whether what was loaded stands.
+    pub(super) fn is_loaded(&self, now: Now) -> bool {
+        self.loaded_until.is_some_and(|until| now.mono < until)
+    }
+
+    /// Its own status, aged; and whether it is blind.
+    pub(super) fn own(&mut self, now: Now) -> (Cow<'_, Status>, bool) {
+        self.stale = is_stale(bounded(self.view.spec.period), self.age(now));
+        if self.stale {
+            let since = self.view.last.as_ref().map(|last| local_text(last.time));
+            let failure = self.view.failure.as_ref().map(|(_, reason)| reason);
+            return (Cow::Owned(stale(since.as_deref(), failure)), true);
+        }
+        if self.is_loaded(now) {
+            return (Cow::Borrowed(&self.view.own), false);
+        }
+        // Before its first result it may well be what others suffer from.
+        (Cow::Borrowed(self.judge.own()), self.judge.is_failing() || self.is_new())
+    }
+
+    /// Whether there was no result at all.
+    pub(super) fn is_new(&self) -> bool {
+        self.view.measured == 0 && self.view.failed == 0
+    }
+
+    /// The state of the last result, not debounced.
+    pub(super) fn latest(&self) -> State {
+        self.judge.latest().state
+    }
+
+    /// Takes what is shown from now on; the change, if it is one of state.
+    pub(super) fn show(&mut self, own: Status, shown: Status, now: Now) -> Option<Changed> {
+        let first = self.view.measured + self.view.failed <= 1 && self.view.changes.is_empty();
+        let (from, view) = (self.view.status.state, &mut self.view);
+        view.own = own;
+        // What there was before anything was known is no bad state that was.
+        if shown.state > view.max.state || first {
+            (view.max, view.max_at) = (shown.clone(), now.wall);
+        }
+        let changed = shown.state != from;
+        if changed {
+            view.since = now.wall;
+            view.acknowledged = None;
+            view.changes.insert(0, Change { time: now.wall, status: shown.clone() });
+            view.changes.truncate(CHANGES);
+        }
+        view.status = shown;
+        changed.then(|| Changed { from, status: view.status.clone(), first })
+    }
+
+    /// Whether somebody should be told of an Error; the count of it begins and ends here.
+    pub(super) fn watch(&mut self, now: Now) {
+        let view = &self.view;
+        let worth = view.status.state == State::Error && view.acknowledged.is_none() && view.silenced.is_none();
+        self.told = match self.told {
+            Told::Nothing if worth => Told::Since(now.mono),
+            Told::Since(_) if !worth => Told::Nothing,
+            told => told,
+        };
+    }
+
+    /// As it is published.
+    pub(super) fn shown(&mut self, now: Now) -> AgentView {
+        let overlay = match self.own(now) {
+            (own, true) => Some(own.into_owned()),
+            _ => None,
+        };
+        let mut view = self.view.clone();
+        let left = self.due.saturating_duration_since(now.mono).as_secs();
+        view.next = now.wall.saturating_add(i64::try_from(left).unwrap_or(0));
+        view.notes.clone_from(&self.notes);
+        if let Some(own) = overlay.filter(|_| self.is_loaded(now)) {
+            view.since = view.last.as_ref().map_or(view.since, |last| last.time);
+            (view.status, view.own) = (own.clone(), own);
+        } else {
+            view.notes.extend(self.judge.pending(&self.view.spec));
+        }
+        view
+    }
+
+    /// As it is kept on the disk.
+    pub(super) fn kept(&self) -> AgentView {
+        AgentView { running: None, notes: Vec::new(), ..self.view.clone() }
+    }
+}
+
+fn fresh_view(spec: Arc<Spec>, now: UnixTime) -> AgentView {
+    let status = stale(None, None);
+    AgentView {
+        spec,
+        own: status.clone(),
+        max: status.clone(),
+        status,
+        since: now,
+        max_at: now,
+        last: None,
+        before: Vec::new(),
+        changes: Vec::new(),
+        measured: 0,
+        failed: 0,
+        skipped: 0,
+        failure: None,
+        running: None,
+        next: now,
+        notes: Vec::new(),
+        acknowledged: None,
+        silenced: None,
+    }
+}

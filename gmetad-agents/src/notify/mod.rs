@@ -1,0 +1,267 @@
+//! Tells people of Errors by mail: through sendmail, without a shell, several in one mail, and without ever making anybody
+//! wait.
+
+mod text;
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+use std::{io, mem};
+
+use gmetad_core::agent::{Message, Status};
+use gmetad_core::message;
+use gmetad_core::model::UnixTime;
+use gmetad_process::mail::sendmail;
+use parking_lot::{Condvar, Mutex};
+
+use crate::lang::Lang;
+
+/// Notices that wait, at most; the oldest go.
+const MOST: usize = 1_000;
+
+/// To whom mails go, and how.
+#[derive(Clone, Debug)]
+pub struct MailOptions {
+    /// `To:`: addresses, separated by commas.
+    pub to: String,
+    /// `From:`; empty: whom sendmail takes.
+    pub from: String,
+    /// The program, called as `sendmail -t -oi`.
+    pub sendmail: PathBuf,
+    /// The machine's name, for subjects.
+    pub host: String,
+    /// How long notices are collected before a mail is sent.
+    pub collect: Duration,
+    /// Time between two mails.
+    pub pause: Duration,
+    /// Seconds that sendmail may take.
+    pub deadline: Duration,
+    /// How long it is waited before a mail that could not be sent is tried again, and again.
+    pub again: Vec<Duration>,
+}
+
+impl MailOptions {
+    /// To somebody, through `/usr/sbin/sendmail`: collected for 5 s, a minute between two, half a minute for each, tried again
+    /// after 10 s, a minute and five.
+    pub fn new(to: impl Into<String>, host: impl Into<String>) -> Self {
+        Self {
+            to: to.into(),
+            from: String::new(),
+            sendmail: "/usr/sbin/sendmail".into(),
+            host: host.into(),
+            collect: Duration::from_secs(5),
+            pause: Duration::from_secs(60),
+            deadline: Duration::from_secs(30),
+            again: [10, 60, 300].map(Duration::from_secs).to_vec(),
+        }
+    }
+}
+
+/// Something to be told.
+#[derive(Clone, Debug)]
+pub(crate) struct Notice {
+    pub(crate) agent: String,
+    pub(crate) description: Message,
+    pub(crate) status: Status,
+    pub(crate) since: UnixTime,
+    /// The Error is over.
+    pub(crate) over: bool,
+}
+
+/// A thread that sends mails.
+#[derive(Debug)]
+pub(crate) struct Notifier(Arc<Outbox>);
+
+#[derive(Debug, Default)]
+struct Outbox {
+    inner: Mutex<Inner>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    notices: VecDeque<Notice>,
+    dropped: u64,
+    /// When all must be over; set at the stop.
+    ends: Option<Instant>,
+    ended: bool,
+}
+
+impl Notifier {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn start(options: MailOptions, lang: Lang) -> io::Result<Self> {
+        let outbox = Arc::new(Outbox::default());
+        let theirs = Arc::clone(&outbox);
+        thread::Builder::new().name("agent-mail".to_owned()).spawn(move || {
+            theirs.run(&options, lang);
+            theirs.inner.lock().ended = true;
+            theirs.changed.notify_all();
+        })?;
+        Ok(Self(outbox))
+    }
+
+    /// Puts a notice in.
+    pub(crate) fn tell(&self, notice: Notice) {
+        let mut inner = self.0.inner.lock();
+        inner.notices.push_back(notice);
+        if inner.notices.len() > MOST {
+            inner.notices.pop_front();
+            inner.dropped += 1;
+        }
+        drop(inner);
+        self.0.changed.notify_all();
+    }
+
+    /// Lets what waits be sent, until then; true if it was.
+    pub(crate) fn close(&self, within: Duration) -> bool {
+        let end = Instant::now() + within;
+        let mut inner = self.0.inner.lock();
+        inner.ends = Some(end);
+        self.0.changed.notify_all();
+        while !inner.ended && !self.0.changed.wait_until(&mut inner, end).timed_out() {}
+        inner.ended
+    }
+}
+
+impl Drop for Notifier {
+    fn drop(&mut self) {
+        self.0.inner.lock().ends.get_or_insert(Instant::now());
+        self.0.changed.notify_all();
+    }
+}
+
+impl Outbox {
+    fn run(&self, options: &MailOptions, lang: Lang) {
+        let mut failing = false;
+        while self.wait() {
+            self.rest(options.collect);
+            let (notices, dropped) = {
+                let mut inner = self.inner.lock();
+                (Vec::from(mem::take(&mut inner.notices)), mem::take(&mut inner.dropped))
+            };
+            let mail = text::mail(options, lang, &notices, dropped);
+            let mut again = options.again.iter();
+            while let Err(error) = self.send(options, &mail) {
+                let program = options.sendmail.display().to_string();
+                if !mem::replace(&mut failing, true) {
+                    let text = message!("mail through {}: {}", program, error.as_str());
+                    log::warn!("{}", lang.message(&text));
+                }
+                if !again.next().is_some_and(|pause| self.rest(*pause)) {
+                    let text =
+                        message!("mail through {}: one about {} agents is given up: {}", program, notices.len(), error);
+                    log::error!("{}", lang.message(&text));
+                    break;
+                }
+            }
+            self.rest(options.pause);
+        }
+    }
+
+    /// Sends a mail, once.
+    fn send(&self, options: &MailOptions, mail: &str) -> Result<(), String> {
+        let until = Instant::now() + options.deadline;
+        sendmail(&options.sendmail, mail.as_bytes(), || {
+            let now = Instant::now();
+            let ends = self.inner.lock().ends;
+            match ends {
+                Some(ends) if now >= ends => Err("was ended: the service stops".to_owned()),
+                _ if now >= until => Err("was ended: it took too long".to_owned()),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    /// Waits for something to tell; false when closed and empty.
+    fn wait(&self) -> bool {
+        let mut inner = self.inner.lock();
+        while inner.notices.is_empty() {
+            if inner.ends.is_some() {
+                return false;
+            }
+            self.changed.wait(&mut inner);
+        }
+        true
+    }
+
+    /// Lets so much time pass; false if closed before.
+    fn rest(&self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        let mut inner = self.inner.lock();
+        while inner.ends.is_none() && !self.changed.wait_until(&mut inner, until).timed_out() {}
+        inner.ends.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use gmetad_core::agent::State;
+
+    use super::*;
+
+    fn notice(agent: &str) -> Notice {
+        Notice {
+            agent: agent.to_owned(),
+            description: "".into(),
+            status: Status::new(State::Error, "down"),
+            since: 0,
+            over: false,
+        }
+    }
+
+    fn options(dir: &std::path::Path, script: &str) -> MailOptions {
+        let sendmail = dir.join("sendmail");
+        fs::write(&sendmail, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&sendmail, fs::Permissions::from_mode(0o755)).unwrap();
+        let short = Duration::from_millis(50);
+        MailOptions { sendmail, collect: short, pause: short, again: vec![short], ..MailOptions::new("root", "host") }
+    }
+
+    #[test]
+    fn a_storm_is_one_mail_and_waits_for_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        // Each run makes a file of its own; the name is that of the process.
+        let options = MailOptions {
+            collect: Duration::from_secs(3600),
+            ..options(dir.path(), &format!("cat > {}/mail.$$", dir.path().display()))
+        };
+        let notifier = Notifier::start(options, Lang::English).unwrap();
+        let begin = Instant::now();
+        (0..MOST + 5).for_each(|number| notifier.tell(notice(&format!("agent{number}"))));
+        assert!(begin.elapsed() < Duration::from_secs(5));
+        assert!(notifier.close(Duration::from_secs(20)), "the stop ends the collecting");
+        let mails: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mails: Vec<_> = mails.iter().filter(|path| path.extension().is_some()).collect();
+        assert_eq!(mails.len(), 1);
+        let mail = fs::read_to_string(mails[0]).unwrap();
+        assert!(mail.contains("To: root\n") && !mail.contains("agent4 ") && mail.contains("agent5"), "{mail}");
+    }
+
+    #[test]
+    fn a_sendmail_that_fails_is_tried_again_and_one_that_hangs_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let (once, mail) = (dir.path().join("once"), dir.path().join("mail"));
+        let script = format!(
+            "if [ -e {once} ]; then cat > {mail}.new && mv {mail}.new {mail}; else touch {once}; sleep 600; fi",
+            once = once.display(),
+            mail = mail.display()
+        );
+        let options = MailOptions { deadline: Duration::from_millis(500), ..options(dir.path(), &script) };
+        let notifier = Notifier::start(options, Lang::English).unwrap();
+        notifier.tell(notice("web"));
+        let end = Instant::now() + Duration::from_secs(20);
+        while !mail.exists() {
+            assert!(Instant::now() < end, "it is tried again");
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert!(notifier.close(Duration::from_secs(20)));
+    }
+}

@@ -1,0 +1,122 @@
+//! Numbers for people.
+
+use crate::lang::Lang;
+
+/// Thin and not to be broken: what stands between a number and its unit, and between thousands.
+const THIN: char = '\u{202f}';
+
+/// A number with its unit. Bytes have binary prefixes, seconds become minutes and days; unknown is a dash.
+pub(super) fn show(lang: Lang, value: f64, unit: &str) -> String {
+    if !value.is_finite() {
+        return "–".to_owned();
+    }
+    let byte = if lang == Lang::French { "o" } else { "B" };
+    match unit {
+        "B" => scaled(lang, value, byte, ""),
+        "B/s" => scaled(lang, value, byte, "/s"),
+        "s" => seconds(lang, value),
+        "" => number(lang, value),
+        "1/s" => format!("{}{THIN}/s", number(lang, value)),
+        _ => format!("{}{THIN}{unit}", number(lang, value)),
+    }
+}
+
+fn scaled(lang: Lang, value: f64, byte: &str, per: &str) -> String {
+    let (mut value, mut prefix) = (value, "");
+    for next in ["Ki", "Mi", "Gi", "Ti", "Pi"] {
+        if value.abs() < 1023.5 {
+            break;
+        }
+        (value, prefix) = (value / 1024.0, next);
+    }
+    format!("{}{THIN}{prefix}{byte}{per}", number(lang, value))
+}
+
+fn seconds(lang: Lang, value: f64) -> String {
+    let size = value.abs();
+    match () {
+        () if size == 0.0 => format!("0{THIN}s"),
+        () if size < 1e-3 => format!("{}{THIN}µs", number(lang, value * 1e6)),
+        () if size < 1.0 => format!("{}{THIN}ms", number(lang, value * 1e3)),
+        () if size < 120.0 => format!("{}{THIN}s", number(lang, value)),
+        () if value < 0.0 => format!("−{}", super::when::span(lang, -value as i64)),
+        () => super::when::span(lang, value as i64),
+    }
+}
+
+/// A whole number in full, with thousands apart; any other with four digits that count.
+pub(super) fn number(lang: Lang, value: f64) -> String {
+    let size = value.abs();
+    // Beyond this not every whole number can be told from the next.
+    if size >= 9e15 || (size < 1e-4 && size > 0.0) {
+        return format!("{value:.3e}");
+    }
+    let decimals = match size {
+        _ if value.fract() == 0.0 => 0,
+        0.0..1.0 => 4,
+        1.0..10.0 => 3,
+        10.0..100.0 => 2,
+        100.0..1000.0 => 1,
+        _ => 0,
+    };
+    let text = format!("{size:.decimals$}");
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let mut out = String::new();
+    if value < 0.0 && text.bytes().any(|b| matches!(b, b'1'..=b'9')) {
+        out.push('−');
+    }
+    for (place, digit) in whole.chars().enumerate() {
+        if place > 0 && (whole.len() - place) % 3 == 0 && whole.len() > 4 {
+            out.push(THIN);
+        }
+        out.push(digit);
+    }
+    let fraction = fraction.trim_end_matches('0');
+    if !fraction.is_empty() {
+        out.push(if lang == Lang::French { ',' } else { '.' });
+        out.push_str(fraction);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn numbers_are_readable() {
+        for (value, unit, english, french) in [
+            (0.0, "", "0", "0"),
+            (-0.0, "", "0", "0"),
+            (0.25, "", "0.25", "0,25"),
+            (12.3456, "%", "12.35 %", "12,35 %"),
+            (1234.0, "", "1234", "1234"),
+            (1_234_567.0, "", "1 234 567", "1 234 567"),
+            (-15_000.4, "", "−15 000", "−15 000"),
+            (1e-7, "", "1.000e-7", "1.000e-7"),
+            (1023.0, "B", "1023 B", "1023 o"),
+            (1024.0, "B", "1 KiB", "1 Kio"),
+            (1536.0, "B/s", "1.5 KiB/s", "1,5 Kio/s"),
+            (3.5 * 1024.0 * 1024.0 * 1024.0, "B", "3.5 GiB", "3,5 Gio"),
+            (0.0021, "s", "2.1 ms", "2,1 ms"),
+            (0.00002, "s", "20 µs", "20 µs"),
+            (90.0, "s", "90 s", "90 s"),
+            (864_000.0, "s", "10 d", "10 j"),
+            (f64::NAN, "B", "–", "–"),
+            (f64::INFINITY, "", "–", "–"),
+            (7.0, "1/s", "7 /s", "7 /s"),
+        ] {
+            let plain = |lang| show(lang, value, unit).replace(THIN, " ");
+            assert_eq!((plain(Lang::English), plain(Lang::French)), (english.to_owned(), french.to_owned()));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_number_has_a_short_text(value: f64, unit in "B|B/s|s|%|") {
+            prop_assert!(show(Lang::French, value, &unit).chars().count() < 32);
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Statuses: thresholds, debouncing, age, dependencies. No I/O, no clock.
+
+mod depend;
+mod judge;
+mod range;
+mod rules;
+mod streak;
+
+pub use depend::{Cycle, Depend, Own};
+pub use judge::{Judge, STALE_PERIODS, is_stale, name, stale};
+pub use range::{Range, RangeError};

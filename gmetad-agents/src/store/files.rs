@@ -1,0 +1,276 @@
+//! The files of an agent besides RRD: what is known of it, and what becomes of its directory.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use gmetad_core::agent::Message;
+use gmetad_core::message;
+use gmetad_core::model::UnixTime;
+use gmetad_rrd::path;
+
+use crate::view::AgentView;
+
+/// What is known of an agent.
+pub(super) const VIEW: &str = "agent.json";
+/// Where data of agents that are no more are kept.
+const RETIRED: &str = ".retired";
+/// Directories kept there.
+pub(super) const MOST_RETIRED: usize = 100;
+/// Largest file about an agent that is read.
+const LARGEST: u64 = 16 << 20;
+/// Entries of a directory that are looked at.
+const MOST_ENTRIES: usize = 100_000;
+
+/// What an agent has files of: instance and field.
+pub(super) type Key = (Option<String>, String);
+
+/// What could be read of an agent.
+#[derive(Debug)]
+pub(super) enum Loaded {
+    Nothing,
+    View(Box<AgentView>),
+    /// It was no such file; it has another name now.
+    Damaged(Message),
+}
+
+/// Reads what an earlier process knew.
+///
+/// # Errors
+/// The system's.
+pub(super) fn load(root: &Path, agent: &str) -> io::Result<Loaded> {
+    let file = path::agent_dir(root, agent).join(VIEW);
+    let mut bytes = Vec::new();
+    match File::open(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Loaded::Nothing),
+        other => other?.take(LARGEST + 1).read_to_end(&mut bytes)?,
+    };
+    let wrong = if bytes.len() as u64 > LARGEST {
+        format!("it is larger than {LARGEST} bytes")
+    } else {
+        match serde_json::from_slice::<AgentView>(&bytes) {
+            Ok(view) => return Ok(Loaded::View(Box::new(view))),
+            Err(error) => error.to_string(),
+        }
+    };
+    let aside = file.with_extension("json.damaged");
+    fs::rename(&file, &aside)?;
+    let [file, aside] = [file, aside].map(|path| path.display().to_string());
+    Ok(Loaded::Damaged(message!("{}: {}; set aside as {}", file, wrong, aside)))
+}
+
+/// Writes what is known of an agent: whole or not at all.
+///
+/// # Errors
+/// The system's.
+pub(super) fn save(root: &Path, view: &AgentView) -> io::Result<()> {
+    let dir = path::agent_dir(root, &view.spec.name);
+    let text = serde_json::to_vec(view)?;
+    let aside = dir.join("agent.json.new");
+    let write = || OpenOptions::new().write(true).create(true).truncate(true).open(&aside);
+    let mut file = match write() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(&dir)?;
+            write()?
+        }
+        other => other?,
+    };
+    file.write_all(&text)?;
+    drop(file);
+    fs::rename(&aside, dir.join(VIEW))
+}
+
+/// The RRD files of an agent. Names that had to be cut, and strange ones, are left out.
+pub(super) fn known(root: &Path, agent: &str, most: usize) -> BTreeMap<Key, bool> {
+    let mut found = BTreeMap::new();
+    let dir = path::agent_dir(root, agent);
+    for (name, is_dir) in entries(&dir) {
+        if !is_dir {
+            found.extend(path::name_of_file(&name).map(|field| ((None, field.into_owned()), false)));
+        } else if let Some(instance) = path::name_of_dir(&name) {
+            let files = entries(&dir.join(&name)).into_iter().filter(|(_, is_dir)| !is_dir);
+            let fields = files.filter_map(|(file, _)| Some(path::name_of_file(&file)?.into_owned()));
+            found.extend(fields.map(|field| ((Some(instance.clone().into_owned()), field), false)));
+        }
+        if found.len() > most {
+            break;
+        }
+    }
+    found
+}
+
+/// Removes the files of those instances that were not written for so long; what was removed.
+///
+/// # Errors
+/// The system's.
+pub(super) fn forget(root: &Path, agent: &str, age: Duration) -> io::Result<Vec<(String, PathBuf)>> {
+    let dir = path::agent_dir(root, agent);
+    let mut removed = Vec::new();
+    for (name, _) in entries(&dir).into_iter().filter(|(_, is_dir)| *is_dir) {
+        let instance = dir.join(&name);
+        let Some(of) = path::name_of_dir(&name) else { continue };
+        let written = entries(&instance).into_iter().map(|(file, _)| instance.join(file).metadata()?.modified());
+        let is_old = |time: io::Result<SystemTime>| {
+            // A time to come is no age.
+            Ok::<bool, io::Error>(time?.elapsed().is_ok_and(|passed| passed > age))
+        };
+        if written.map(is_old).collect::<io::Result<Vec<_>>>()?.into_iter().all(|is_old| is_old) {
+            fs::remove_dir_all(&instance)?;
+            removed.push((of.into_owned(), instance));
+        }
+    }
+    Ok(removed)
+}
+
+/// Names in a directory and whether they are directories; nothing if it cannot be read.
+fn entries(dir: &Path) -> Vec<(String, bool)> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    let of = |entry: fs::DirEntry| Some((entry.file_name().into_string().ok()?, entry.file_type().ok()?.is_dir()));
+    entries.take(MOST_ENTRIES).filter_map(|entry| of(entry.ok()?)).collect()
+}
+
+/// Directories below the root that belong to agents, but to none of these.
+pub(super) fn strangers(root: &Path, agents: &[String]) -> Vec<String> {
+    let mine = |name: &String| !name.starts_with('.') && root.join(name).join(VIEW).is_file();
+    let dirs = entries(root).into_iter().filter(|(name, is_dir)| *is_dir && mine(name));
+    let names = dirs.filter_map(|(name, _)| Some(path::name_of_dir(&name)?.into_owned()));
+    let mut strangers: Vec<String> = names.filter(|name| !agents.contains(name)).collect();
+    strangers.sort();
+    strangers
+}
+
+/// Puts the data of an agent aside; where to. `None`: it has none.
+///
+/// # Errors
+/// The system's.
+pub(super) fn retire(root: &Path, agent: &str, now: UnixTime) -> io::Result<Option<PathBuf>> {
+    let dir = path::agent_dir(root, agent);
+    let Some(name) = dir.file_name().and_then(|name| name.to_str()).filter(|_| dir.is_dir()) else { return Ok(None) };
+    let retired = root.join(RETIRED);
+    fs::create_dir_all(&retired)?;
+    let places = (now..).map(|time| retired.join(format!("{name}-{time}")));
+    let Some(place) = places.take(MOST_ENTRIES).find(|place| !place.exists()) else { return Ok(None) };
+    fs::rename(&dir, &place)?;
+    Ok(Some(place))
+}
+
+/// Gives an agent without data the newest that were put aside; where from.
+///
+/// # Errors
+/// The system's.
+pub(super) fn restore(root: &Path, agent: &str) -> io::Result<Option<PathBuf>> {
+    let dir = path::agent_dir(root, agent);
+    let Some(name) = dir.file_name().and_then(|name| name.to_str()).filter(|_| !dir.exists()) else { return Ok(None) };
+    let mut all = retired(root).into_iter().rev();
+    let Some((_, place)) = all.find(|(_, path)| was(path).is_some_and(|(of, _)| of == name)) else {
+        return Ok(None);
+    };
+    fs::rename(&place, &dir)?;
+    Ok(Some(place))
+}
+
+/// Removes the oldest of what was put aside, beyond the bound; what was removed.
+///
+/// # Errors
+/// The system's.
+pub(super) fn prune(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let all = retired(root);
+    let beyond = all.len().saturating_sub(MOST_RETIRED);
+    let mut removed = Vec::new();
+    for (_, path) in all.into_iter().take(beyond) {
+        fs::remove_dir_all(&path)?;
+        removed.push(path);
+    }
+    Ok(removed)
+}
+
+/// What was put aside, the oldest first.
+fn retired(root: &Path) -> Vec<(UnixTime, PathBuf)> {
+    let dir = root.join(RETIRED);
+    let paths = entries(&dir).into_iter().filter(|(_, is_dir)| *is_dir).map(|(name, _)| dir.join(name));
+    let mut all: Vec<(UnixTime, PathBuf)> = paths.filter_map(|path| Some((was(&path)?.1, path))).collect();
+    all.sort();
+    all
+}
+
+/// The directory that something put aside was, and when.
+fn was(path: &Path) -> Option<(&str, UnixTime)> {
+    let (name, time) = path.file_name()?.to_str()?.rsplit_once('-')?;
+    Some((name, time.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_are_put_aside_and_come_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let file = |agent: &str| path::agent_file(root, agent, Some("/"), "used");
+        for (agent, time) in [("a", 5), ("a", 5), ("a-1", 90), ("a", 7)] {
+            fs::create_dir_all(file(agent).parent().unwrap()).unwrap();
+            fs::write(file(agent), time.to_string()).unwrap();
+            retire(root, agent, time).unwrap().unwrap();
+        }
+        assert_eq!(retire(root, "a", 8).unwrap(), None);
+        assert!(restore(root, "a").unwrap().unwrap().ends_with(".retired/a-7"));
+        assert_eq!(fs::read_to_string(file("a")).unwrap(), "7");
+        assert_eq!(restore(root, "a").unwrap(), None, "it has data");
+        assert_eq!(known(root, "a", 10).into_keys().collect::<Vec<_>>(), [(Some("/".to_owned()), "used".to_owned())]);
+        assert_eq!(strangers(root, &[]), Vec::<String>::new(), "without the file of an agent it is somebody else's");
+        fs::write(root.join("a").join(VIEW), "{}").unwrap();
+        assert_eq!(strangers(root, &["b".to_owned()]), ["a"]);
+    }
+
+    #[test]
+    fn what_is_gone_for_long_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let long_ago = SystemTime::now() - Duration::from_secs(40 * 86_400);
+        for (instance, fields) in [("veth1", [true, true]), ("veth2", [true, false]), ("/", [true, true])] {
+            for (field, is_old) in ["rx", "tx"].iter().zip(fields) {
+                let path = path::agent_file(dir.path(), "net", Some(instance), field);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                let file = File::create(path).unwrap();
+                if is_old {
+                    file.set_modified(long_ago).unwrap();
+                }
+            }
+        }
+        File::create(path::agent_file(dir.path(), "net", None, "up")).unwrap().set_modified(long_ago).unwrap();
+        let removed = forget(dir.path(), "net", Duration::from_secs(30 * 86_400)).unwrap();
+        let mut removed: Vec<String> = removed.into_iter().map(|(instance, _)| instance).collect();
+        removed.sort();
+        assert_eq!(removed, ["/", "veth1"]);
+        let left: Vec<Key> = known(dir.path(), "net", 100).into_keys().collect();
+        let veth2 = |field: &str| (Some("veth2".to_owned()), field.to_owned());
+        assert_eq!(left, [(None, "up".to_owned()), veth2("rx"), veth2("tx")]);
+    }
+
+    #[test]
+    fn the_oldest_go_beyond_the_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        for time in 0..MOST_RETIRED + 2 {
+            fs::create_dir_all(dir.path().join(format!(".retired/x-{time}"))).unwrap();
+        }
+        let removed = prune(dir.path()).unwrap();
+        assert_eq!(removed, [0, 1].map(|time| dir.path().join(format!(".retired/x-{time}"))));
+        assert_eq!(retired(dir.path()).len(), MOST_RETIRED);
+    }
+
+    #[test]
+    fn a_damaged_file_is_set_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(load(dir.path(), "a").unwrap(), Loaded::Nothing));
+        fs::create_dir(dir.path().join("a")).unwrap();
+        for text in [&b"{\"spec\":"[..], b"", b"\xff", b"[]"] {
+            fs::write(dir.path().join("a/agent.json"), text).unwrap();
+            let Loaded::Damaged(text) = load(dir.path(), "a").unwrap() else { panic!("no text") };
+            let text = text.to_string();
+            assert!(text.contains("a/agent.json: ") && text.ends_with("a/agent.json.damaged"), "{text}");
+            assert!(!dir.path().join("a/agent.json").exists());
+        }
+    }
+}

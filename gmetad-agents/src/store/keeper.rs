@@ -1,0 +1,402 @@
+//! The thread that writes.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gmetad_core::agent::Message;
+use gmetad_core::message;
+use gmetad_rrd::native::Options;
+use gmetad_rrd::{Backend as _, Job, NativeStore, Point, RrdError, Schema, Value, View, path};
+use log::Level;
+
+use super::files::{self, Loaded};
+use super::trouble::{self, Trouble};
+use super::{Active, Shared, Task, Waiting, schema};
+use crate::lang::Lang;
+use crate::spec::{Datasource, Graphs, Keep, Spec};
+use crate::view::{AgentView, Taken};
+
+/// RRD files of one agent, at most: 2,000 are 200 MB with the standard archives.
+pub(crate) const MOST_FILES: usize = 2_000;
+/// How long an instance was not measured whose files may go, where an agent has too many.
+const FORGOTTEN: Duration = Duration::from_secs(30 * 86_400);
+/// How often such are looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(3600);
+/// Seconds by which the last value of a file may be in the future: it could not be written until then.
+const TO_COME: i64 = 86_400;
+/// Longest name of an instance or a field that gets a file: its path can be read back, and shown.
+const LONGEST_NAME: usize = 80;
+
+pub(super) struct Keeper {
+    shared: Arc<Shared>,
+    lang: Lang,
+    files: NativeStore,
+    active: Active,
+    trouble: Trouble,
+    /// Agents of which it was said that they have too many files, or names that are too long.
+    told: HashMap<String, (bool, bool)>,
+    /// When it was looked for files of an agent that could go.
+    looked: HashMap<String, Instant>,
+    /// Points dropped that were told.
+    dropped: u64,
+}
+
+/// What is to be done now.
+struct Work {
+    tasks: Vec<Task>,
+    views: Vec<Arc<AgentView>>,
+    dropped: u64,
+}
+
+/// A number on its way to its file.
+struct Entry {
+    path: PathBuf,
+    schema: usize,
+    text: Option<String>,
+}
+
+impl Keeper {
+    pub(super) fn new(shared: Arc<Shared>, lang: Lang) -> Self {
+        // Files are written once a period: it does not pay to keep them open.
+        let files = NativeStore::new(Options { max_descriptors: 0, ..Options::default() });
+        Self {
+            shared,
+            lang,
+            files,
+            active: Active::default(),
+            trouble: Trouble::default(),
+            told: HashMap::new(),
+            looked: HashMap::new(),
+            dropped: 0,
+        }
+    }
+
+    pub(super) fn run(&mut self) {
+        while let Some(work) = self.next() {
+            for task in work.tasks {
+                match task {
+                    Task::Points { spec, taken, .. } => self.points(&spec, &taken),
+                    Task::Adopt { agents, only, to } => {
+                        // Who asked may have given up.
+                        let _ = to.send(self.adopt(agents, only));
+                    }
+                    Task::Retire(agents) => agents.iter().for_each(|agent| self.retire(agent)),
+                }
+            }
+            for view in work.views {
+                self.save(&view);
+            }
+            if work.dropped > self.dropped {
+                let now = work.dropped - self.dropped;
+                self.dropped = work.dropped;
+                self.say(Level::Error, &message!("the disk is too slow: {} values of agents were dropped", now));
+            }
+        }
+        self.shared.inbox.lock().ended = true;
+        self.shared.changed.notify_all();
+    }
+
+    /// Waits for work; `None` when all is done and no more will come.
+    fn next(&self) -> Option<Work> {
+        let mut inbox = self.shared.inbox.lock();
+        loop {
+            let now = Instant::now();
+            let closed = inbox.closed;
+            let is_due = |waiting: &Waiting| closed || waiting.due <= now;
+            if !inbox.tasks.is_empty() || inbox.views.values().any(is_due) {
+                let tasks = inbox.tasks.drain(..).collect();
+                inbox.waiting = 0;
+                let due: Vec<String> =
+                    inbox.views.iter().filter(|(_, waiting)| is_due(waiting)).map(|(name, _)| name.clone()).collect();
+                let mut views = Vec::with_capacity(due.len());
+                for name in due {
+                    views.extend(inbox.views.remove(&name).map(|waiting| waiting.view));
+                    inbox.written.insert(name, now);
+                }
+                return Some(Work { tasks, views, dropped: inbox.dropped });
+            }
+            if closed {
+                return None;
+            }
+            match inbox.views.values().map(|waiting| waiting.due).min() {
+                Some(due) => drop(self.shared.changed.wait_until(&mut inbox, due)),
+                None => self.shared.changed.wait(&mut inbox),
+            }
+        }
+    }
+
+    fn say(&self, level: Level, text: &Message) {
+        log::log!(level, "{}", self.lang.message(text));
+    }
+
+    fn adopt(&mut self, agents: Vec<String>, only: bool) -> HashMap<String, AgentView> {
+        let root = self.shared.root.clone();
+        if only {
+            for stranger in files::strangers(&root, &agents) {
+                self.retire(&stranger);
+            }
+        }
+        let mut views = HashMap::new();
+        for agent in agents {
+            match files::restore(&root, &agent) {
+                Ok(Some(from)) => {
+                    let text = message!("agent {} is back: its data were taken from {}", agent, shown(&from));
+                    self.say(Level::Info, &text);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    let text = message!("data of agent {} cannot be read: {}", agent, error.to_string());
+                    self.failed(&trouble::of_io(&error), &agent, text);
+                }
+            }
+            match files::load(&root, &agent) {
+                Ok(Loaded::View(view)) => drop(views.insert(agent.clone(), *view)),
+                Ok(Loaded::Damaged(text)) => self.say(Level::Error, &text),
+                Ok(Loaded::Nothing) => {}
+                Err(error) => {
+                    let text = message!("data of agent {} cannot be read: {}", agent, error.to_string());
+                    self.failed(&trouble::of_io(&error), &agent, text);
+                }
+            }
+            let known = files::known(&root, &agent, MOST_FILES);
+            self.shared.known.lock().insert(agent.clone(), known);
+            self.active.insert(agent);
+        }
+        views
+    }
+
+    fn retire(&mut self, agent: &str) {
+        self.active.remove(agent);
+        self.told.remove(agent);
+        self.looked.remove(agent);
+        self.shared.known.lock().remove(agent);
+        {
+            let mut inbox = self.shared.inbox.lock();
+            inbox.views.remove(agent);
+            inbox.written.remove(agent);
+        }
+        let over = self.trouble.leave(agent);
+        over.iter().for_each(|text| self.say(Level::Info, text));
+        let root = self.shared.root.clone();
+        match files::retire(&root, agent, gmetad_core::now()) {
+            Ok(Some(place)) => {
+                let text = message!("agent {} is no more: its data are in {}", agent, shown(&place));
+                self.say(Level::Info, &text);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                let text = message!("data of agent {} cannot be set aside: {}", agent, error.to_string());
+                self.say(Level::Error, &text);
+            }
+        }
+        match files::prune(&root) {
+            Ok(removed) => {
+                for place in removed {
+                    let text =
+                        message!("{} is removed: more than {} retired agents", shown(&place), files::MOST_RETIRED);
+                    self.say(Level::Warn, &text);
+                }
+            }
+            Err(error) => {
+                let text = message!("data of retired agents cannot be removed: {}", error.to_string());
+                self.say(Level::Error, &text);
+            }
+        }
+    }
+
+    fn save(&mut self, view: &AgentView) {
+        let agent = view.spec.name.as_str();
+        if !self.active.contains(agent) {
+            return;
+        }
+        if let Err(error) = files::save(&self.shared.root, view) {
+            let text = message!("data of agent {} cannot be written: {}", agent, error.to_string());
+            self.failed(&trouble::of_io(&error), agent, text);
+        } else if !matches!(view.spec.keep, Keep::Rrd(_)) {
+            self.well(agent);
+        }
+    }
+
+    fn failed(&mut self, cause: &str, agent: &str, text: Message) {
+        if self.trouble.enter(cause, agent) {
+            self.say(Level::Error, &text);
+        }
+    }
+
+    fn well(&mut self, agent: &str) {
+        let over = self.trouble.leave(agent);
+        over.iter().for_each(|text| self.say(Level::Info, text));
+    }
+
+    fn points(&mut self, spec: &Spec, taken: &Taken) {
+        let Keep::Rrd(graphs) = &spec.keep else { return };
+        let agent = spec.name.as_str();
+        if !self.active.contains(agent) {
+            return;
+        }
+        let mut schemas: Vec<(Datasource, Schema)> = Vec::new();
+        let mut entries = Vec::new();
+        for (instance, field, number) in schema::numbers(&taken.measurement) {
+            let Some(source) = schema::source(graphs, field) else { continue };
+            let at = of_source(&mut schemas, spec, graphs, source);
+            let (source, wanted) = &schemas[at];
+            let path = path::agent_file(&self.shared.root, agent, instance, field);
+            let text = schema::text(source.ds_type, number);
+            let wanted = wanted.clone();
+            if self.is_kept(agent, instance, field, &path, &wanted) {
+                entries.push(Entry { path, schema: at, text });
+            }
+        }
+        self.write(agent, taken.time, &entries, &schemas);
+    }
+
+    /// Whether a field gets a file. When it is first met, a file that there is is compared with what is wanted.
+    fn is_kept(&mut self, agent: &str, instance: Option<&str>, field: &str, path: &Path, wanted: &Schema) -> bool {
+        if field.len() > LONGEST_NAME || instance.is_some_and(|name| name.len() > LONGEST_NAME) {
+            let told = &mut self.told.entry(agent.to_owned()).or_default().1;
+            if !std::mem::replace(told, true) {
+                let text = message!("agent {}: what has a name of over {} bytes gets no RRD file", agent, LONGEST_NAME);
+                self.say(Level::Warn, &text);
+            }
+            return false;
+        }
+        let key = (instance.map(str::to_owned), field.to_owned());
+        let (count, known) = {
+            let all = self.shared.known.lock();
+            let of_agent = all.get(agent);
+            (of_agent.map_or(0, |known| known.len()), of_agent.and_then(|known| known.get(&key).copied()))
+        };
+        match known {
+            Some(true) => return true,
+            Some(false) => self.compare(agent, path, wanted),
+            None if count >= MOST_FILES && !self.make_room(agent) => {
+                let told = &mut self.told.entry(agent.to_owned()).or_default().0;
+                if !std::mem::replace(told, true) {
+                    let text = message!("agent {} has {} RRD files: others are not kept", agent, MOST_FILES);
+                    self.say(Level::Warn, &text);
+                }
+                return false;
+            }
+            None => {}
+        }
+        self.shared.known.lock().entry(agent.to_owned()).or_default().insert(key, true);
+        true
+    }
+
+    /// Removes what an agent has not measured for long; whether there is room for another file.
+    fn make_room(&mut self, agent: &str) -> bool {
+        let now = Instant::now();
+        let looked = self.looked.insert(agent.to_owned(), now);
+        if let Some(looked) = looked.filter(|looked| now.duration_since(*looked) < LOOK_EVERY) {
+            self.looked.insert(agent.to_owned(), looked);
+            return false;
+        }
+        let removed = files::forget(&self.shared.root, agent, FORGOTTEN).unwrap_or_else(|error| {
+            let text = message!("data of agent {} cannot be removed: {}", agent, error.to_string());
+            self.failed(&trouble::of_io(&error), agent, text);
+            Vec::new()
+        });
+        for (_, place) in &removed {
+            let place = shown(place);
+            let text = message!("{} is removed: not measured for long, and agent {} has too many files", place, agent);
+            self.say(Level::Warn, &text);
+        }
+        let mut all = self.shared.known.lock();
+        let known = all.entry(agent.to_owned()).or_default();
+        known.retain(|(instance, _), _| !removed.iter().any(|(gone, _)| instance.as_ref() == Some(gone)));
+        known.len() < MOST_FILES
+    }
+
+    /// Sets a file aside that is not made as it should be, or is damaged.
+    fn compare(&mut self, agent: &str, path: &Path, wanted: &Schema) {
+        let why = match View::open(path) {
+            Ok(view) => {
+                let found = view.layout().schema();
+                let kinds = |schema: &Schema| schema.ds.iter().map(|ds| (ds.name.clone(), ds.kind)).collect::<Vec<_>>();
+                if view.last() > gmetad_core::now().saturating_add(TO_COME) {
+                    message!("its last value is of a time to come")
+                } else if found.step != wanted.step {
+                    message!("its step is {} s and not {} s", found.step, wanted.step)
+                } else if kinds(found) != kinds(wanted) {
+                    message!("its data source is of another type")
+                } else if found.rras != wanted.rras {
+                    message!("its archives are others")
+                } else {
+                    let bounds = |schema: &Schema| -> Vec<[u64; 2]> {
+                        schema
+                            .ds
+                            .iter()
+                            .map(|ds| [ds.min, ds.max].map(|bound| if bound.is_nan() { 0 } else { bound.to_bits() }))
+                            .collect()
+                    };
+                    if bounds(found) != bounds(wanted) {
+                        let text = message!("{} keeps the bounds that it was made with", shown(path));
+                        self.say(Level::Warn, &text);
+                    }
+                    return;
+                }
+            }
+            Err(RrdError::Format { source, .. }) => source.to_string().into(),
+            // Missing: it will be made. Else writing it will tell.
+            Err(_) => return,
+        };
+        let aside = path.with_extension("rrd.old");
+        match fs::rename(path, &aside) {
+            Ok(()) => {
+                let text = message!("{} is set aside as {} and begins anew: {}", shown(path), shown(&aside), why);
+                self.say(Level::Warn, &text);
+            }
+            Err(error) => {
+                let text = message!("{} cannot be set aside: {}", shown(path), error.to_string());
+                self.failed(&trouble::of_io(&error), agent, text);
+            }
+        }
+    }
+
+    fn write(&mut self, agent: &str, time: i64, entries: &[Entry], schemas: &[(Datasource, Schema)]) {
+        let values: Vec<[Value<'_>; 1]> =
+            entries.iter().map(|entry| [entry.text.as_deref().map_or(Value::Unknown, Value::Text)]).collect();
+        let points: Vec<[Point<'_>; 1]> = values.iter().map(|values| [Point { time, values }]).collect();
+        let jobs: Vec<Job<'_>> = entries
+            .iter()
+            .zip(&points)
+            .map(|(Entry { path, schema, .. }, points)| Job {
+                path,
+                schema: &schemas[*schema].1,
+                points,
+                hot: false,
+                create: true,
+            })
+            .collect();
+        let mut is_well = true;
+        for error in self.files.write(&jobs).into_iter().filter_map(Result::err) {
+            if let Some(cause) = trouble::of_rrd(&error) {
+                is_well = false;
+                self.failed(&cause, agent, error.log_line().into());
+            }
+        }
+        if is_well {
+            self.well(agent);
+        }
+    }
+}
+
+/// The place of the schema for such a source.
+fn of_source(schemas: &mut Vec<(Datasource, Schema)>, spec: &Spec, graphs: &Graphs, source: Datasource) -> usize {
+    let same = |known: &Datasource| {
+        (known.ds_type, known.min_bound, known.max_bound) == (source.ds_type, source.min_bound, source.max_bound)
+    };
+    if let Some(at) = schemas.iter().position(|(known, _)| same(known)) {
+        return at;
+    }
+    let schema = schema::schema(spec.period, graphs, &source);
+    schemas.push((source, schema));
+    schemas.len() - 1
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

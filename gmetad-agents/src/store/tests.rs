@@ -1,0 +1,102 @@
+//! Bounds of what waits and of what is kept.
+
+use std::process::Command;
+
+use gmetad_core::agent::{Agent, AgentError, Context, Measurement};
+
+use super::keeper::MOST_FILES;
+use super::*;
+use crate::spec::{Archive, Graphs, Installed, Keep};
+
+struct Some1;
+
+impl Agent for Some1 {
+    fn name(&self) -> &str {
+        "some"
+    }
+    fn measure(&mut self, _: &Context) -> Result<Measurement, AgentError> {
+        Ok(Measurement::new())
+    }
+}
+
+/// An agent with small files.
+fn spec() -> Arc<Spec> {
+    let mut spec = Installed::new(Some1).spec;
+    let archives = vec![Archive { cf: Cf::Average, resolution: 60, keep: 600 }];
+    spec.keep = Keep::Rrd(Graphs { archives, ..Graphs::default() });
+    Arc::new(spec)
+}
+
+fn taken(time: UnixTime, fields: usize) -> Taken {
+    let measurement = (0..fields).fold(Measurement::new(), |all, n| all.number(format!("field{n}"), 1.0));
+    Taken { time, took: 0.0, measurement: Arc::new(measurement) }
+}
+
+#[test]
+fn files_have_a_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::start(dir.path().to_owned(), Lang::English).unwrap();
+    assert_eq!(store.adopt(vec!["some".to_owned()], true, Duration::from_secs(20)), Some(HashMap::new()));
+    store.points(spec(), taken(1_000_000, MOST_FILES + 50));
+    store.points(spec(), taken(1_000_060, MOST_FILES + 50));
+    assert!(store.close(Duration::from_secs(60)));
+    assert_eq!(store.kept("some").len(), MOST_FILES);
+    let files = fs::read_dir(dir.path().join("some")).unwrap().count();
+    assert_eq!((files, store.dropped()), (MOST_FILES, 0));
+}
+
+#[test]
+fn what_waits_for_a_disk_that_hangs_has_a_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("some")).unwrap();
+    // Who opens this waits for a reader that never comes.
+    let fifo = dir.path().join("some/agent.json");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let store = Store::start(dir.path().to_owned(), Lang::English).unwrap();
+    let begin = Instant::now();
+    assert_eq!(store.adopt(vec!["some".to_owned()], true, Duration::from_millis(100)), None, "given up");
+    let (spec, taken) = (spec(), taken(1_000_000, 1000));
+    for _ in 0..MOST_WAITING / 1000 + 5 {
+        store.points(Arc::clone(&spec), taken.clone());
+    }
+    assert_eq!(store.dropped(), 5 * 1000);
+    assert!(!store.close(Duration::from_millis(100)) && begin.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn names_that_cannot_be_are_not_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::start(dir.path().to_owned(), Lang::English).unwrap();
+    store.adopt(vec!["some".to_owned()], true, Duration::from_secs(20)).unwrap();
+    let of_it = Measurement::new().number("n", 1.0);
+    let long = "x".repeat(1000);
+    let measurement = Measurement::new()
+        .number("n", 1.0)
+        .number(long.as_str(), 1.0)
+        .instance(long.as_str(), of_it.clone())
+        .instance("../..", of_it);
+    store.points(spec(), Taken { time: 1_000_000, took: 0.0, measurement: Arc::new(measurement.clone()) });
+    // Of nobody whose data are to be written.
+    let mut other = (*spec()).clone();
+    other.name = "other".to_owned();
+    store.points(Arc::new(other), Taken { time: 1_000_000, took: 0.0, measurement: Arc::new(measurement) });
+    assert!(store.close(Duration::from_secs(20)));
+    let n = || "n".to_owned();
+    assert_eq!(store.kept("some"), [(None, n()), (Some("../..".to_owned()), n())]);
+    let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 2, "the agent and the lock: {names:?}");
+}
+
+#[test]
+fn a_clock_that_was_in_the_future_costs_no_more_than_what_it_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = gmetad_core::now();
+    let last = |name: &str| gmetad_rrd::View::open(&dir.path().join("some").join(name)).map(|view| view.last()).ok();
+    for (time, expected) in [(now + 200_000, [Some(now + 200_000), None]), (now, [Some(now), Some(now + 200_000)])] {
+        let store = Store::start(dir.path().to_owned(), Lang::English).unwrap();
+        store.adopt(vec!["some".to_owned()], true, Duration::from_secs(20)).unwrap();
+        store.points(spec(), taken(time, 1));
+        assert!(store.close(Duration::from_secs(20)));
+        assert_eq!(["field0.rrd", "field0.rrd.old"].map(last), expected);
+    }
+}

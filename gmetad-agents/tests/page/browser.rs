@@ -1,0 +1,193 @@
+//! The page in Chromium: what people see and click.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use gmetad_agents::page::{PageOptions, site};
+use gmetad_core::agent::{State, Status};
+use gmetad_http::{Secret, Server, ServerOptions};
+use serde_json::json;
+
+use crate::made_up::{Fake, board};
+use crate::webdriver::Browser;
+
+struct Rig {
+    browser: Browser,
+    control: Arc<Fake>,
+    base: String,
+    _server: Server,
+}
+
+fn rig(test: &str) -> Option<Rig> {
+    let browser = Browser::start(test)?;
+    let board = board();
+    let control = Arc::new(Fake { board: Arc::clone(&board), ..Fake::default() });
+    let options = PageOptions { host: "node1".to_owned(), token: Secret::new("sesame"), ..PageOptions::default() };
+    let listen = vec![(Ipv4Addr::LOCALHOST, 0).into()];
+    let server =
+        Server::start(site(options, board, control.clone()), ServerOptions { listen, ..ServerOptions::default() });
+    let server = server.expect("started");
+    let base = format!("http://{}", server.addresses()[0]);
+    Some(Rig { browser, control, base, _server: server })
+}
+
+impl Rig {
+    fn open(&self, path: &str) {
+        self.browser.open(&format!("{}{path}", self.base));
+    }
+
+    /// Seconds between the ends of the first graph.
+    fn span(&self) -> i64 {
+        self.browser
+            .get("(d => d.end - d.start)(document.querySelector('figure.graph').dataset)")
+            .as_i64()
+            .expect("a number")
+    }
+
+    fn fetched(&self) -> i64 {
+        self.browser
+            .get("performance.getEntriesByType('resource').filter(e => e.name.includes('/series?')).length")
+            .as_i64()
+            .expect("a number")
+    }
+}
+
+#[test]
+fn people_read_click_and_zoom() {
+    let Some(rig) = rig("people_read_click_and_zoom") else { return };
+    let browser = &rig.browser;
+    rig.open("/?lang=en");
+    assert_eq!(browser.text("document.documentElement.lang"), "en");
+    assert_eq!(browser.text("document.querySelector('.summary h1').innerText"), "Error node1");
+    for (state, word) in
+        [("ok", "OK"), ("dependant", "Dependant"), ("unknown", "Unknown"), ("warn", "Warn"), ("error", "Error")]
+    {
+        assert_eq!(browser.text(&format!("document.querySelector('.agents .state.{state} .word').innerText")), word);
+    }
+    // Each state has a colour and a shape of its own.
+    for of in ["getComputedStyle(body).fill", "body.getAttribute('d')"] {
+        let each = format!("new Set([...document.querySelectorAll('.chip .body')].map(body => {of})).size");
+        assert_eq!(browser.get(&each), 5, "{of}");
+    }
+
+    browser.click("#agent-load a");
+    browser.wait("document.querySelector('figure.graph canvas') !== null");
+    assert_eq!(rig.span(), 86_400);
+    browser.click(".periods a[data-period=week]");
+    browser.wait("(d => d.end - d.start)(document.querySelector('figure.graph').dataset) === 604800");
+    let (fetched, step) = (rig.fetched(), browser.get("Number(document.querySelector('figure.graph').dataset.step)"));
+    browser.drag("figure.graph .u-over", -100, 20);
+    browser.wait("(d => d.end - d.start)(document.querySelector('figure.graph').dataset) < 200000");
+    let zoomed = rig.span();
+    let width = browser.get("document.querySelector('figure.graph .u-over').clientWidth").as_i64().expect("a number");
+    assert!((zoomed - 604_800 * 120 / width).abs() < 604_800 * 3 / width, "{zoomed} of {width} pixels");
+    assert!(rig.fetched() > fetched, "data was fetched for it");
+    assert!(
+        browser.get("Number(document.querySelector('figure.graph').dataset.step)").as_i64() < step.as_i64(),
+        "finer"
+    );
+    browser.double_click("figure.graph .u-over");
+    browser.wait("(d => d.end - d.start)(document.querySelector('figure.graph').dataset) === 604800");
+    browser.click(".legend button");
+    browser.wait("document.querySelector('.legend tr.off') !== null");
+
+    browser.click(".languages a[hreflang=fr]");
+    browser.wait("document.documentElement.lang === 'fr' && document.querySelector('figure.graph canvas') !== null");
+    assert_eq!(browser.text("document.querySelector('.periods a[data-period=week]').innerText"), "Semaine");
+    browser.click(".path a");
+    assert_eq!(browser.text("document.querySelector('.summary h1').innerText"), "Erreur node1");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_shown_stays_fresh() {
+    let Some(rig) = rig("what_is_shown_stays_fresh") else { return };
+    let browser = &rig.browser;
+    rig.open("/");
+    browser.get("window.before = 1");
+    let mut view = (*rig.control.board.agent("load").expect("there")).clone();
+    view.status = Status::new(State::Error, "now it is bad");
+    rig.control.board.update([view]);
+    // As when somebody comes back to the page.
+    browser.get("document.dispatchEvent(new Event('visibilitychange'))");
+    browser.wait("document.querySelector('#agent-load.error .message')?.innerText === 'now it is bad'");
+    assert_eq!(browser.get("window.before"), 1, "without loading the page again");
+    assert!(browser.text("document.title").starts_with("(6) "), "{}", browser.text("document.title"));
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+    drop(rig._server);
+    browser.get("document.dispatchEvent(new Event('visibilitychange'))");
+    browser.wait("document.querySelector('#fresh.lost') !== null");
+}
+
+#[test]
+fn hostile_texts_do_not_run() {
+    let Some(rig) = rig("hostile_texts_do_not_run") else { return };
+    let browser = &rig.browser;
+    for path in ["/", "/agents/hostile/", "/agents/packages/"] {
+        rig.open(path);
+        if path == "/agents/hostile/" {
+            browser.wait("document.querySelector('.legend') !== null");
+        }
+        assert_ne!(browser.text("document.title"), "run", "{path}");
+        assert_eq!(browser.get("document.querySelectorAll('main script, main iframe, main img[onerror], main [style]:not(.chart *)').length"), 0);
+        assert_eq!(browser.complaints(), Vec::<String>::new());
+    }
+    // And if something got in, the policy would stop it, and we would hear of it.
+    browser.get("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"document.title=\\'run\\'\">')");
+    browser.get("document.body.appendChild(Object.assign(document.createElement('script'), {textContent: 'document.title=\"run\"'}))");
+    browser.wait("document.querySelector('body > img').complete");
+    assert_ne!(browser.text("document.title"), "run");
+    let complaints = browser.complaints();
+    assert!(complaints.iter().any(|text| text.contains("Content Security Policy")), "{complaints:?}");
+}
+
+#[test]
+fn buttons_need_the_token() {
+    let Some(rig) = rig("buttons_need_the_token") else { return };
+    let browser = &rig.browser;
+    rig.open("/agents/squid/?lang=en");
+    browser.write("#token", "wrong");
+    browser.click("button[formaction$=measure]");
+    browser.wait("document.querySelector('.problem') !== null");
+    assert!(rig.control.asked.lock().is_empty());
+    rig.open("/agents/squid/");
+    browser.write("#token", "sesame");
+    browser.write("#by", "Léa");
+    browser.write("#comment", "<b>jeudi</b>");
+    browser.click("button[formaction$=acknowledge]");
+    browser.wait("document.querySelector('.notice') !== null");
+    assert_eq!(*rig.control.asked.lock(), ["acknowledge squid Léa: <b>jeudi</b>"]);
+    assert!(browser.text("document.querySelector('.note.known').innerText").contains("<b>jeudi</b>"));
+    // From now on this browser need not be asked.
+    assert_eq!(browser.get("document.querySelector('#token')"), json!(null));
+    browser.click("button[formaction$=measure]");
+    browser.wait("document.querySelector('.notice')?.innerText === 'The agent measures now.'");
+    assert_eq!(rig.control.asked.lock().len(), 2);
+}
+
+#[test]
+fn a_phone_shows_all_of_its_width_and_no_more() {
+    let Some(rig) = rig("a_phone_shows_all_of_its_width_and_no_more") else { return };
+    let browser = &rig.browser;
+    browser.devtools(
+        "Emulation.setDeviceMetricsOverride",
+        json!({ "width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": true }),
+    );
+    for path in [
+        "/",
+        "/?lang=fr",
+        "/agents/network/",
+        "/agents/hostile/",
+        "/agents/packages/",
+        "/agents/disks/",
+        "/agents/memory/",
+    ] {
+        rig.open(path);
+        if path.contains("network") || path.contains("memory") || path.contains("hostile") {
+            // Graphs are loaded when they come into sight.
+            browser.get("document.querySelector('figure.graph').scrollIntoView()");
+            browser.wait("document.querySelector('.legend') !== null");
+        }
+        assert_eq!(browser.get("[document.documentElement.scrollWidth, innerWidth]"), json!([360, 360]), "{path}");
+    }
+}

@@ -1,0 +1,192 @@
+//! `z_stats status`: how the service's agents are, for people and for whatever runs monitoring plugins.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use gmetad_agents::AgentView;
+use gmetad_agents::status::{STALE_PERIODS, name as state_name};
+use gmetad_core::agent::{Message, State};
+use gmetad_core::message;
+use gmetad_process::mail::clean;
+use serde_json::Value;
+
+use crate::Said;
+use crate::settings::{Settings, secret};
+
+/// How long the service has to answer.
+const WITHIN: Duration = Duration::from_secs(10);
+/// Longest answer, in bytes.
+const ANSWER: u64 = 64 << 20;
+/// Most agents that are read from the data directory.
+const AGENTS: usize = 10_000;
+/// What the disk may lag behind beyond the time an agent is due, in seconds: views are written once a minute.
+const GRACE: i64 = 120;
+/// Longest message that is shown, in characters.
+const TEXT: usize = 500;
+
+/// The exit status of a state, as of the monitoring plugins. What only depends on something else is no better known than that.
+pub(crate) fn exit(state: State) -> ExitCode {
+    ExitCode::from(match state {
+        State::Ok => 0,
+        State::Warn => 1,
+        State::Error => 2,
+        State::Unknown | State::Dependant => 3,
+    })
+}
+
+/// An agent as it is told of.
+struct Told {
+    name: String,
+    state: State,
+    message: String,
+}
+
+/// Says how the agents are, or one of them.
+pub(crate) fn run(settings: &Settings, json: bool, agent: Option<&str>) -> Result<Said, Message> {
+    let (answer, note) = match ask(settings) {
+        Ok(answer) => (answer, None),
+        Err(reason) => (read(settings, &reason)?, Some(reason)),
+    };
+    let mut agents = told(&answer);
+    if let Some(name) = agent {
+        agents.retain(|agent| agent.name == name);
+        if agents.is_empty() {
+            return Err(message!("there is no agent {}; z_stats check lists them", name));
+        }
+    }
+    let worst = agents.iter().map(|agent| agent.state).max().unwrap_or(State::Unknown);
+    if json {
+        return Ok((format!("{answer}\n"), exit(worst)));
+    }
+    let lang = settings.lang;
+    let count = |state| agents.iter().filter(|agent| agent.state == state).count();
+    let counts = State::ALL.into_iter().rev().filter(|state| count(*state) > 0);
+    let counts: Vec<_> = counts.map(|state| format!("{} {}", count(state), lang.message(&state_name(state)))).collect();
+    let counts = if agents.is_empty() { lang.text("no agents").to_owned() } else { counts.join(", ") };
+    let data: Vec<_> =
+        State::ALL.map(|state| format!("{}={}", state.name().to_ascii_lowercase(), count(state))).into_iter().collect();
+    let mut text = format!("ZSTATS {} - {counts} | {}\n", worst.name().to_ascii_uppercase(), data.join(" "));
+    agents.sort_by_key(|agent| std::cmp::Reverse(agent.state));
+    for Told { name, state, message } in agents.iter().filter(|told| agent.is_some() || told.state != State::Ok) {
+        let state = lang.message(&state_name(*state));
+        text += &format!("{state}: {name}{}{}\n", if message.is_empty() { "" } else { ": " }, clean(message, TEXT));
+    }
+    if let Some(reason) = note {
+        text += &lang.message(&message!("(read from {}: {})", settings.data().display().to_string(), reason));
+        text.push('\n');
+    }
+    Ok((text, exit(worst)))
+}
+
+fn told(answer: &Value) -> Vec<Told> {
+    let agents = answer["agents"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let text = |agent: &Value, key: &str| agent[key].as_str().unwrap_or_default().to_owned();
+    let told = agents.iter().map(|agent| {
+        let state = State::ALL.into_iter().find(|state| agent["status"] == state.name());
+        Told { name: text(agent, "name"), state: state.unwrap_or(State::Unknown), message: text(agent, "message") }
+    });
+    told.collect()
+}
+
+/// What the running service says.
+fn ask(settings: &Settings) -> Result<Value, Message> {
+    if settings.tls_cert.is_some() {
+        return Err(message!("the page is served over TLS"));
+    }
+    let ip = settings.bind.iter().map(|ip| if ip.is_unspecified() { IpAddr::from(Ipv4Addr::LOCALHOST) } else { *ip });
+    let ip = ip.clone().find(IpAddr::is_loopback).or_else(|| ip.clone().next()).unwrap_or(Ipv4Addr::LOCALHOST.into());
+    let address = SocketAddr::new(ip, settings.port);
+    let failed = |error: std::io::Error| message!("{} does not answer: {}", address.to_string(), error.to_string());
+    let token = settings.token_file.as_deref().and_then(|file| secret(file).ok());
+    let authorization = token.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
+    let request = format!(
+        "GET /api/v1/status HTTP/1.0\r\nHost: {address}\r\nAccept-Language: {}\r\n{authorization}\r\n",
+        settings.lang.tag()
+    );
+    let text = exchange(address, request.as_bytes()).map_err(failed)?;
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let first = head.lines().next().unwrap_or_default();
+    if first.split(' ').nth(1) != Some("200") {
+        return Err(message!("{} answers: {}", address.to_string(), clean(first, 100)));
+    }
+    let answer: Value = serde_json::from_str(body).unwrap_or_default();
+    if answer["agents"].is_array() {
+        return Ok(answer);
+    }
+    Err(message!("{} answers, but is not z_stats", address.to_string()))
+}
+
+fn exchange(address: SocketAddr, request: &[u8]) -> std::io::Result<String> {
+    let end = Instant::now() + WITHIN;
+    let mut stream = TcpStream::connect_timeout(&address, WITHIN)?;
+    stream.set_write_timeout(Some(WITHIN))?;
+    stream.write_all(request)?;
+    let mut answer = Vec::new();
+    let mut buffer = [0; 16 << 10];
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() || answer.len() as u64 > ANSWER {
+            return Err(std::io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut buffer)? {
+            0 => return Ok(String::from_utf8_lossy(&answer).into_owned()),
+            length => answer.extend_from_slice(&buffer[..length]),
+        }
+    }
+}
+
+/// What the data directory says, in the shape of the service's answer. Agents that should have measured since are Unknown: the
+/// service does not run.
+fn read(settings: &Settings, reason: &Message) -> Result<Value, Message> {
+    let data = settings.data();
+    let failed = |error: std::io::Error| {
+        let data = data.display().to_string();
+        message!(
+            "the service cannot be asked ({}), and {} cannot be read: {}; name its directory with --data",
+            reason.clone(),
+            data,
+            error.to_string()
+        )
+    };
+    let mut agents = Vec::new();
+    for entry in fs::read_dir(&data).map_err(failed)?.take(AGENTS) {
+        let path = entry.map_err(failed)?.path();
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if let Some(view) = Some(path.join("agent.json")).filter(|_| !hidden).and_then(|file| view(&file)) {
+            agents.push(listed(&view, settings));
+        }
+    }
+    agents.sort_by(|one, other| one["name"].as_str().cmp(&other["name"].as_str()));
+    Ok(serde_json::json!({ "agents": agents }))
+}
+
+fn view(file: &Path) -> Option<AgentView> {
+    let mut bytes = Vec::new();
+    fs::File::open(file).ok()?.take(ANSWER).read_to_end(&mut bytes).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+fn listed(view: &AgentView, settings: &Settings) -> Value {
+    let lang = settings.lang;
+    let late = (view.spec.period * STALE_PERIODS).as_secs() as i64 + GRACE;
+    let last = view.last.as_ref().map(|taken| taken.time);
+    let (state, text) = if gmetad_core::now() > last.unwrap_or(view.since) + late {
+        (State::Unknown, lang.text("the service does not run, or does not write here").to_owned())
+    } else {
+        (view.status.state, lang.message(&view.status.message))
+    };
+    serde_json::json!({
+        "name": view.spec.name,
+        "section": lang.message(&view.spec.section),
+        "status": state.name(),
+        "message": text,
+        "since": view.since,
+        "last": last,
+        "max": view.max.state.name(),
+    })
+}
