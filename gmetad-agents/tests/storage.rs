@@ -14,7 +14,7 @@ use acts::{Acts, Rrd, eventually, log_lines};
 use gmetad_agents::config::Layout;
 use gmetad_agents::spec::{Datasource, Keep};
 use gmetad_agents::{Control, Installed, Monitor, MonitorOptions};
-use gmetad_core::agent::{Measurement, State, Status};
+use gmetad_core::agent::{Agent, AgentError, Context, Counted, Described, DescribedField, Measurement, State, Status};
 use gmetad_rrd::{Cf, DsKind, View};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -179,4 +179,46 @@ fn a_disk_that_hangs_delays_neither_measurements_nor_the_stop() {
     let hanging = monitor.stop(2 * SECOND).unwrap_err();
     assert_eq!(hanging, [dir.path().display().to_string()]);
     assert!(begin.elapsed() < 4 * SECOND);
+}
+
+/// An agent that knows only after its first measurement what it measures, as programs do that are asked.
+#[derive(Default)]
+struct Asked(Option<Described>, f64);
+
+impl Agent for Asked {
+    fn name(&self) -> &str {
+        "asked"
+    }
+    fn measure(&mut self, _: &Context) -> Result<Measurement, AgentError> {
+        let field = DescribedField { counted: Counted::Counter, ..DescribedField::new("bytes").unit("B/s") };
+        self.0 = Some(Described::default().field(field));
+        self.1 += 1000.0;
+        Ok(Measurement::new().number("bytes", self.1).judged(Status::ok()))
+    }
+    fn describe(&self) -> Option<&Described> {
+        self.0.as_ref()
+    }
+}
+
+#[test]
+fn what_an_agent_says_of_itself_is_known_before_its_first_point_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let installed = || {
+        let mut installed = Installed::new(Asked::default()).rrd();
+        installed.spec.period = SECOND;
+        installed
+    };
+    let monitor = start(dir.path(), vec![installed()]);
+    let measured = |least: u64| {
+        eventually("measurements", || monitor.board().agent("asked").is_some_and(|view| view.measured >= least));
+        monitor.board().agent("asked").unwrap()
+    };
+    assert_eq!(measured(1).spec.fields[0].unit, "B/s");
+    monitor.replace(vec![installed()], Layout::default());
+    let view = measured(2);
+    assert_eq!(view.spec.fields[0].unit, "B/s", "a reload finds the same agent");
+    let file = monitor.rrd_file("asked", None, "bytes").unwrap();
+    eventually("its file", || file.exists());
+    monitor.stop(Duration::from_secs(20)).unwrap();
+    assert_eq!(View::open(&file).unwrap().layout().schema().ds[0].kind, DsKind::Counter);
 }

@@ -140,7 +140,7 @@ impl Core {
             let jitter = u128::from(random.hash_one(&name)) % most;
             let first = now.mono + Duration::from_micros(u64::try_from(jitter).unwrap_or(0));
             let slot = match old.remove(&name) {
-                Some(slot) if *slot.view.spec == installed.spec => {
+                Some(slot) if *slot.written == installed.spec => {
                     self.effects.push(Effect::End(name, installed.agent));
                     slot
                 }
@@ -258,7 +258,7 @@ impl Core {
 
     /// An agent is back.
     pub(super) fn back(&mut self, back: Return, now: Now) -> Vec<Effect> {
-        let Return { name, generation, agent, outcome } = back;
+        let Return { name, generation, agent, outcome, described } = back;
         let found = self.slots.iter().position(|slot| slot.generation == generation && slot.name() == name);
         let Some(at) = found else {
             self.lost.retain(|(lost, number, _)| (lost, *number) != (&name, generation));
@@ -268,6 +268,10 @@ impl Core {
             // It may have been cut short: that says nothing.
             self.slots[at].run = None;
             return vec![Effect::End(name, agent)];
+        }
+        // Before its points are kept: counters are to be known as such.
+        if let Some(spec) = described.filter(|spec| *spec != *self.slots[at].view.spec) {
+            self.slots[at].view.spec = Arc::new(spec);
         }
         let points = match (&outcome, &self.slots[at].view.spec.keep) {
             (Outcome::Taken(taken, _), Keep::Rrd(_)) => Some(taken.clone()),

@@ -14,6 +14,8 @@ use gmetad_core::source::Stop;
 use gmetad_process::mail::clean;
 use parking_lot::Mutex;
 
+use crate::described;
+use crate::spec::Spec;
 use crate::view::Taken;
 
 /// Characters of what an agent says about its failure.
@@ -27,6 +29,8 @@ pub(super) struct Launch {
     pub(super) context: Context,
     pub(super) last: Option<Taken>,
     pub(super) status: Status,
+    /// Its spec as configured.
+    pub(super) written: Arc<Spec>,
 }
 
 /// What became of it.
@@ -44,6 +48,8 @@ pub(super) struct Return {
     pub(super) generation: u64,
     pub(super) agent: Box<dyn Agent>,
     pub(super) outcome: Outcome,
+    /// Its spec with what it says of itself, if it measured and says something.
+    pub(super) described: Option<Spec>,
 }
 
 /// Takes the measurement on a thread of its own, which calls `done` in the end.
@@ -65,13 +71,13 @@ pub(super) fn start(launch: Launch, done: impl Fn(Return) + Send + Sync + 'stati
         let launch = launch.lock().take();
         if let Some(Launch { name, generation, agent, .. }) = launch {
             let outcome = Outcome::Failed(message!("no thread can be started: {}", error.to_string()));
-            done(Return { name, generation, agent, outcome });
+            done(Return { name, generation, agent, outcome, described: None });
         }
     })
 }
 
 fn measured(launch: Launch) -> Return {
-    let Launch { name, generation, mut agent, context, last, status } = launch;
+    let Launch { name, generation, mut agent, context, last, status, written } = launch;
     let began = Instant::now();
     let outcome = match catch_unwind(AssertUnwindSafe(|| agent.measure(&context))) {
         Ok(Ok(measurement)) => {
@@ -82,7 +88,15 @@ fn measured(launch: Launch) -> Return {
         Ok(Err(error)) => Outcome::Failed(reason(error)),
         Err(panic) => Outcome::Failed(message!("panicked: {}", said(panic))),
     };
-    Return { name, generation, agent, outcome }
+    let said = || match &outcome {
+        Outcome::Taken(..) => agent.describe().map(|said| described::under(&written, said)),
+        Outcome::Failed(_) => None,
+    };
+    let described = catch_unwind(AssertUnwindSafe(said)).unwrap_or_else(|panic| {
+        log::error!("agent {name}: exception during describe: {}", self::said(panic));
+        None
+    });
+    Return { name, generation, agent, outcome, described }
 }
 
 fn check(agent: &dyn Agent, now: UnixTime, measurement: &Measurement, last: Option<&Taken>, status: &Status) -> Status {
@@ -198,6 +212,7 @@ mod tests {
             context: context(102, Duration::from_secs(1), &Stop::default()),
             last: Some(Taken { time: 100, took: 0.0, measurement: Arc::new(before) }),
             status: Status::default(),
+            written: Arc::new(Spec::of(&Acts(Does::Well))),
         };
         let (to, from) = mpsc::channel();
         start(launch, move |back| to.send(back).unwrap()).unwrap();

@@ -68,6 +68,8 @@ pub(super) struct Changed {
 }
 
 pub(super) struct Slot {
+    /// Its spec as configured; that of the view has what the agent says of itself, too.
+    pub(super) written: Arc<Spec>,
     /// What is known; times of the future are filled in by [`Slot::shown`].
     pub(super) view: AgentView,
     pub(super) generation: u64,
@@ -108,6 +110,7 @@ impl Slot {
         let age = Duration::from_secs(u64::try_from(age).unwrap_or(0));
         let told = if view.status.state == State::Error { Told::Error } else { Told::Nothing };
         let mut slot = Self {
+            written: Arc::clone(&spec),
             judge: Judge::new(view.own.clone()),
             view,
             generation: 0,
@@ -133,7 +136,8 @@ impl Slot {
     /// Puts a changed agent in the place of this one; what was known stays. Gives back the old agent, if it is at home.
     pub(super) fn change(&mut self, installed: Installed, first: Instant) -> Option<Box<dyn Agent>> {
         let Installed { spec, agent } = installed;
-        self.view.spec = Arc::new(spec);
+        self.written = Arc::new(spec);
+        self.view.spec = Arc::clone(&self.written);
         self.view.running = None;
         self.judge = Judge::new(self.view.own.clone());
         self.grid = Grid::new(first, self.view.spec.period);
@@ -176,6 +180,7 @@ impl Slot {
             context: context(now.wall, timeout, &stop),
             last: self.view.last.clone(),
             status: self.view.status.clone(),
+            written: Arc::clone(&self.written),
         };
         self.run = Some(Run { began: now.mono, wall: now.wall, timeout, stop, overdue: false });
         Some(launch)

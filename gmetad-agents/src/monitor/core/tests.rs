@@ -101,7 +101,7 @@ impl World {
             }
             Err(reason) => Outcome::Failed(reason.into()),
         };
-        let effects = self.core.back(Return { name, generation, agent, outcome }, self.now);
+        let effects = self.core.back(Return { name, generation, agent, outcome, described: None }, self.now);
         self.take(effects);
         // What came back may be wanted again at once.
         let effects = self.core.tick(self.now);
