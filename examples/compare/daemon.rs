@@ -200,6 +200,11 @@ pub(crate) fn count(text: &[u8], what: &[u8]) -> usize {
     text.windows(what.len()).filter(|window| window == &what).count()
 }
 
+/// Resident memory of a process, in bytes.
+pub(crate) fn resident(pid: u32) -> Fallible<f64> {
+    status(pid, "VmRSS:")
+}
+
 pub(crate) fn free_port() -> std::io::Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

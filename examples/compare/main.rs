@@ -8,11 +8,13 @@
 //! compare grid    [SHAPE of a child] [--children N] NAME=PROGRAM...   a parent over children, the last program's
 //! compare plugins [SHAPE] [--interval S] [--seconds S] ours=PROGRAM   alerts and executables that parse, beside many sources
 //! compare remote  [--clusters N] [--hosts N] [--polls N] prometheus=PROGRAM   points into a Prometheus by remote write
+//! compare agents  [--warm S] [--seconds S] z_stats=PROGRAM [collectd=PROGRAM]   what agents cost an idle server
 //! compare storage [--hosts N] [--seconds S] [--only PART-OF-A-NAME] C=PROGRAM ours=PROGRAM [rrdcached=PROGRAM]
 //! ```
 //!
 //! The daemons run one after the other in each round; medians are printed, and ratios to the first.
 
+mod agents;
 mod daemon;
 mod gmond;
 mod grid;
@@ -35,6 +37,7 @@ fn main() -> Fallible<()> {
     };
     let args = Args::new(args)?;
     match command.as_str() {
+        "agents" => agents::run(&args),
         "tree" => tree::run(&args),
         "growth" => growth::run(&args),
         "grid" => grid::run(&args),
@@ -42,7 +45,7 @@ fn main() -> Fallible<()> {
         "plugins" => plugins::run(&args),
         "remote" => remote::run(&args),
         "storage" => storage::run(&args),
-        _ => Err(format!("{command}: tree, growth, grid, load, plugins, remote or storage is wanted").into()),
+        _ => Err(format!("{command}: agents, tree, growth, grid, load, plugins, remote or storage is wanted").into()),
     }
 }
 
