@@ -135,6 +135,8 @@ fn a_file_that_should_be_another_is_set_aside() {
     eventually("it is made anew", || kind(&file) == Some(DsKind::Derive));
     monitor.stop(Duration::from_secs(20)).unwrap();
     assert_eq!(lines("is set aside as"), 2);
+    assert_eq!(kind(&file.with_extension("rrd.old")), Some(DsKind::Gauge), "what was set aside first stays");
+    assert!(file.with_extension("rrd.old.2").exists());
 }
 
 #[test]
