@@ -58,7 +58,7 @@ impl Program {
                 .map_err(|error| message!("the link {} cannot be made: {}", link, error.to_string()))?;
         }
         let limits = Limits { memory: settings.memory, cpu: settings.cpu, files: settings.files };
-        let mut spawn = Spawn::new(file).args(args).limits(limits).bare_env();
+        let mut spawn = Spawn::new(file).args(args).limits(limits).bare_env().dies_with_thread();
         spawn = spawn.dir(state.as_deref().unwrap_or(Path::new("/")));
         if let Some(user) = user {
             spawn = spawn.user(user);
