@@ -101,7 +101,7 @@ fn a_gibibyte_silence_and_noise() {
     }
     let start = Instant::now();
     let error = failed(&mut sh("echo begun >&2; sleep 60 & wait", "", root.path()), 1.0);
-    assert_eq!(error, "it took longer than 0.8 s; it said: begun");
+    assert_eq!(error, "it took longer than 0.9 s; it said: begun");
     assert!(start.elapsed() < Duration::from_secs(10));
     // Broken UTF-8, control characters, complaints.
     let noise = r#"printf '{"fields":{"a":1,"t":"x\\u0007\\u001b[2Jy"}}'; printf 'warn\377ing \033[31m\n' >&2"#;
@@ -184,6 +184,77 @@ esac
     // A program that knows no verbs.
     let mut plain = sh(r#"echo '{"fields":{"n":1}}'"#, "", root.path());
     assert_eq!(measured(&mut plain).get_number("n"), Some(1.0));
+}
+
+#[test]
+fn a_slow_description_is_asked_for_again() {
+    let root = tempfile::tempdir().unwrap();
+    let text = r#"#!/bin/sh
+cd "$ZSTATS_STATE_DIR" && echo "$1" >>asked
+if [ "$1" = describe ]; then
+    if ! [ -e slow ]; then echo >slow; sleep 60; fi
+    printf '[[datasources]]\nname = "n"\nds_type = "counter"\n'
+else
+    echo '{"fields":{"n":5}}'
+fi
+"#;
+    script(root.path(), "slow", text);
+    let mut slow = agent("exec", "command = ['slow']", root.path());
+    let error = failed(&mut slow, 1.5);
+    assert!(error.contains("it took longer than 1.4 s; it is asked again the next time"), "{error}");
+    assert_eq!(measured(&mut slow).get_number("n"), Some(5.0));
+    let described = slow.agent.describe().unwrap();
+    assert_eq!(described.fields[0].counted, gmetad_core::agent::Counted::Counter);
+    let asked = fs::read_to_string(root.path().join("stats/test/.state/asked")).unwrap();
+    assert_eq!(asked, "describe\ndescribe\n\n", "not measured before it is known what a counter is");
+    // One that never answers is measured in the end.
+    script(root.path(), "deaf", "#!/bin/sh\n[ \"$1\" = describe ] && exec sleep 60\necho '{\"fields\":{\"n\":5}}'\n");
+    let mut deaf = agent("exec", "command = ['deaf']", root.path());
+    (0..3).for_each(|_| drop(failed(&mut deaf, 0.2)));
+    assert_eq!(measured(&mut deaf).get_number("n"), Some(5.0));
+    // One that needs long for it has its whole time to measure.
+    script(root.path(), "long", "#!/bin/sh\n[ \"$1\" = describe ] && sleep 0.7\necho '{\"fields\":{\"n\":5}}'\n");
+    let mut long = agent("exec", "command = ['long']", root.path());
+    let error = failed(&mut long, 2.0);
+    assert!(error.ends_with(" s: it is measured the next time"), "{error}");
+    assert_eq!(measured(&mut long).get_number("n"), Some(5.0));
+}
+
+#[test]
+fn nothing_is_started_for_nobody() {
+    let root = tempfile::tempdir().unwrap();
+    script(root.path(), "verb", "#!/bin/sh\necho \"$1\" >>\"$ZSTATS_STATE_DIR/asked\"\nexec sleep 60\n");
+    let mut installed = agent("exec", "command = ['verb']", root.path());
+    let context = within(60.0);
+    let asked = root.path().join("stats/test/.state/asked");
+    let error = std::thread::scope(|scope| {
+        let measuring = scope.spawn(|| installed.agent.measure(&context).unwrap_err().to_string());
+        wait("it is asked", || asked.exists().then_some(()));
+        context.stop.stop();
+        measuring.join().unwrap()
+    });
+    assert_eq!((error.as_str(), fs::read_to_string(&asked).unwrap().as_str()), ("the run was stopped", "describe\n"));
+}
+
+#[test]
+fn a_program_has_all_its_time() {
+    let root = tempfile::tempdir().unwrap();
+    let mut installed = sh("sleep 3.4; echo '{\"fields\":{\"n\":1}}'", "", root.path());
+    assert_eq!(installed.agent.measure(&within(4.0)).unwrap().get_number("n"), Some(1.0));
+}
+
+#[test]
+fn a_program_ends_with_who_measures() {
+    let root = tempfile::tempdir().unwrap();
+    // As seen from the program: the signal that it gets when its parent ends.
+    let python = "#!/usr/bin/env python3\nimport ctypes\nsignal = ctypes.c_int()\nctypes.CDLL(None).prctl(2, ctypes.byref(signal))\nprint('{\"fields\":{\"signal\":%d}}' % signal.value)\n";
+    if std::process::Command::new("python3").arg("-V").output().is_err() {
+        left_out("a_program_ends_with_who_measures", "no python3");
+        return;
+    }
+    script(root.path(), "parent", python);
+    let mut installed = agent("exec", "command = ['parent']\ndescribe = false", root.path());
+    assert_eq!(measured(&mut installed).get_number("signal"), Some(9.0));
 }
 
 #[test]

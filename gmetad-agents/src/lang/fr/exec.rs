@@ -49,6 +49,14 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("the link {} cannot be made: {}", "le lien {} ne peut pas être créé : {}"),
     ("no thread can be started: {}", "aucun fil d'exécution ne peut être lancé : {}"),
     ("it says that it makes no sense here ({})", "il indique qu'il n'a pas lieu d'être ici ({})"),
+    (
+        "to say what it is took it {} s: it is measured the next time",
+        "se décrire lui a pris {} s : il sera mesuré la prochaine fois",
+    ),
+    (
+        "asked what it is (`describe`): {}; it is asked again the next time",
+        "interrogé sur lui-même (`describe`) : {} ; la question sera reposée la prochaine fois",
+    ),
     // Streams.
     ("no line came yet", "aucune ligne reçue pour l'instant"),
     ("no line came for {} s", "aucune ligne reçue depuis {} s"),
