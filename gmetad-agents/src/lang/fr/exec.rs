@@ -103,6 +103,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     ("{} is {}, the limit is {}", "{} : {}, la limite est {}"),
     ("{} of {} is {}, the limit is {}", "{} de {} : {}, la limite est {}"),
+    ("and {} more remarks", "et {} autres remarques"),
     ("yes", "oui"),
     ("no", "non"),
     // Pictures.
