@@ -97,13 +97,17 @@ fn file(word: &str, format: Format, root: Option<&Path>) -> Result<PathBuf, Mess
     // An empty part of the search path would be the working directory.
     let found =
         directories.filter(|directory| directory.is_absolute()).map(|directory| directory.join(word)).find(is_program);
-    found.ok_or_else(|| match own {
-        Some(own) => message!(
+    found.ok_or_else(|| {
+        let own = own.map(|own| own.display().to_string());
+        let places: Vec<String> = own.into_iter().chain(usual.iter().map(|place| (*place).to_owned())).collect();
+        if places.is_empty() {
+            return message!("there is no program {} in the search path; write its whole path, or install it", word);
+        }
+        message!(
             "there is no program {}: neither in {} nor in the search path; write its whole path, or install it",
             word,
-            own.display().to_string()
-        ),
-        None => message!("there is no program {} in the search path; write its whole path, or install it", word),
+            places.join(", ")
+        )
     })
 }
 
@@ -231,6 +235,14 @@ mod tests {
         assert_eq!(file("sh", Format::Zstats, Some(root.path())).unwrap(), own);
         let error = file("no-such-program", Format::Zstats, Some(root.path())).unwrap_err().to_string();
         assert!(error.contains("no-such-program") && error.contains("install it"), "{error}");
+        for (format, place) in
+            [(Format::Nagios, "/usr/lib/nagios/plugins"), (Format::Munin, "/usr/share/munin/plugins")]
+        {
+            for root in [None, Some(root.path())] {
+                let error = file("no-such-program", format, root).unwrap_err().to_string();
+                assert!(error.contains(place), "{error}");
+            }
+        }
     }
 
     #[test]
