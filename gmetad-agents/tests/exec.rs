@@ -272,6 +272,25 @@ fn formats() {
 }
 
 #[test]
+fn silence_is_a_failure() {
+    let root = tempfile::tempdir().unwrap();
+    for format in ["influx", "collectd", "munin"] {
+        let keys = format!("format = '{format}'\nmode = 'oneshot'");
+        for text in ["exit 0", "echo; echo '# nothing today'", "[ \"$1\" = config ] && echo a.label A"] {
+            let text = if format == "munin" { format!("{text}\nexit 0") } else { text.replace("a.label A", "'#'") };
+            let error = failed(&mut sh(&format!("set -- \"$2\"\n{text}\nexit 0"), &keys, root.path()), 9.0);
+            assert_eq!(error, "the program said nothing", "{format}: {text}");
+        }
+    }
+    let unknown = "if [ \"$2\" = config ]; then echo a.label A; else echo a.value U; fi";
+    let measurement = measured(&mut sh(unknown, "format = 'munin'", root.path()));
+    assert!(measurement.get_number("a").unwrap().is_nan());
+    let complains = "if [ \"$2\" = config ]; then echo a.label A; else echo 'no access' >&2; fi";
+    let error = failed(&mut sh(complains, "format = 'munin'", root.path()), 9.0);
+    assert_eq!(error, "the program said nothing; it said: no access");
+}
+
+#[test]
 fn munin_configurations_are_kept_and_dirty_ones_not() {
     let root = tempfile::tempdir().unwrap();
     let of = |text: &str| {

@@ -134,6 +134,11 @@ impl ExecAgent {
         let left = context.deadline.saturating_sub(began.elapsed());
         let output = self.run(program, None, context, left, Bounds::default().stdout)?;
         self.good(&output).inspect_err(|_| self.config = None)?;
+        // A single `U` is something: that it is not known.
+        if !munin::has_values(&output.stdout) {
+            self.config = None;
+            return Err(with_complaint(said::nothing(), &output.stderr));
+        }
         complaints.extend(output.stderr);
         let config = self.config.as_ref().map(|(_, config)| &config[..]).unwrap_or_default();
         let reading = munin::read(config, &output.stdout);

@@ -17,6 +17,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("ended by the signal {}", "terminé par le signal {}"),
     ("it took longer than {} s", "l'exécution a duré plus de {} s"),
     ("it wrote more than {} bytes", "il a écrit plus de {} octets"),
+    ("the program said nothing", "le programme n'a rien dit"),
     ("the run was stopped", "l'exécution a été interrompue"),
     ("{}; it said: {}", "{} ; message : {}"),
     ("{}: {}", "{} : {}"),
