@@ -133,7 +133,12 @@ impl ExecAgent {
         }
         let left = context.deadline.saturating_sub(began.elapsed());
         let output = self.run(program, None, context, left, Bounds::default().stdout)?;
-        self.good(&output).inspect_err(|_| self.config = None)?;
+        // Cut short says nothing of the configuration: asking for it each time would leave it too little time forever.
+        let is_cut = matches!(output.result, Err(Cut::Late(_) | Cut::Stopped));
+        if output.result != Ok(Ended::Exit(0)) && !is_cut {
+            self.config = None;
+        }
+        self.good(&output)?;
         // A single `U` is something: that it is not known.
         if !munin::has_values(&output.stdout) {
             self.config = None;
@@ -247,7 +252,10 @@ impl ExecAgent {
         if times < TRIES {
             return Err(message!("asked what it is (`describe`): {}; it is asked again the next time", why));
         }
-        log::warn!("agent {}: it is measured without an answer to `describe`: {why}", self.name);
+        log::warn!(
+            "agent {}: it is measured without an answer to `describe` (describe = false spares asking): {why}",
+            self.name
+        );
         Ok(())
     }
 
@@ -281,6 +289,9 @@ impl ExecAgent {
             let program = Program::find(&self.name, &self.settings, self.place.as_ref())?;
             if let Some(no) = self.verbs(&program, context)? {
                 return Ok(no);
+            }
+            if context.stop.is_stopped() {
+                return Err(said::cut(Cut::Stopped));
             }
             let stream = Stream::start(&self.name, program.spawn(None), self.settings.format);
             self.stream = Some(stream.map_err(|error| message!("no thread can be started: {}", error.to_string()))?);
