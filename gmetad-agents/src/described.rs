@@ -1,12 +1,15 @@
 //! Putting what an agent says of itself under what is known of it already.
 
 use gmetad_core::agent::{Counted, Described, DescribedGraph, Message};
+use gmetad_core::message;
 
 use crate::kind;
 use crate::spec::{Datasource, Draw, DsKind, Field, Graph, Graphs, Keep, Limit, Series, Spec};
 
 /// Graphs that an agent may describe: a page is to be read.
 const GRAPHS: usize = 200;
+/// Remarks of an agent that are shown.
+const REMARKS: usize = 10;
 
 /// The spec with what the agent says of itself where its file says nothing: description and section if they are still those of
 /// its kind, labels and units that are empty, data sources and graphs if there are none. The same spec and description give
@@ -58,6 +61,16 @@ pub fn under(spec: &Spec, described: &Described) -> Spec {
         keep(graphs, described);
     }
     spec
+}
+
+/// What an agent remarks, as much of it as is to be read.
+pub fn remarks(described: &Described) -> Vec<Message> {
+    let mut remarks: Vec<Message> = described.notes.iter().take(REMARKS).cloned().collect();
+    let more = described.notes.len() - remarks.len();
+    if more > 0 {
+        remarks.push(message!("and {} more remarks", more));
+    }
+    remarks
 }
 
 fn keep(graphs: &mut Graphs, described: &Described) {
@@ -170,6 +183,14 @@ mod tests {
         assert_eq!((graphs.datasources[1].ds_type, graphs.datasources[1].min_bound), (DsKind::Derive, Some(0.0)));
         assert_eq!((graphs.graphs[0].pngname.as_str(), graphs.graphs[0].upper), ("g.png", None));
         assert_eq!(under(&spec, &said()), spec, "once is enough");
+    }
+
+    #[test]
+    fn remarks_have_a_bound() {
+        let notes: Vec<Message> = (0..12).map(|n| n.to_string().into()).collect();
+        let of = |count: usize| remarks(&Described { notes: notes[..count].to_vec(), ..Described::default() });
+        assert_eq!((of(0).len(), of(10).len(), of(12).len()), (0, 10, 11));
+        assert_eq!(of(12)[10].to_string(), "and 2 more remarks");
     }
 
     #[test]

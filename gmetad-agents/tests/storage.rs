@@ -135,6 +135,8 @@ fn a_file_that_should_be_another_is_set_aside() {
     eventually("it is made anew", || kind(&file) == Some(DsKind::Derive));
     monitor.stop(Duration::from_secs(20)).unwrap();
     assert_eq!(lines("is set aside as"), 2);
+    assert_eq!(kind(&file.with_extension("rrd.old")), Some(DsKind::Gauge), "what was set aside first stays");
+    assert!(file.with_extension("rrd.old.2").exists());
 }
 
 #[test]
@@ -191,7 +193,8 @@ impl Agent for Asked {
     }
     fn measure(&mut self, _: &Context) -> Result<Measurement, AgentError> {
         let field = DescribedField { counted: Counted::Counter, ..DescribedField::new("bytes").unit("B/s") };
-        self.0 = Some(Described::default().field(field));
+        let notes = vec!["half of it is not understood".into()];
+        self.0 = Some(Described { notes, ..Described::default() }.field(field));
         self.1 += 1000.0;
         Ok(Measurement::new().number("bytes", self.1).judged(Status::ok()))
     }
@@ -214,6 +217,7 @@ fn what_an_agent_says_of_itself_is_known_before_its_first_point_is_kept() {
         monitor.board().agent("asked").unwrap()
     };
     assert_eq!(measured(1).spec.fields[0].unit, "B/s");
+    assert!(measured(1).notes.iter().any(|note| note.to_string() == "half of it is not understood"));
     monitor.replace(vec![installed()], Layout::default());
     let view = measured(2);
     assert_eq!(view.spec.fields[0].unit, "B/s", "a reload finds the same agent");

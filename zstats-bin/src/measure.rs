@@ -1,20 +1,25 @@
 //! `z_stats run AGENT`: one measurement, shown.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gmetad_agents::config;
 use gmetad_agents::lang::Lang;
+use gmetad_agents::page::readable;
 use gmetad_agents::spec::{Installed, Spec};
 use gmetad_agents::status::{Judge, name as state_name};
-use gmetad_core::agent::{Cell, Context, Element, History, Measurement, Message, Place, Status, Value};
+use gmetad_agents::{config, described};
+use gmetad_core::agent::{Cell, Context, Described, Element, History, Measurement, Message, Place, Status, Value};
 use gmetad_core::message;
 use gmetad_core::source::Stop;
 use gmetad_process::mail::clean;
+use gmetad_process::user::Account;
 
 use crate::Said;
 use crate::settings::Settings;
@@ -22,6 +27,47 @@ use crate::status::exit;
 
 /// Longest text of a value that is shown, in characters.
 const TEXT: usize = 1000;
+
+/// Longest label that is shown, in characters.
+const LABEL: usize = 100;
+/// How long a measurement that is given up may take to end what it started.
+const ENDING: Duration = Duration::from_secs(1);
+/// Names that are tried for a directory.
+const TRIES: usize = 100;
+
+/// What a measurement brought.
+struct Measured {
+    measurement: Measurement,
+    /// What the agent thinks of it.
+    checked: Status,
+    /// What it says of itself.
+    described: Option<Described>,
+}
+
+/// A directory that nobody else can have prepared; it goes with all that is in it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> io::Result<Self> {
+        // Programs may run as another user, who has to reach a directory of their own in it: of root's the way is open, no more.
+        let mode = if Account::current().uid == 0 { 0o711 } else { 0o700 };
+        for attempt in 0..TRIES {
+            let random = RandomState::new().hash_one(attempt);
+            let path = std::env::temp_dir().join(format!("z_stats-run-{random:016x}"));
+            match DirBuilder::new().mode(mode).create(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => return made.map(|()| Self(path)),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
 
 /// Measures once.
 pub(crate) fn run(settings: &Settings, agent: &str) -> Result<Said, Message> {
@@ -35,12 +81,17 @@ pub(crate) fn run(settings: &Settings, agent: &str) -> Result<Said, Message> {
         }
         return Err(message!("there is no agent {}; z_stats check lists them", agent));
     };
-    let spec = found.spec.clone();
+    let mut spec = found.spec.clone();
     let begun = Instant::now();
     let result = measured(found, &settings.root);
     let took = begun.elapsed();
+    let mut remarks = Vec::new();
+    if let Ok(Measured { described: Some(said), .. }) = &result {
+        spec = described::under(&spec, said);
+        remarks = described::remarks(said);
+    }
     let status = match &result {
-        Ok((measurement, checked)) => {
+        Ok(Measured { measurement, checked, .. }) => {
             let mut judge = Judge::new(Status::ok());
             judge.measured(&spec, measurement, checked);
             judge.latest().clone()
@@ -51,27 +102,35 @@ pub(crate) fn run(settings: &Settings, agent: &str) -> Result<Said, Message> {
             judge.latest().clone()
         }
     };
-    let measurement = result.ok().map(|(measurement, _)| measurement);
-    Ok((shown(&spec, measurement.as_ref(), &status, took, settings.lang), exit(status.state)))
+    let mut text =
+        shown(&spec, result.ok().map(|measured| measured.measurement).as_ref(), &status, took, settings.lang);
+    for remark in remarks {
+        text += &format!("{:<24} {}\n", settings.lang.text("note"), clean(&settings.lang.message(&remark), TEXT));
+    }
+    Ok((text, exit(status.state)))
 }
 
-/// The measurement and what the agent thinks of it, or why there is none.
-fn measured(installed: Installed, root: &Path) -> Result<(Measurement, Status), Message> {
+/// What the agent measured, or why there is nothing.
+fn measured(installed: Installed, root: &Path) -> Result<Measured, Message> {
     let Installed { spec, mut agent } = installed;
     // The service's own is not touched: it may be measuring.
-    let scratch = std::env::temp_dir().join(format!("z_stats-run-{}", std::process::id()));
-    agent.init_data(&Place { state: scratch.clone(), root: root.to_owned(), period: spec.period });
+    let scratch = Scratch::new().map_err(|error| {
+        let dir = std::env::temp_dir().display().to_string();
+        message!("no directory can be made in {}: {}", dir, error.to_string())
+    })?;
+    agent.init_data(&Place { state: scratch.0.join("state"), root: root.to_owned(), period: spec.period });
     let (to, from) = mpsc::channel();
     let stop = Stop::default();
     let now = gmetad_core::now();
-    let context = Context { now, deadline: spec.timeout, stop };
+    let context = Context { now, deadline: spec.timeout, stop: stop.clone() };
     let measure = move || {
         let result = catch_unwind(AssertUnwindSafe(|| {
             let measurement = agent.measure(&context)?;
             let status = Status::default();
             let history = History { now, last: Some((now, &measurement)), before: None, status: &status };
             let checked = agent.check_status(&history);
-            Ok((measurement, checked))
+            let described = agent.describe().cloned();
+            Ok(Measured { measurement, checked, described })
         }));
         let result = result.unwrap_or_else(|_| Err("it panicked".into()));
         let _ = to.send(result.map_err(|error: gmetad_core::agent::AgentError| match error.downcast::<Message>() {
@@ -81,13 +140,17 @@ fn measured(installed: Installed, root: &Path) -> Result<(Measurement, Status), 
     };
     let thread = thread::Builder::new().name(format!("agent {}", spec.name)).spawn(measure);
     thread.map_err(|error| message!("no thread can be started: {}", error.to_string()))?;
-    // A little more, so that an agent that keeps its deadline can say why.
-    let result = from.recv_timeout(spec.timeout + Duration::from_millis(500)).unwrap_or_else(|error| match error {
-        RecvTimeoutError::Timeout => Err(message!("it did not end within {} s", spec.timeout.as_secs_f64())),
+    // A little more, as much as the service: so that an agent that keeps its deadline can say why.
+    let most = spec.timeout + (spec.timeout / 4).min(Duration::from_secs(1));
+    from.recv_timeout(most).unwrap_or_else(|error| match error {
+        RecvTimeoutError::Timeout => {
+            // What it started is to be gone before its directory is.
+            stop.stop();
+            let _ = from.recv_timeout(ENDING);
+            Err(message!("it did not end within {} s", spec.timeout.as_secs_f64()))
+        }
         RecvTimeoutError::Disconnected => Err(message!("its thread ended without a word")),
-    });
-    let _ = fs::remove_dir_all(scratch); // most agents did not make it
-    result
+    })
 }
 
 fn shown(spec: &Spec, measurement: Option<&Measurement>, status: &Status, took: Duration, lang: Lang) -> String {
@@ -100,10 +163,10 @@ fn shown(spec: &Spec, measurement: Option<&Measurement>, status: &Status, took: 
     text += &line(lang.text("status"), &state);
     text += &line(lang.text("took"), &format!("{:.3} s", took.as_secs_f64()));
     let Some(measurement) = measurement else { return text };
-    text += &fields(spec, measurement, "");
+    text += &fields(spec, measurement, "", lang);
     for (name, instance) in measurement.instances() {
         text += &line(&format!("[{}]", clean(name, 100)), "");
-        text += &fields(spec, instance, "  ");
+        text += &fields(spec, instance, "  ", lang);
     }
     for element in measurement.elements() {
         match element {
@@ -131,16 +194,45 @@ fn cell_text(cell: &Cell, lang: Lang) -> String {
     }
 }
 
-fn fields(spec: &Spec, measurement: &Measurement, indent: &str) -> String {
+fn fields(spec: &Spec, measurement: &Measurement, indent: &str, lang: Lang) -> String {
     let mut text = String::new();
     for (name, value) in measurement.fields() {
-        let unit = spec.fields.iter().find(|field| field.name == name).map_or("", |field| field.unit.as_str());
         let value = match value {
-            Value::Number(number) => format!("{number} {unit}"),
+            Value::Number(number) => number_text(spec, name, *number, lang),
             Value::Text(text) => clean(text, TEXT),
         };
+        let label = spec.fields.iter().find(|field| field.name == name).map(|field| lang.message(&field.label));
+        let label = label.filter(|label| label != name).map_or_else(String::new, |label| clean(&label, LABEL));
         let name = format!("{indent}{}", clean(name, 100));
-        text += &format!("{name:<24} {}\n", value.trim_end());
+        text += format!("{name:<24} {value:<28} {label}").trim_end();
+        text.push('\n');
     }
     text
+}
+
+/// A number to be read, and as it was measured where that says more.
+fn number_text(spec: &Spec, field: &str, number: f64, lang: Lang) -> String {
+    let readable = clean(&readable(lang, spec, field, number).replace('\u{202f}', " "), LABEL);
+    let plain = number.to_string();
+    let bare = readable.replace(' ', "").replace('−', "-").replace(',', ".");
+    let rest = bare.strip_prefix(&plain).filter(|rest| !rest.starts_with(|c: char| c.is_ascii_digit() || c == '.'));
+    if rest.is_some() || !number.is_finite() { readable } else { format!("{readable} ({plain})") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn directories_are_private_and_go() {
+        let (one, other) = (Scratch::new().unwrap(), Scratch::new().unwrap());
+        assert_ne!(one.0, other.0);
+        assert_eq!(fs::metadata(&one.0).unwrap().permissions().mode() & 0o766, 0o700, "nobody may list or write");
+        fs::create_dir_all(one.0.join("state.link/x")).unwrap();
+        let path = one.0.clone();
+        drop(one);
+        assert!(!path.exists());
+    }
 }

@@ -65,6 +65,36 @@ fn run_measures_once_and_ends_as_the_status_is() {
 }
 
 #[test]
+fn run_shows_what_an_agent_says_of_itself_and_leaves_nothing() {
+    let script = "#!/bin/sh\nif [ \"$1\" = describe ]; then printf 'description = \"Spool\"\\narchives = 1\\n[[fields]]\\nname = \"size\"\\nlabel = \"Size of all\"\\nunit = \"B\"\\n'\n\
+        else echo '{\"fields\":{\"size\":3758096384,\"jobs\":2}}'; fi\n";
+    let root = Root::new(&[
+        ("bin/spool", script),
+        ("tmp/.keep", ""),
+        ("configs/a.agent", "[[agent]]\nname = 'spool'\nkind = 'exec'\ncommand = ['spool']\nlink = 'other'\n"),
+    ]);
+    std::fs::set_permissions(root.path("bin/spool"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let (code, text) = root.run(&["run", "spool"]);
+    assert_eq!(code, 0, "{text}");
+    for line in [
+        "spool                    Spool",
+        "size                     3.5 GiB (3758096384)         Size of all",
+        "jobs                     2",
+        "note                     keys that a description cannot have: archives",
+    ] {
+        assert!(text.lines().any(|shown| shown == line), "{line}: {text}");
+    }
+    let (_, text) = root.run(&["run", "spool", "--lang", "fr"]);
+    assert!(text.contains("3,5 Gio") && text.contains("\nremarque "), "{text}");
+    root.write("scratch/kept", "");
+    let output = root.command(&["run", "spool"]).env("TMPDIR", root.path("scratch")).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("GiB"), "{output:?}");
+    let left: Vec<_> =
+        std::fs::read_dir(root.path("scratch")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["kept"]);
+}
+
+#[test]
 fn kinds_help_and_mistakes() {
     let root = Root::new(&[]);
     let (code, text) = root.run(&["kinds"]);

@@ -9,7 +9,7 @@ use gmetad_core::agent::{
 };
 use gmetad_core::message;
 use gmetad_process::child::Ended;
-use gmetad_process::run::{Bounds, Output, run};
+use gmetad_process::run::{Bounds, Cut, Output, run};
 
 use super::names;
 use super::program::{LAST, Program};
@@ -22,12 +22,18 @@ use super::{collectd, describe, influx, json, limits, munin, nagios, native, sai
 const CONFIG: Duration = Duration::from_secs(3600);
 /// The same of a program that was asked whether it makes sense here, if it said no.
 const PROBE: Duration = Duration::from_secs(3600);
+/// After so many times in a row without an answer to `describe` it is measured without, and asked again after this.
+const TRIES: u32 = 3;
+const ASK_AGAIN: Duration = Duration::from_secs(3600);
 /// Longest that the verbs may take.
 const VERB: Duration = Duration::from_secs(10);
 /// Bytes of a description.
 const DESCRIPTION: usize = 64 << 10;
-/// How long a program may take to end after SIGTERM, at most.
-const GRACE: Duration = Duration::from_secs(2);
+/// What is taken off a deadline: whoever runs us should see the reason, not only that nothing came.
+const MARGIN: Duration = Duration::from_millis(100);
+/// How long a program may take to end after SIGTERM, at most: the monitor waits for a second beyond the deadline, or a quarter of
+/// it.
+const GRACE: Duration = Duration::from_millis(600);
 /// Bytes of the standard error in the text of a failure.
 const COMPLAINT: usize = 300;
 
@@ -39,6 +45,8 @@ pub(super) struct ExecAgent {
     place: Option<Place>,
     /// What is known of fields and graphs: what the program says by `describe`, and by its answers so far.
     description: Option<Described>,
+    /// When it was asked in vain, and how often in a row.
+    unanswered: Option<(Instant, u32)>,
     described: Described,
     /// The configuration of a munin plugin, and when it was asked.
     config: Option<(Instant, Vec<u8>)>,
@@ -57,6 +65,7 @@ impl ExecAgent {
             settings,
             place: None,
             description: None,
+            unanswered: None,
             described: Described::default(),
             config: None,
             probed: None,
@@ -86,13 +95,21 @@ impl ExecAgent {
 
     /// Asks what is to be asked before the first measurement; a reading that says so if it makes no sense here.
     fn verbs(&mut self, program: &Program, context: &Context) -> Result<Option<Reading>, Message> {
+        let began = Instant::now();
         if let Some(ended) = self.probe(program, context)? {
             let text = message!("it says that it makes no sense here ({})", said::ended(ended));
             let measurement = Measurement::new().judged(Status::new(State::Unknown, text));
             return Ok(Some(Reading { measurement, ..Reading::default() }));
         }
-        if self.settings.is_described() && self.description.is_none() {
-            self.description = Some(self.describe_itself(program, context));
+        let is_unanswered = self.unanswered.is_some_and(|(asked, times)| times >= TRIES && asked.elapsed() < ASK_AGAIN);
+        if self.settings.is_described() && self.description.is_none() && !is_unanswered {
+            self.describe_itself(program, context, context.deadline.saturating_sub(began.elapsed()))?;
+        }
+        // With what is left it would be cut short for no fault of its measuring.
+        let took = began.elapsed();
+        if took > context.deadline / 4 {
+            let seconds = (took.as_secs_f64() * 10.0).round() / 10.0;
+            return Err(message!("to say what it is took it {} s: it is measured the next time", seconds));
         }
         Ok(None)
     }
@@ -116,7 +133,17 @@ impl ExecAgent {
         }
         let left = context.deadline.saturating_sub(began.elapsed());
         let output = self.run(program, None, context, left, Bounds::default().stdout)?;
-        self.good(&output).inspect_err(|_| self.config = None)?;
+        // Cut short says nothing of the configuration: asking for it each time would leave it too little time forever.
+        let is_cut = matches!(output.result, Err(Cut::Late(_) | Cut::Stopped));
+        if output.result != Ok(Ended::Exit(0)) && !is_cut {
+            self.config = None;
+        }
+        self.good(&output)?;
+        // A single `U` is something: that it is not known.
+        if !munin::has_values(&output.stdout) {
+            self.config = None;
+            return Err(with_complaint(said::nothing(), &output.stderr));
+        }
         complaints.extend(output.stderr);
         let config = self.config.as_ref().map(|(_, config)| &config[..]).unwrap_or_default();
         let reading = munin::read(config, &output.stdout);
@@ -143,9 +170,12 @@ impl ExecAgent {
         time: Duration,
         stdout: usize,
     ) -> Result<Output, Message> {
-        let grace = GRACE.min(time / 10);
-        // Ours is the earlier deadline: whoever runs us should see the reason, not only that nothing came.
-        let bounds = Bounds { time: time.saturating_sub(grace * 2), grace, stdout, ..Bounds::default() };
+        // Nobody waits for it any more: the next measurement may be under way already.
+        if context.stop.is_stopped() {
+            return Err(said::cut(Cut::Stopped));
+        }
+        let grace = GRACE.min(context.deadline / 8);
+        let bounds = Bounds { time: time.saturating_sub(MARGIN.min(time / 10)), grace, stdout, ..Bounds::default() };
         run(&program.spawn(verb), b"", &bounds, &|| context.stop.is_stopped()).map_err(|error| self.not_started(&error))
     }
 
@@ -195,19 +225,38 @@ impl ExecAgent {
         Ok(said)
     }
 
-    /// What it says of itself. A program that does not know the verb measures instead, or complains: then it says nothing.
-    fn describe_itself(&self, program: &Program, context: &Context) -> Described {
-        let output = self.run(program, Some("describe"), context, VERB.min(context.deadline / 3), DESCRIPTION);
-        let read = match output {
-            Ok(Output { result: Ok(Ended::Exit(0)), stdout, .. }) => describe::read(&stdout),
-            Ok(Output { result: Ok(ended), .. }) => Err(ended.to_string()),
-            Ok(Output { result: Err(cut), .. }) => Err(cut.to_string()),
-            Err(error) => Err(error.to_string()),
+    /// Asks what it says of itself. A program that does not know the verb measures instead, or complains: then it says nothing.
+    /// One that does not answer may say something the next time, and until then counters would be kept as if they were none.
+    fn describe_itself(&mut self, program: &Program, context: &Context, time: Duration) -> Result<(), Message> {
+        let output = self.run(program, Some("describe"), context, VERB.min(time), DESCRIPTION)?;
+        let read = match output.result {
+            Ok(Ended::Exit(0)) => describe::read(&output.stdout),
+            Ok(ended @ Ended::Exit(_)) => Err(ended.to_string()),
+            Err(cut @ Cut::Much(_)) => Err(cut.to_string()),
+            Err(Cut::Stopped) => return Err(said::cut(Cut::Stopped)),
+            Err(cut @ Cut::Late(_)) => return self.without_answer(said::cut(cut)),
+            Ok(ended @ Ended::Signal(_)) => return self.without_answer(said::ended(ended)),
         };
-        read.unwrap_or_else(|error| {
+        self.unanswered = None;
+        self.description = Some(read.unwrap_or_else(|error| {
             log::debug!("agent {}: it does not describe itself: {}", self.name, names::line(&error));
             Described::default()
-        })
+        }));
+        Ok(())
+    }
+
+    /// There was no answer to `describe`.
+    fn without_answer(&mut self, why: Message) -> Result<(), Message> {
+        let times = self.unanswered.map_or(1, |(_, times)| times.saturating_add(1));
+        self.unanswered = Some((Instant::now(), times));
+        if times < TRIES {
+            return Err(message!("asked what it is (`describe`): {}; it is asked again the next time", why));
+        }
+        log::warn!(
+            "agent {}: it is measured without an answer to `describe` (describe = false spares asking): {why}",
+            self.name
+        );
+        Ok(())
     }
 
     /// Adds what it complained of to the page, and logs it if it is new.
@@ -240,6 +289,9 @@ impl ExecAgent {
             let program = Program::find(&self.name, &self.settings, self.place.as_ref())?;
             if let Some(no) = self.verbs(&program, context)? {
                 return Ok(no);
+            }
+            if context.stop.is_stopped() {
+                return Err(said::cut(Cut::Stopped));
             }
             let stream = Stream::start(&self.name, program.spawn(None), self.settings.format);
             self.stream = Some(stream.map_err(|error| message!("no thread can be started: {}", error.to_string()))?);

@@ -8,6 +8,7 @@ use gmetad_core::message;
 
 use super::names::{self, Names};
 use super::reading::{Reading, Values};
+use super::said;
 
 /// Types with several values, or whose values are no gauges, of those that scripts use (collectd's types.db).
 const TYPES: &[(&str, Counted, &str, &[&str])] = &[
@@ -46,7 +47,7 @@ const TYPES: &[(&str, Counted, &str, &[&str])] = &[
 /// Reads all lines; of an identifier that comes twice the last counts. The status is the worst of the notifications.
 ///
 /// # Errors
-/// There are lines, and none is one of collectd.
+/// No line of it is one of collectd.
 pub fn read(output: &[u8]) -> Result<Reading, Message> {
     let text = names::lossy(output);
     let (mut values, mut notes, mut lines) = (Values::default(), Vec::new(), 0);
@@ -85,7 +86,10 @@ pub fn read(output: &[u8]) -> Result<Reading, Message> {
         }
         lines += 1;
     }
-    if lines == 0 && !notes.is_empty() {
+    if lines == 0 {
+        if notes.is_empty() {
+            return Err(said::nothing());
+        }
         return Err(message!("{}; expected as in: {}", notes[0].clone(), "PUTVAL \"host/plugin/gauge-name\" N:1"));
     }
     let mut reading = values.reading(notes);
@@ -227,7 +231,7 @@ mod tests {
             "Error: disk \"a\" died"
         );
         assert!(read(b"hello").unwrap_err().to_string().contains("expected as in"));
-        assert_eq!(read(b"").unwrap(), Reading::default());
+        assert_eq!(read(b"").unwrap_err().to_string(), "the program said nothing");
         for line in [
             "PUTVAL",
             "PUTVAL h/p/t",

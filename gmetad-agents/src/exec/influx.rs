@@ -8,6 +8,7 @@ use gmetad_core::message;
 
 use super::names::{self, Names};
 use super::reading::{Reading, Values};
+use super::said;
 
 /// Reads all lines; of a value that comes twice the last counts. `tags`: those that name the instance, in this order; empty:
 /// all but `host`.
@@ -38,7 +39,10 @@ pub fn read(output: &[u8], tags: &[String]) -> Result<Reading, Message> {
             }
         }
     }
-    if lines == 0 && !notes.is_empty() {
+    if lines == 0 {
+        if notes.is_empty() {
+            return Err(said::nothing());
+        }
         return Err(message!("{}; expected as in: {}", notes[0].clone(), "disk,path=/ free=12i,used=3.5"));
     }
     Ok(values.reading(notes))
@@ -180,7 +184,7 @@ mod tests {
         assert_eq!(reading.measurement.instances().next().map(|(name, _)| name), Some("x"));
         assert_eq!(reading.described.notes[0].to_string(), "\"nonsense\" is no line of the influx protocol");
         assert!(read(b"a b\n", &[]).unwrap_err().to_string().contains("expected as in"));
-        assert!(read(b"\n", &[]).is_ok());
+        assert_eq!(read(b"\n# none\n", &[]).unwrap_err().to_string(), "the program said nothing");
         for line in [
             "a v",
             "a =1",

@@ -20,7 +20,12 @@ use super::reading::{Reading, Values};
 
 /// Whether a `config` has values, too ("dirtyconfig"): then there is no need to run the plugin again.
 pub fn is_dirty(config: &[u8]) -> bool {
-    let text = names::lossy(config);
+    has_values(config)
+}
+
+/// Whether there is a value, be it `U`.
+pub(super) fn has_values(output: &[u8]) -> bool {
+    let text = names::lossy(output);
     text.lines().any(|line| matches!(attribute(line), Some((_, "value", _))))
 }
 

@@ -246,6 +246,7 @@ mod tests {
             "the status \"fine\" of its answer is none of ok, warn, error, unknown"
         );
         assert!(bad(r#"{"fields":{"a":NaN}}"#).contains("line 1"));
+        assert!(bad(r#"{"fields":{"a":1e400}}"#).contains("out of range"));
         assert!(bad(r#"{"fields":{"a":1e999}}"#).contains("line 1"));
     }
 

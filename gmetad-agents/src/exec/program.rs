@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use gmetad_core::agent::{Message, Place};
@@ -58,7 +58,7 @@ impl Program {
                 .map_err(|error| message!("the link {} cannot be made: {}", link, error.to_string()))?;
         }
         let limits = Limits { memory: settings.memory, cpu: settings.cpu, files: settings.files };
-        let mut spawn = Spawn::new(file).args(args).limits(limits).bare_env();
+        let mut spawn = Spawn::new(file).args(args).limits(limits).bare_env().dies_with_thread();
         spawn = spawn.dir(state.as_deref().unwrap_or(Path::new("/")));
         if let Some(user) = user {
             spawn = spawn.user(user);
@@ -97,13 +97,17 @@ fn file(word: &str, format: Format, root: Option<&Path>) -> Result<PathBuf, Mess
     // An empty part of the search path would be the working directory.
     let found =
         directories.filter(|directory| directory.is_absolute()).map(|directory| directory.join(word)).find(is_program);
-    found.ok_or_else(|| match own {
-        Some(own) => message!(
+    found.ok_or_else(|| {
+        let own = own.map(|own| own.display().to_string());
+        let places: Vec<String> = own.into_iter().chain(usual.iter().map(|place| (*place).to_owned())).collect();
+        if places.is_empty() {
+            return message!("there is no program {} in the search path; write its whole path, or install it", word);
+        }
+        message!(
             "there is no program {}: neither in {} nor in the search path; write its whole path, or install it",
             word,
-            own.display().to_string()
-        ),
-        None => message!("there is no program {} in the search path; write its whole path, or install it", word),
+            places.join(", ")
+        )
     })
 }
 
@@ -114,8 +118,16 @@ fn prepare(state: &Path, user: Option<&Account>) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         made => made?,
     }
-    if !fs::symlink_metadata(state)?.is_dir() {
+    let found = fs::symlink_metadata(state)?;
+    if !found.is_dir() {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is no directory; move it away"));
+    }
+    // One in a place of ours may be that of who it ran as before.
+    let is_good = is_ours(&found)
+        || user.is_some_and(|user| user.uid == found.uid())
+        || state.parent().is_some_and(|parent| fs::symlink_metadata(parent).is_ok_and(|parent| is_ours_alone(&parent)));
+    if !is_good {
+        return Err(not_ours());
     }
     match user {
         Some(user) if Account::current().uid == 0 => chown(state, Some(user.uid), Some(user.gid)),
@@ -123,11 +135,30 @@ fn prepare(state: &Path, user: Option<&Account>) -> io::Result<()> {
     }
 }
 
+fn is_ours(meta: &fs::Metadata) -> bool {
+    meta.uid() == Account::current().uid
+}
+
+/// A directory in which nobody else can put anything.
+fn is_ours_alone(meta: &fs::Metadata) -> bool {
+    meta.is_dir() && is_ours(meta) && meta.permissions().mode() & 0o022 == 0
+}
+
+fn not_ours() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        "it belongs to another user, or others may write into it; move it away",
+    )
+}
+
 /// A link of that name to a program. The directory of links is ours, not the program's.
 fn linked(file: &Path, links: &Path, name: &str) -> io::Result<PathBuf> {
     match DirBuilder::new().mode(0o755).create(links) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         made => made?,
+    }
+    if !is_ours_alone(&fs::symlink_metadata(links)?) {
+        return Err(not_ours());
     }
     let link = links.join(name);
     if fs::read_link(&link).is_ok_and(|to| to == file) {
@@ -204,6 +235,30 @@ mod tests {
         assert_eq!(file("sh", Format::Zstats, Some(root.path())).unwrap(), own);
         let error = file("no-such-program", Format::Zstats, Some(root.path())).unwrap_err().to_string();
         assert!(error.contains("no-such-program") && error.contains("install it"), "{error}");
+        for (format, place) in
+            [(Format::Nagios, "/usr/lib/nagios/plugins"), (Format::Munin, "/usr/share/munin/plugins")]
+        {
+            for root in [None, Some(root.path())] {
+                let error = file("no-such-program", format, root).unwrap_err().to_string();
+                assert!(error.contains(place), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn somebody_elses_directory_is_refused() {
+        if Account::current().uid != 0 {
+            return; // only root can make one
+        }
+        let root = tempfile::tempdir().unwrap();
+        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+        let state = root.path().join("s");
+        let nobody = Account::by_name("nobody").unwrap();
+        fs::create_dir(&state).unwrap();
+        chown(&state, Some(nobody.uid), Some(nobody.gid)).unwrap();
+        assert!(prepare(&state, None).unwrap_err().to_string().contains("another user"));
+        assert!(linked(Path::new("/bin/sh"), &state, "x").unwrap_err().to_string().contains("another user"));
+        prepare(&state, Some(&nobody)).unwrap();
     }
 
     #[test]
@@ -219,6 +274,10 @@ mod tests {
         }
         assert_eq!(fs::metadata(&place.state).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(fs::read_link(root.path().join("a/.state.link/if_eth0")).unwrap(), Path::new("/bin/sh"));
+        // A directory in which somebody else could change what is run.
+        fs::set_permissions(root.path().join("a/.state.link"), fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(Program::find("x", &settings, Some(&place)).unwrap_err().to_string().contains("others may write"));
+        fs::remove_dir_all(root.path().join("a/.state.link")).unwrap();
         fs::remove_dir_all(&place.state).unwrap();
         symlink("/tmp", &place.state).unwrap();
         assert!(Program::find("x", &settings, Some(&place)).unwrap_err().to_string().contains("it is no directory"));

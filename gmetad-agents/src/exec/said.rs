@@ -12,6 +12,11 @@ pub(super) fn ended(ended: Ended) -> Message {
     }
 }
 
+/// It ended well, and there is nothing to be read.
+pub(super) fn nothing() -> Message {
+    message!("the program said nothing")
+}
+
 pub(super) fn cut(cut: Cut) -> Message {
     match cut {
         Cut::Late(time) => message!("it took longer than {} s", (time.as_secs_f64() * 100.0).round() / 100.0),

@@ -89,13 +89,7 @@ impl Stream {
         let (wake, woken) = UnixStream::pair()?;
         woken.set_nonblocking(true)?;
         let shared = Arc::new(Shared::default());
-        let reader = Reader {
-            agent: agent.to_owned(),
-            spawn: spawn.dies_with_thread(),
-            format,
-            shared: Arc::clone(&shared),
-            woken,
-        };
+        let reader = Reader { agent: agent.to_owned(), spawn, format, shared: Arc::clone(&shared), woken };
         thread::Builder::new().name(format!("stream {}", names::cut(agent, 40))).spawn(move || reader.live())?;
         Ok(Self { shared, wake })
     }

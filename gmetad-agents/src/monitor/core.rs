@@ -270,8 +270,12 @@ impl Core {
             return vec![Effect::End(name, agent)];
         }
         // Before its points are kept: counters are to be known as such.
-        if let Some(spec) = described.filter(|spec| *spec != *self.slots[at].view.spec) {
-            self.slots[at].view.spec = Arc::new(spec);
+        if let Some((spec, remarks)) = described {
+            let slot = &mut self.slots[at];
+            if spec != *slot.view.spec {
+                slot.view.spec = Arc::new(spec);
+            }
+            slot.remarks = remarks;
         }
         let points = match (&outcome, &self.slots[at].view.spec.keep) {
             (Outcome::Taken(taken, _), Keep::Rrd(_)) => Some(taken.clone()),

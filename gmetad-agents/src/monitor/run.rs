@@ -48,8 +48,8 @@ pub(super) struct Return {
     pub(super) generation: u64,
     pub(super) agent: Box<dyn Agent>,
     pub(super) outcome: Outcome,
-    /// Its spec with what it says of itself, if it measured and says something.
-    pub(super) described: Option<Spec>,
+    /// Its spec with what it says of itself, and its remarks, if it measured and says something.
+    pub(super) described: Option<(Spec, Vec<Message>)>,
 }
 
 /// Takes the measurement on a thread of its own, which calls `done` in the end.
@@ -89,7 +89,7 @@ fn measured(launch: Launch) -> Return {
         Err(panic) => Outcome::Failed(message!("panicked: {}", said(panic))),
     };
     let said = || match &outcome {
-        Outcome::Taken(..) => agent.describe().map(|said| described::under(&written, said)),
+        Outcome::Taken(..) => agent.describe().map(|said| (described::under(&written, said), described::remarks(said))),
         Outcome::Failed(_) => None,
     };
     let described = catch_unwind(AssertUnwindSafe(said)).unwrap_or_else(|panic| {

@@ -94,6 +94,8 @@ pub(super) struct Slot {
     /// The failure that was logged last.
     pub(super) logged: Option<Message>,
     pub(super) notes: Vec<Message>,
+    /// What it remarks itself.
+    pub(super) remarks: Vec<Message>,
 }
 
 impl Slot {
@@ -126,6 +128,7 @@ impl Slot {
             told,
             logged: None,
             notes: Vec::new(),
+            remarks: Vec::new(),
         };
         slot.view.changes.truncate(CHANGES);
         slot.cut();
@@ -144,6 +147,7 @@ impl Slot {
         self.due = first;
         self.waiting = None;
         self.logged = None;
+        self.remarks.clear();
         self.cut();
         self.agent.replace(agent)
     }
@@ -330,6 +334,7 @@ impl Slot {
         let left = self.due.saturating_duration_since(now.mono).as_secs();
         view.next = now.wall.saturating_add(i64::try_from(left).unwrap_or(0));
         view.notes.clone_from(&self.notes);
+        view.notes.extend(self.remarks.iter().cloned());
         if let Some(own) = overlay.filter(|_| self.is_loaded(now)) {
             view.since = view.last.as_ref().map_or(view.since, |last| last.time);
             (view.status, view.own) = (own.clone(), own);

@@ -43,6 +43,8 @@ use crate::spec::Graph;
 use access::Sessions;
 use visit::Visit;
 
+pub use values::readable;
+
 /// Bytes of a form or of a request to the API: two short texts.
 const POST_BYTES: usize = 8 << 10;
 

@@ -32,6 +32,11 @@ fn unit<'a>(spec: &'a Spec, name: &str) -> &'a str {
     if is_counter(spec, name) { counted(unit) } else { unit }
 }
 
+/// A number of a field, with its unit; of a counter what it counted.
+pub fn readable(lang: crate::lang::Lang, spec: &Spec, field: &str, number: f64) -> String {
+    show(lang, number, unit(spec, field))
+}
+
 /// Whether a field only grows, so that its rate is what matters.
 pub(super) fn is_counter(spec: &Spec, name: &str) -> bool {
     let Keep::Rrd(graphs) = &spec.keep else { return false };

@@ -21,6 +21,8 @@ use crate::view::{AgentView, Taken};
 
 /// RRD files of one agent, at most: 2,000 are 200 MB with the standard archives.
 pub(crate) const MOST_FILES: usize = 2_000;
+/// Files of one source that are set aside.
+const MOST_ASIDE: u32 = 9;
 /// How long an instance was not measured whose files may go, where an agent has too many.
 const FORGOTTEN: Duration = Duration::from_secs(30 * 86_400);
 /// How often such are looked for.
@@ -343,7 +345,7 @@ impl Keeper {
             // Missing: it will be made. Else writing it will tell.
             Err(_) => return,
         };
-        let aside = path.with_extension("rrd.old");
+        let aside = aside(path);
         match fs::rename(path, &aside) {
             Ok(()) => {
                 let text = message!("{} is set aside as {} and begins anew: {}", shown(path), shown(&aside), why);
@@ -395,6 +397,15 @@ fn of_source(schemas: &mut Vec<(Datasource, Schema)>, spec: &Spec, graphs: &Grap
     let schema = schema::schema(spec.period, graphs, &source);
     schemas.push((source, schema));
     schemas.len() - 1
+}
+
+/// Where a file is set aside: the first name that is free. With all taken the last is replaced, and not the first, which has most.
+fn aside(path: &Path) -> PathBuf {
+    let old = path.with_extension("rrd.old");
+    let numbered = (2..=MOST_ASIDE).map(|number| path.with_extension(format!("rrd.old.{number}")));
+    let mut names = std::iter::once(old).chain(numbered);
+    let free = names.find(|name| fs::symlink_metadata(name).is_err());
+    free.unwrap_or_else(|| path.with_extension(format!("rrd.old.{MOST_ASIDE}")))
 }
 
 fn shown(path: &Path) -> String {

@@ -19,6 +19,8 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("{}, {}", "{}, {}"),
     ("Kinds (docs/agents.md has their own keys):", "Kinds (leurs clés propres : docs/agents.md) :"),
     ("Keys of all agents (docs/zstats.md has examples):", "Clés communes à tous les agents (exemples : docs/zstats.md) :"),
+    ("note", "remarque"),
+    ("no directory can be made in {}: {}", "aucun répertoire ne peut être créé dans {} : {}"),
     // command line
     ("there is no command {}; z_stats --help lists them", "il n'y a pas de commande {} ; z_stats --help les liste"),
     ("--{} is given twice", "--{} est donnée deux fois"),

@@ -17,6 +17,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("ended by the signal {}", "terminé par le signal {}"),
     ("it took longer than {} s", "l'exécution a duré plus de {} s"),
     ("it wrote more than {} bytes", "il a écrit plus de {} octets"),
+    ("the program said nothing", "le programme n'a rien dit"),
     ("the run was stopped", "l'exécution a été interrompue"),
     ("{}; it said: {}", "{} ; message : {}"),
     ("{}: {}", "{} : {}"),
@@ -49,6 +50,14 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("the link {} cannot be made: {}", "le lien {} ne peut pas être créé : {}"),
     ("no thread can be started: {}", "aucun fil d'exécution ne peut être lancé : {}"),
     ("it says that it makes no sense here ({})", "il indique qu'il n'a pas lieu d'être ici ({})"),
+    (
+        "to say what it is took it {} s: it is measured the next time",
+        "se décrire lui a pris {} s : il sera mesuré la prochaine fois",
+    ),
+    (
+        "asked what it is (`describe`): {}; it is asked again the next time",
+        "interrogé sur lui-même (`describe`) : {} ; la question sera reposée la prochaine fois",
+    ),
     // Streams.
     ("no line came yet", "aucune ligne reçue pour l'instant"),
     ("no line came for {} s", "aucune ligne reçue depuis {} s"),
@@ -95,6 +104,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     ("{} is {}, the limit is {}", "{} : {}, la limite est {}"),
     ("{} of {} is {}, the limit is {}", "{} de {} : {}, la limite est {}"),
+    ("and {} more remarks", "et {} autres remarques"),
     ("yes", "oui"),
     ("no", "non"),
     // Pictures.
