@@ -66,8 +66,9 @@ pub struct Spec {
     /// Consecutive results that a worse status of its own needs before it is shown; 1: at once.
     #[serde(default = "one")]
     pub debounce: u32,
-    /// Its configuration as written, so that a change of what only the agent itself understands is seen. Empty: none.
-    #[serde(default)]
+    /// Its configuration as written, so that a change of what only the agent itself understands is seen. Empty: none. It may
+    /// have passwords: it is neither served nor kept.
+    #[serde(skip)]
     pub written: String,
     /// The file that it comes from; empty: none.
     #[serde(default)]

@@ -5,6 +5,7 @@ mod acts;
 
 use std::collections::HashSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -304,4 +305,30 @@ fn one_mail_about_one_cause() {
     let text = read();
     assert!(text.contains("Subject: amon: net Error\n") && text.contains("Subject: amon: net OK\n"), "{text}");
     assert!(!text.contains("site"), "{text}");
+}
+
+#[test]
+fn configuration_with_passwords_is_nobody_elses() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("stats");
+    // What an earlier process left is not private.
+    fs::create_dir_all(data.join("old")).unwrap();
+    fs::write(data.join("old/agent.json.new"), "").unwrap();
+    let fresh = dir.path().join("fresh/stats");
+    for data in [&data, &fresh] {
+        let mut one = good("secretive").installed(Duration::from_secs(60));
+        one.spec.written = "password = 'sesame'".to_owned();
+        let monitor = start(data, vec![one, good("old").installed(Duration::from_secs(60))]);
+        eventually("they measure", || ["secretive", "old"].iter().all(|name| state(&monitor, name) == State::Ok));
+        let view = monitor.board().agent("secretive").unwrap();
+        assert!(!serde_json::to_string(&*view).unwrap().contains("sesame"), "it is not served");
+        monitor.stop(Duration::from_secs(20)).unwrap();
+        let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        for name in ["secretive", "old"] {
+            let file = data.join(name).join("agent.json");
+            assert!(!fs::read_to_string(&file).unwrap().contains("sesame"));
+            assert_eq!(mode(&file), 0o600, "{file:?}");
+        }
+        assert!(*data != fresh || mode(data) & 0o007 == 0, "made for nobody else");
+    }
 }

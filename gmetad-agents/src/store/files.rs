@@ -1,8 +1,9 @@
 //! The files of an agent besides RRD: what is known of it, and what becomes of its directory.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -17,6 +18,10 @@ use crate::view::AgentView;
 pub(super) const VIEW: &str = "agent.json";
 /// Where data of agents that are no more are kept.
 const RETIRED: &str = ".retired";
+/// Access to what is known of an agent.
+const PRIVATE: u32 = 0o600;
+/// Access to the directory of all data.
+const DIRECTORY: u32 = 0o750;
 /// Directories kept there.
 pub(super) const MOST_RETIRED: usize = 100;
 /// Largest file about an agent that is read.
@@ -61,6 +66,20 @@ pub(super) fn load(root: &Path, agent: &str) -> io::Result<Loaded> {
     Ok(Loaded::Damaged(message!("{}: {}; set aside as {}", file, wrong, aside)))
 }
 
+/// Makes the directory of all data, if it is missing: what programs say is not for everybody.
+///
+/// # Errors
+/// The system's.
+pub(super) fn make(root: &Path) -> io::Result<()> {
+    if let Some(parent) = root.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match fs::DirBuilder::new().mode(DIRECTORY).create(root) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && root.is_dir() => Ok(()),
+        other => other,
+    }
+}
+
 /// Writes what is known of an agent: whole or not at all.
 ///
 /// # Errors
@@ -69,14 +88,17 @@ pub(super) fn save(root: &Path, view: &AgentView) -> io::Result<()> {
     let dir = path::agent_dir(root, &view.spec.name);
     let text = serde_json::to_vec(view)?;
     let aside = dir.join("agent.json.new");
-    let write = || OpenOptions::new().write(true).create(true).truncate(true).open(&aside);
+    let write = || OpenOptions::new().write(true).create(true).truncate(true).mode(PRIVATE).open(&aside);
     let mut file = match write() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make(root)?;
             fs::create_dir_all(&dir)?;
             write()?
         }
         other => other?,
     };
+    // One that an earlier process left; not every file system has modes.
+    let _ = file.set_permissions(Permissions::from_mode(PRIVATE));
     file.write_all(&text)?;
     drop(file);
     fs::rename(&aside, dir.join(VIEW))

@@ -9,7 +9,7 @@ mod series;
 mod trouble;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -253,7 +253,7 @@ fn gone_at<'a>(tasks: &mut VecDeque<Task>, at: usize, gone: &'a mut Vec<Task>) -
 
 fn lock(root: &Path) -> Result<File, StoreError> {
     let io = |source| StoreError::Io { path: root.to_owned(), source };
-    fs::create_dir_all(root).map_err(io)?;
+    files::make(root).map_err(io)?;
     let file = File::create(root.join(LOCK)).map_err(io)?;
     match file.try_lock() {
         Ok(()) => Ok(file),

@@ -1,5 +1,6 @@
 //! Bounds of what waits and of what is kept.
 
+use std::fs;
 use std::process::Command;
 
 use gmetad_core::agent::{Agent, AgentError, Context, Measurement};
