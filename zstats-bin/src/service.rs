@@ -185,6 +185,7 @@ struct Started {
     monitor: Arc<Monitor>,
     page: Page,
     pid_file: Option<PidFile>,
+    signals: Signals,
 }
 
 /// How agents are run.
@@ -228,14 +229,16 @@ fn start(settings: &Settings, pid_path: Option<PidPath>, log: Setup) -> Fallible
     let monitor = Monitor::start(monitor_options(settings), loaded.agents, loaded.layout);
     let monitor = Arc::new(monitor.map_err(foreign)?);
     let page = Page::start(options, tls, &monitor)?;
+    // Before anybody is told that it is ready: who was may send one at once.
+    let signals = Signals::new().map_err(|error| message!("cannot take signals: {}", error.to_string()))?;
     log::info!("{}", settings.lang.message(&reach(settings, page.port())));
-    Ok(Started { log, monitor, page, pid_file })
+    Ok(Started { log, monitor, page, pid_file, signals })
 }
 
 impl Started {
     /// Until a signal says stop.
     fn serve(self, given: &[(Id, OsString)], settings: &Settings, directory: &Path) {
-        let Self { log: _, monitor, page, pid_file } = self;
+        let Self { log: _, monitor, page, pid_file, signals } = self;
         let lang = settings.lang;
         let reloader = Reloader {
             given: given.to_vec(),
@@ -247,17 +250,12 @@ impl Started {
         };
         let reloader = Arc::new(reloader);
         let _ = notify::ready();
-        match Signals::new() {
-            Ok(signals) => {
-                for event in signals {
-                    match event {
-                        Event::Stop => break,
-                        Event::Report => report(&monitor, lang),
-                        Event::Reload => reloader.ask(),
-                    }
-                }
+        for event in signals {
+            match event {
+                Event::Stop => break,
+                Event::Report => report(&monitor, lang),
+                Event::Reload => reloader.ask(),
             }
-            Err(error) => log::error!("{}", lang.message(&message!("cannot take signals: {}", error.to_string()))),
         }
         reloader.state.lock().stopping = true;
         let _ = notify::stopping();

@@ -187,8 +187,9 @@ fn systemd_is_told() {
         String::from_utf8_lossy(&buffer[..length]).into_owned()
     };
     assert_eq!(told(), "READY=1");
-    assert_eq!(service.get("/healthz").0, 200);
+    // At once: it takes signals when it says so.
     service.signal(Signal::SIGHUP);
+    assert_eq!(service.get("/healthz").0, 200);
     assert!(told().starts_with("RELOADING=1\nMONOTONIC_USEC="));
     assert_eq!(told(), "READY=1");
     service.stop();
