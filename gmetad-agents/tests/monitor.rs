@@ -221,7 +221,7 @@ fn a_reload_keeps_the_running_agent_and_the_data_of_others() {
     assert_eq!(monitor.board().layout().shown, layout(&["same"]).shown);
     eventually("the data are put aside", || !dir.path().join("gone").exists());
     let retired = fs::read_dir(dir.path().join(".retired")).unwrap().next().unwrap().unwrap().path();
-    assert!(retired.join("made.rrd").exists(), "{retired:?}");
+    assert!(retired.join("made.rrd").exists() && retired.join("agent.json").exists(), "{retired:?}");
     assert!(monitor.rrd_file("gone", None, "made").is_none() && monitor.kept("gone").is_empty());
 
     monitor.replace(vec![agent("gone", "")], Layout::default());

@@ -53,8 +53,8 @@ pub(super) enum Effect {
     },
     /// Into the RRD files.
     Points(Arc<Spec>, Taken),
-    /// These agents' data are no longer needed.
-    Retire(Vec<String>),
+    /// These agents' data are no longer needed; what is known of them comes with them.
+    Retire(Vec<Arc<AgentView>>),
     /// To whom it may concern.
     Tell(Notice),
     /// To be dropped.
@@ -154,8 +154,8 @@ impl Core {
             };
             self.slots.push(slot);
         }
-        let mut retired: Vec<String> = old.keys().cloned().collect();
-        retired.sort();
+        let mut retired: Vec<Arc<AgentView>> = old.values().map(|slot| Arc::new(slot.kept())).collect();
+        retired.sort_by(|one, other| one.spec.name.cmp(&other.spec.name));
         for (name, mut slot) in old {
             self.lose(&mut slot);
             self.effects.extend(slot.agent.take().map(|agent| Effect::End(name, agent)));

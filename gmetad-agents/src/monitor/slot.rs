@@ -104,7 +104,7 @@ impl Slot {
         let is_known = loaded.is_some();
         let view = match loaded {
             Some(view) => AgentView { spec: Arc::clone(&spec), running: None, ..view },
-            None => fresh_view(Arc::clone(&spec), now.wall),
+            None => AgentView::fresh(Arc::clone(&spec), now.wall),
         };
         let age = view.last.as_ref().map_or(0, |last| now.wall.saturating_sub(last.time));
         let age = Duration::from_secs(u64::try_from(age).unwrap_or(0));
@@ -342,29 +342,5 @@ impl Slot {
     /// As it is kept on the disk.
     pub(super) fn kept(&self) -> AgentView {
         AgentView { running: None, notes: Vec::new(), ..self.view.clone() }
-    }
-}
-
-fn fresh_view(spec: Arc<Spec>, now: UnixTime) -> AgentView {
-    let status = stale(None, None);
-    AgentView {
-        spec,
-        own: status.clone(),
-        max: status.clone(),
-        status,
-        since: now,
-        max_at: now,
-        last: None,
-        before: Vec::new(),
-        changes: Vec::new(),
-        measured: 0,
-        failed: 0,
-        skipped: 0,
-        failure: None,
-        running: None,
-        next: now,
-        notes: Vec::new(),
-        acknowledged: None,
-        silenced: None,
     }
 }

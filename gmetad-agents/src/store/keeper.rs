@@ -83,7 +83,7 @@ impl Keeper {
                         // Who asked may have given up.
                         let _ = to.send(self.adopt(agents, only));
                     }
-                    Task::Retire(agents) => agents.iter().for_each(|agent| self.retire(agent)),
+                    Task::Retire(agents) => agents.iter().for_each(|view| self.retire(&view.spec.name, Some(view))),
                 }
             }
             for view in work.views {
@@ -136,7 +136,7 @@ impl Keeper {
         let root = self.shared.root.clone();
         if only {
             for stranger in files::strangers(&root, &agents) {
-                self.retire(&stranger);
+                self.retire(&stranger, None);
             }
         }
         let mut views = HashMap::new();
@@ -168,7 +168,11 @@ impl Keeper {
         views
     }
 
-    fn retire(&mut self, agent: &str) {
+    /// Puts the data of an agent aside; `view` is what is known of it, if that is not on the disk.
+    fn retire(&mut self, agent: &str, view: Option<&AgentView>) {
+        if let Some(view) = view.filter(|_| path::agent_dir(&self.shared.root, agent).is_dir()) {
+            self.save(view);
+        }
         self.active.remove(agent);
         self.told.remove(agent);
         self.looked.remove(agent);

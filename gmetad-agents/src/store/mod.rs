@@ -103,7 +103,7 @@ struct Waiting {
 enum Task {
     Points { spec: Arc<Spec>, taken: Taken, numbers: usize },
     Adopt { agents: Vec<String>, only: bool, to: mpsc::Sender<HashMap<String, AgentView>> },
-    Retire(Vec<String>),
+    Retire(Vec<Arc<AgentView>>),
 }
 
 impl Store {
@@ -166,8 +166,8 @@ impl Store {
         }
     }
 
-    /// Has the data of these agents put aside.
-    pub(crate) fn retire(&self, agents: Vec<String>) {
+    /// Has the data of these agents put aside, with what is known of them.
+    pub(crate) fn retire(&self, agents: Vec<Arc<AgentView>>) {
         self.put(Task::Retire(agents));
     }
 

@@ -101,3 +101,18 @@ fn a_clock_that_was_in_the_future_costs_no_more_than_what_it_measured() {
         assert_eq!(["field0.rrd", "field0.rrd.old"].map(last), expected);
     }
 }
+
+#[test]
+fn what_is_retired_takes_along_what_is_known_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::start(dir.path().to_owned(), Lang::English).unwrap();
+    store.adopt(vec!["some".to_owned()], true, Duration::from_secs(20)).unwrap();
+    let view = Arc::new(AgentView { measured: 7, ..AgentView::fresh(spec(), 1_000_000) });
+    // Its first numbers and its end come before anything that is known of it was written.
+    store.points(spec(), taken(1_000_000, 1));
+    store.retire(vec![Arc::clone(&view)]);
+    store.save(view, true);
+    let back = store.adopt(vec!["some".to_owned()], false, Duration::from_secs(20)).unwrap();
+    assert_eq!(back.get("some").map(|view| view.measured), Some(7));
+    assert!(store.close(Duration::from_secs(20)));
+}
