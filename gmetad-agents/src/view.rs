@@ -63,6 +63,9 @@ pub struct AgentView {
     /// Until when nobody is to be told of it.
     #[serde(default)]
     pub silenced: Option<UnixTime>,
+    /// A mail about its present Error was sent, and none yet that it is over.
+    #[serde(default)]
+    pub told: bool,
 }
 
 impl AgentView {
@@ -88,6 +91,7 @@ impl AgentView {
             notes: Vec::new(),
             acknowledged: None,
             silenced: None,
+            told: false,
         }
     }
 }

@@ -332,3 +332,32 @@ fn configuration_with_passwords_is_nobody_elses() {
         assert!(*data != fresh || mode(data) & 0o007 == 0, "made for nobody else");
     }
 }
+
+#[test]
+fn a_file_that_cannot_be_read_costs_no_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let agent = |origin: &str, load_error: bool| {
+        let mut agent = good(if load_error { "x.agent" } else { "precious" }).installed(Duration::from_secs(60));
+        (agent.spec.origin, agent.spec.load_error) = (origin.to_owned(), load_error);
+        agent
+    };
+    let monitor = start(dir.path(), vec![agent("/c/x.agent", false)]);
+    let file = dir.path().join("precious/agent.json");
+    eventually("it measures", || state(&monitor, "precious") == State::Ok && file.exists());
+    let wrong = dir.path().join("x.agent");
+    for _ in 0..2 {
+        monitor.replace(vec![agent("/c/x.agent", true)], Layout::default());
+        eventually("the mistake is shown", || wrong.exists());
+        assert!(file.exists());
+        monitor.replace(vec![agent("/c/x.agent", false)], Layout::default());
+        assert!(monitor.board().agent("precious").unwrap().measured >= 1, "it is known");
+        eventually("of the mistake nothing is left", || !wrong.exists());
+    }
+    monitor.stop(Duration::from_secs(20)).unwrap();
+    drop(monitor);
+    // And at the start.
+    let monitor = start(dir.path(), vec![agent("/c/x.agent", true)]);
+    eventually("the mistake is shown", || wrong.exists());
+    monitor.stop(Duration::from_secs(20)).unwrap();
+    assert!(file.exists() && !dir.path().join(".retired").exists());
+}

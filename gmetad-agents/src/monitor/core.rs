@@ -25,7 +25,7 @@ use crate::board::Board;
 use crate::class::LoadErrorAgent;
 use crate::config::Layout;
 use crate::notify::Notice;
-use crate::spec::{Installed, Keep, Spec};
+use crate::spec::{Installed, Keep, Spec, is_of};
 use crate::status::{Depend, Own, name};
 use crate::view::{Acknowledged, AgentView, Taken};
 
@@ -81,6 +81,8 @@ pub(super) struct Core {
     pace: Pace,
     /// Those that were replaced or retired while they measured.
     lost: Vec<(String, u64, Stop)>,
+    /// Those that are not there, but whose file cannot be read now: their data stay where they are.
+    held: HashMap<String, Arc<AgentView>>,
     generation: u64,
     /// Something changed what agents say of themselves.
     stirred: bool,
@@ -105,6 +107,7 @@ impl Core {
             board,
             pace,
             lost: Vec::new(),
+            held: HashMap::new(),
             generation: 0,
             stirred: false,
             touched: HashMap::new(),
@@ -133,6 +136,7 @@ impl Core {
         now: Now,
     ) -> Vec<Effect> {
         let mut old: HashMap<String, Slot> = self.slots.drain(..).map(|slot| (slot.name().to_owned(), slot)).collect();
+        let broken = broken(&installed);
         let random = RandomState::new();
         for installed in installed {
             let name = installed.spec.name.clone();
@@ -154,7 +158,16 @@ impl Core {
             };
             self.slots.push(slot);
         }
-        let mut retired: Vec<Arc<AgentView>> = old.values().map(|slot| Arc::new(slot.kept())).collect();
+        let gone: Vec<Arc<AgentView>> = old.values().map(|slot| Arc::new(slot.kept())).collect();
+        let there: HashSet<&str> = self.slots.iter().map(Slot::name).collect();
+        self.held.retain(|name, _| !there.contains(name.as_str()));
+        let (held, mut retired): (Vec<_>, Vec<_>) =
+            gone.into_iter().partition(|view| !view.spec.load_error && is_of(&view.spec.origin, &broken));
+        retired.extend(self.held.extract_if(|_, view| !is_of(&view.spec.origin, &broken)).map(|(_, view)| view));
+        for view in held {
+            self.effects.push(Effect::Save { view: Arc::clone(&view), at_once: true });
+            self.held.insert(view.spec.name.clone(), view);
+        }
         retired.sort_by(|one, other| one.spec.name.cmp(&other.spec.name));
         for (name, mut slot) in old {
             self.lose(&mut slot);
@@ -349,6 +362,12 @@ impl Core {
         let next = self.slots.iter().flat_map(of).flatten().min();
         next.map_or(now + HEARTBEAT, |next| next.min(now + HEARTBEAT))
     }
+}
+
+/// Files and directories of which not everything could be loaded.
+pub(super) fn broken(installed: &[Installed]) -> Vec<String> {
+    let broken = installed.iter().filter(|installed| installed.spec.load_error && !installed.spec.origin.is_empty());
+    broken.map(|installed| installed.spec.origin.clone()).collect()
 }
 
 /// Checks what is to be installed; what is wrong with it comes back as lines of the log.

@@ -108,7 +108,7 @@ impl Slot {
         };
         let age = view.last.as_ref().map_or(0, |last| now.wall.saturating_sub(last.time));
         let age = Duration::from_secs(u64::try_from(age).unwrap_or(0));
-        let told = if view.status.state == State::Error { Told::Error } else { Told::Nothing };
+        let told = if view.told { Told::Error } else { Told::Nothing };
         let mut slot = Self {
             written: Arc::clone(&spec),
             judge: Judge::new(view.own.clone()),

@@ -22,8 +22,12 @@ const RETIRED: &str = ".retired";
 const PRIVATE: u32 = 0o600;
 /// Access to the directory of all data.
 const DIRECTORY: u32 = 0o750;
-/// Directories kept there.
+/// Directories kept there, unless they are young.
 pub(super) const MOST_RETIRED: usize = 100;
+/// Directories kept there however young they are.
+const MOST_YOUNG: usize = 2_000;
+/// Seconds for which they are young: a mistake is noticed within them.
+const YOUNG: i64 = 30 * 86_400;
 /// Largest file about an agent that is read.
 const LARGEST: u64 = 16 << 20;
 /// Entries of a directory that are looked at.
@@ -193,19 +197,28 @@ pub(super) fn restore(root: &Path, agent: &str) -> io::Result<Option<PathBuf>> {
     Ok(Some(place))
 }
 
-/// Removes the oldest of what was put aside, beyond the bound; what was removed.
+/// Removes the oldest of what was put aside, beyond the bounds; what was removed.
 ///
 /// # Errors
 /// The system's.
-pub(super) fn prune(root: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn prune(root: &Path, now: UnixTime) -> io::Result<Vec<PathBuf>> {
     let all = retired(root);
-    let beyond = all.len().saturating_sub(MOST_RETIRED);
+    let beyond = |most: usize| all.len().saturating_sub(most);
+    let old = all.iter().filter(|(time, _)| *time < now.saturating_sub(YOUNG)).count();
+    let many = beyond(MOST_RETIRED).min(old).max(beyond(MOST_YOUNG));
     let mut removed = Vec::new();
-    for (_, path) in all.into_iter().take(beyond) {
+    for (_, path) in all.into_iter().take(many) {
         fs::remove_dir_all(&path)?;
         removed.push(path);
     }
     Ok(removed)
+}
+
+/// Removes what is known of an agent, if there is nothing else of it; whether there was nothing else.
+pub(super) fn remove_view(root: &Path, agent: &str) -> bool {
+    let dir = path::agent_dir(root, agent);
+    let is_all = entries(&dir).iter().all(|(name, is_dir)| !is_dir && name.starts_with(VIEW));
+    is_all && fs::remove_dir_all(&dir).is_ok()
 }
 
 /// What was put aside, the oldest first.
@@ -277,9 +290,14 @@ mod tests {
         for time in 0..MOST_RETIRED + 2 {
             fs::create_dir_all(dir.path().join(format!(".retired/x-{time}"))).unwrap();
         }
-        let removed = prune(dir.path()).unwrap();
-        assert_eq!(removed, [0, 1].map(|time| dir.path().join(format!(".retired/x-{time}"))));
+        let now = YOUNG + 1;
+        assert_eq!(prune(dir.path(), now).unwrap(), [dir.path().join(".retired/x-0")], "the others are young");
+        assert_eq!(prune(dir.path(), now * 2).unwrap(), [dir.path().join(".retired/x-1")]);
         assert_eq!(retired(dir.path()).len(), MOST_RETIRED);
+        for time in MOST_RETIRED + 2..MOST_YOUNG + 5 {
+            fs::create_dir(dir.path().join(format!(".retired/x-{time}"))).unwrap();
+        }
+        assert_eq!(prune(dir.path(), 0).unwrap().len(), 3, "young, but too many");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::files::{self, Loaded};
 use super::trouble::{self, Trouble};
 use super::{Active, Shared, Task, Waiting, schema};
 use crate::lang::Lang;
-use crate::spec::{Datasource, Graphs, Keep, Spec};
+use crate::spec::{Datasource, Graphs, Keep, Spec, is_of};
 use crate::view::{AgentView, Taken};
 
 /// RRD files of one agent, at most: 2,000 are 200 MB with the standard archives.
@@ -132,11 +132,17 @@ impl Keeper {
         log::log!(level, "{}", self.lang.message(text));
     }
 
-    fn adopt(&mut self, agents: Vec<String>, only: bool) -> HashMap<String, AgentView> {
+    fn adopt(&mut self, agents: Vec<String>, only: Option<Vec<String>>) -> HashMap<String, AgentView> {
         let root = self.shared.root.clone();
-        if only {
+        if let Some(but) = only {
             for stranger in files::strangers(&root, &agents) {
-                self.retire(&stranger, None);
+                let view = match files::load(&root, &stranger) {
+                    Ok(Loaded::View(view)) => Some(*view),
+                    _ => None,
+                };
+                if view.as_ref().is_none_or(|view| !is_of(&view.spec.origin, &but)) {
+                    self.retire(&stranger, view.as_ref());
+                }
             }
         }
         let mut views = HashMap::new();
@@ -185,6 +191,9 @@ impl Keeper {
         let over = self.trouble.leave(agent);
         over.iter().for_each(|text| self.say(Level::Info, text));
         let root = self.shared.root.clone();
+        if view.is_some_and(|view| view.spec.load_error) && files::remove_view(&root, agent) {
+            return;
+        }
         match files::retire(&root, agent, gmetad_core::now()) {
             Ok(Some(place)) => {
                 let text = message!("agent {} is no more: its data are in {}", agent, shown(&place));
@@ -196,7 +205,7 @@ impl Keeper {
                 self.say(Level::Error, &text);
             }
         }
-        match files::prune(&root) {
+        match files::prune(&root, gmetad_core::now()) {
             Ok(removed) => {
                 for place in removed {
                     let text =

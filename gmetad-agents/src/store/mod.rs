@@ -102,7 +102,7 @@ struct Waiting {
 #[derive(Debug)]
 enum Task {
     Points { spec: Arc<Spec>, taken: Taken, numbers: usize },
-    Adopt { agents: Vec<String>, only: bool, to: mpsc::Sender<HashMap<String, AgentView>> },
+    Adopt { agents: Vec<String>, only: Option<Vec<String>>, to: mpsc::Sender<HashMap<String, AgentView>> },
     Retire(Vec<Arc<AgentView>>),
 }
 
@@ -130,12 +130,12 @@ impl Store {
         Ok(Self { shared, lock: Mutex::new(lock) })
     }
 
-    /// Reads what earlier processes knew of these agents, whose data are written from now on. If `only`, those of all other
-    /// agents are put aside. `None`: the disk has not answered in time; what is not read is not known.
+    /// Reads what earlier processes knew of these agents, whose data are written from now on. With `only`, those of all other
+    /// agents are put aside, unless they come from these files. `None`: the disk has not answered in time; what is not read is not known.
     pub(crate) fn adopt(
         &self,
         agents: Vec<String>,
-        only: bool,
+        only: Option<Vec<String>>,
         within: Duration,
     ) -> Option<HashMap<String, AgentView>> {
         let (to, from) = mpsc::channel();
