@@ -206,6 +206,8 @@ impl Core {
         if slot.run.is_some() && self.lost.len() >= LOST {
             let text = message!("{} agents that were replaced still hang, and this one too: restart the service", LOST);
             installed.agent = Box::new(LoadErrorAgent::new(name.as_str(), text));
+            // It is not what is configured: the next reload tries again.
+            installed.spec.load_error = true;
         }
         self.lose(&mut slot);
         self.generation += 1;
@@ -240,8 +242,9 @@ impl Core {
                 slot.view.silenced = None;
                 self.touch(at, true);
             }
+            let lost = self.waits_for_lost(at);
             let slot = &mut self.slots[at];
-            if slot.come(now) && slot.run.is_some() {
+            if slot.come(now, lost) && (slot.run.is_some() || lost) {
                 self.touch(at, false);
             }
             self.stirred |= self.slots[at].stale_at().is_some_and(|then| then <= now.mono);
@@ -254,12 +257,19 @@ impl Core {
         self.publish(now)
     }
 
+    /// Whether an agent has to wait for an earlier one of its name, which was replaced and still measures. What only stands for
+    /// an agent touches nothing that the other one does.
+    fn waits_for_lost(&self, at: usize) -> bool {
+        let slot = &self.slots[at];
+        !slot.written.load_error && self.lost.iter().any(|(name, ..)| name == slot.name())
+    }
+
     /// Launches those that wait, in the order in which they were due.
     fn launch(&mut self, now: Now) {
         let young = |slot: &Slot| slot.run.as_ref().is_some_and(|run| run.began + COUNTS_FOR > now.mono);
         let free = self.pace.at_once.saturating_sub(self.slots.iter().filter(|slot| young(slot)).count());
-        let mut waiting: Vec<(Instant, usize)> =
-            self.slots.iter().enumerate().filter_map(|(at, slot)| Some((slot.waiting?, at))).collect();
+        let waits = |(at, slot): (usize, &Slot)| Some((slot.waiting.filter(|_| !self.waits_for_lost(at))?, at));
+        let mut waiting: Vec<(Instant, usize)> = self.slots.iter().enumerate().filter_map(waits).collect();
         waiting.sort_unstable();
         for (_, at) in waiting.into_iter().take(free) {
             if let Some(launch) = self.slots[at].launch(now) {
@@ -275,6 +285,7 @@ impl Core {
         let found = self.slots.iter().position(|slot| slot.generation == generation && slot.name() == name);
         let Some(at) = found else {
             self.lost.retain(|(lost, number, _)| (lost, *number) != (&name, generation));
+            self.again = true; // its successor waits
             return vec![Effect::End(name, agent)];
         };
         if self.stopping {

@@ -152,14 +152,18 @@ impl Slot {
         &self.view.spec.name
     }
 
-    /// Moves on along the grid; true if the agent is due.
-    pub(super) fn come(&mut self, now: Now) -> bool {
+    /// Moves on along the grid; true if the agent is due. `lost`: an earlier one of its name still measures.
+    pub(super) fn come(&mut self, now: Now, lost: bool) -> bool {
         if self.due > now.mono {
             return false;
         }
-        if self.run.is_some() {
-            self.view.skipped = self.view.skipped.saturating_add(self.grid.count(self.due, now.mono));
-        }
+        let missed = match self.run {
+            Some(_) => self.grid.count(self.due, now.mono),
+            // The first time it only waits.
+            None if lost => self.grid.count(self.due, now.mono).saturating_sub(u64::from(self.waiting.is_none())),
+            None => 0,
+        };
+        self.view.skipped = self.view.skipped.saturating_add(missed);
         self.waiting = self.waiting.or(Some(self.due)).filter(|_| self.run.is_none());
         self.due = self.grid.after(now.mono);
         true

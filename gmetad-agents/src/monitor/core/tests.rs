@@ -465,3 +465,36 @@ fn a_file_that_cannot_be_read_retires_nobody() {
     world.install(&[from("c", "/c/y.agent"), from("a", "/c/x.agent")], vec![]);
     assert_eq!(world.retired.len(), 2, "once");
 }
+
+#[test]
+fn there_are_never_two_of_one_agent() {
+    let mut world = World::new(16);
+    let number = |n: u32| Spec { written: n.to_string(), ..spec("a", &[]) };
+    world.install(&[number(1)], vec![]);
+    world.go(0.0);
+    world.go(10.0);
+    // It hangs, and is replaced, and retired and comes back: those after it wait.
+    world.install(&[number(2)], vec![]);
+    world.go(15.0);
+    assert_eq!((world.away(), world.view("a").skipped), (vec!["a"], 0));
+    world.install(&[], vec![]);
+    world.install(&[number(3)], vec![]);
+    world.go(200.0);
+    assert_eq!((world.away(), world.view("a").skipped), (vec!["a"], 3));
+    assert_eq!(world.core.ask("a", world.now.mono).unwrap_err().to_string(), "a is being measured");
+    assert_eq!(world.core.hanging(), ["a"]);
+    // What says that something is wrong with it does not wait.
+    world.install(&[Spec { load_error: true, ..number(4) }], vec![]);
+    world.go(201.0);
+    assert_eq!(world.away(), ["a", "a"]);
+    world.away.pop();
+    world.install(&[number(5)], vec![]);
+    world.core.lost.pop(); // the one that stood for it
+    world.go(210.0);
+    assert_eq!(world.away(), ["a"]);
+    world.back("a", Ok((1.0, State::Ok)));
+    assert_eq!(world.away(), ["a"], "at once");
+    assert_eq!(world.view("a").measured, 0, "what the first one brings does not count");
+    world.back("a", Ok((1.0, State::Ok)));
+    assert_eq!(world.view("a").measured, 1);
+}
