@@ -55,6 +55,20 @@ fn it_needs_no_configuration() {
     // Nobody serves any more: what is on the disk is told.
     let (_, text) = root.run(&["status", "load", "--port", &port]);
     assert!(text.contains("(read from ") && text.contains(": load"), "{text}");
+    // And taken for true only for a while, however rarely an agent measures.
+    for entry in fs::read_dir(root.path("stats")).unwrap() {
+        let file = entry.unwrap().path().join("agent.json");
+        let Ok(text) = fs::read_to_string(&file) else { continue };
+        let mut view: serde_json::Value = serde_json::from_str(&text).unwrap();
+        view["spec"]["period"] = 86_400.into();
+        let hour_ago = view["since"].as_i64().unwrap() - 3600;
+        (view["since"], view["last"]["time"]) = (hour_ago.into(), hour_ago.into());
+        fs::write(&file, view.to_string()).unwrap();
+    }
+    let (code, text) = root.run(&["status", "uptime", "--port", &port]);
+    assert!(code == 3 && text.contains("the service does not run") && text.contains("refused"), "{text}");
+    let (code, text) = root.run(&["status", "uptime", "--port", &port, "--lang", "fr"]);
+    assert!(code == 3 && text.contains("Inconnu : uptime : le service"), "{text}");
 }
 
 #[test]
@@ -79,6 +93,8 @@ fn what_is_broken_is_seen() {
     service.has("good", "OK");
     assert!(service.get("/").1.contains("typo"), "shown although site.cfg does not name it");
     service.logged("agent typo: ");
+    let (code, text) = root.run(&["status", "typo", "--lang", "fr", "--port", &service.port.to_string()]);
+    assert!(code == 2 && text.contains("Erreur : typo : ") && text.contains("clé inconnue"), "{text}");
     let (code, _) = root.run(&["status", "--port", &service.port.to_string()]);
     assert_eq!(code, 2);
 }
@@ -248,6 +264,8 @@ fn password_and_tls() {
     let port = service.port.to_string();
     let (_, text) = root.run(&["status", "--port", &port, "--token-file", "token"]);
     assert!(!text.contains("read from"), "the token opens it: {text}");
+    let (_, text) = root.run(&["status", "--port", &port, "--password-file", "password"]);
+    assert!(!text.contains("read from"), "the password opens it: {text}");
     let (_, text) = root.run(&["status", "--port", &port]);
     assert!(text.contains("401"), "{text}");
     drop(service);
