@@ -28,7 +28,6 @@ use parking_lot::Mutex;
 
 use crate::cli::Id;
 use crate::settings::Settings;
-use crate::show;
 
 /// What syslog calls the service, as the ancestor's.
 const IDENT: &str = "zephiragents";
@@ -54,16 +53,11 @@ pub(crate) fn run(given: &[(Id, OsString)], settings: &Settings, directory: &Pat
     let pid_path = settings.pid_file.as_deref().map(PidPath::new).transpose().map_err(foreign)?;
     let level = if settings.debug { log::LevelFilter::Debug } else { log::LevelFilter::Info };
     let log = Setup::new(IDENT, level);
-    let ready = if settings.foreground {
-        Ready::foreground()
-    } else {
-        show(&(settings.lang.message(&reach(settings, settings.port)) + "\n"));
-        daemon::daemonize(UMASK).map_err(foreign)?
-    };
+    let ready = if settings.foreground { Ready::foreground() } else { daemon::daemonize(UMASK).map_err(foreign)? };
     let log = if settings.foreground { log.stderr() } else { log.syslog() };
     match start(settings, pid_path, log) {
         Ok(started) => {
-            ready.ok();
+            ready.ok_saying(settings.lang.message(&reach(settings, started.page.port())) + "\n");
             let log = started.log;
             started.serve(given, settings, directory);
             log.flush();

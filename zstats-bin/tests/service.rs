@@ -230,6 +230,7 @@ fn it_goes_to_the_background_once_it_serves() {
     assert!(code == 1 && text.contains("another z_stats uses this directory"), "{text}");
     let (code, text) = root.run(&["--no-defaults", "--data", "other", "--bind", "127.0.0.1", "--port", &port]);
     assert!(code == 1 && text.contains("cannot listen on 127.0.0.1:"), "{text}");
+    assert!(!text.contains("the page is at"), "{text}");
     kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
     wait("its end", || (!root.path("z.pid").exists()).then_some(()));
 }

@@ -247,6 +247,9 @@ impl Core {
             if slot.come(now, lost) && (slot.run.is_some() || lost) {
                 self.touch(at, false);
             }
+            if self.slots[at].sure(now, self.pace.settle) {
+                self.touch(at, true);
+            }
             self.stirred |= self.slots[at].stale_at().is_some_and(|then| then <= now.mono);
         }
         self.launch(now);
@@ -367,8 +370,9 @@ impl Core {
                 Told::Since(since) => Some(since + self.pace.settle),
                 _ => None,
             };
+            let sure = slot.sure_at(self.pace.settle);
             let free = run.filter(|_| waits).map(|run| run.began + COUNTS_FOR).filter(|then| *then > now);
-            [Some(slot.due), run.map(super::slot::Run::deadline), slot.stale_at(), settled, free]
+            [Some(slot.due), run.map(super::slot::Run::deadline), slot.stale_at(), settled, sure, free]
         };
         let next = self.slots.iter().flat_map(of).flatten().min();
         next.map_or(now + HEARTBEAT, |next| next.min(now + HEARTBEAT))

@@ -91,6 +91,8 @@ pub(super) struct Slot {
     /// When it was asked to measure.
     pub(super) asked: Option<Instant>,
     pub(super) told: Told,
+    /// Since when it is worse than ever, but what it requires may not have been measured since.
+    unsure: Option<Instant>,
     /// The failure that was logged last.
     pub(super) logged: Option<Message>,
     pub(super) notes: Vec<Message>,
@@ -124,6 +126,7 @@ impl Slot {
             stale: false,
             asked: None,
             told,
+            unsure: None,
             logged: None,
             notes: Vec::new(),
         };
@@ -299,10 +302,15 @@ impl Slot {
         let (from, view) = (self.view.status.state, &mut self.view);
         view.own = own;
         // What there was before anything was known is no bad state that was.
-        if shown.state > view.max.state || first {
-            (view.max, view.max_at) = (shown.clone(), now.wall);
-        }
         let changed = shown.state != from;
+        if changed {
+            self.unsure = None;
+        }
+        if first || (shown.state > view.max.state && view.spec.requires.is_empty()) {
+            (view.max, view.max_at) = (shown.clone(), now.wall);
+        } else if shown.state > view.max.state {
+            self.unsure = self.unsure.or(Some(now.mono));
+        }
         if changed {
             view.since = now.wall;
             view.acknowledged = None;
@@ -311,6 +319,22 @@ impl Slot {
         }
         view.status = shown;
         changed.then(|| Changed { from, status: view.status.clone(), first })
+    }
+
+    /// When the worst state that was is worse, of one whose state may turn out to be another's fault.
+    pub(super) fn sure_at(&self, settle: Duration) -> Option<Instant> {
+        self.unsure.map(|since| since + settle)
+    }
+
+    /// Takes that it is the worst state that was; whether it is.
+    pub(super) fn sure(&mut self, now: Now, settle: Duration) -> bool {
+        let since = self.unsure.take_if(|since| *since + settle <= now.mono);
+        let view = &mut self.view;
+        let is_worse = since.is_some() && view.status.state > view.max.state;
+        if is_worse {
+            (view.max, view.max_at) = (view.status.clone(), view.since);
+        }
+        is_worse
     }
 
     /// Whether somebody should be told of an Error; the count of it begins and ends here.

@@ -1,10 +1,10 @@
 //! The thread that writes.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use gmetad_core::agent::Message;
 use gmetad_core::message;
@@ -14,7 +14,7 @@ use log::Level;
 
 use super::files::{self, Loaded};
 use super::trouble::{self, Trouble};
-use super::{Active, Shared, Task, Waiting, schema};
+use super::{Active, LOCK, Shared, Task, Waiting, schema};
 use crate::lang::Lang;
 use crate::spec::{Datasource, Graphs, Keep, Spec, is_of};
 use crate::view::{AgentView, Taken};
@@ -76,6 +76,7 @@ impl Keeper {
 
     pub(super) fn run(&mut self) {
         while let Some(work) = self.next() {
+            self.lock();
             for task in work.tasks {
                 match task {
                     Task::Points { spec, taken, .. } => self.points(&spec, &taken),
@@ -97,6 +98,26 @@ impl Keeper {
         }
         self.shared.inbox.lock().ended = true;
         self.shared.changed.notify_all();
+    }
+
+    /// Locks the directory again if somebody removed it.
+    fn lock(&mut self) {
+        let root = self.shared.root.clone();
+        if matches!(root.join(LOCK).symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound) {
+            match super::lock(&root) {
+                Ok(lock) => {
+                    let before = self.shared.lock.lock().replace(lock);
+                    drop(before); // a system call
+                    self.well("");
+                }
+                Err(error) => {
+                    let root = shown(&root);
+                    if self.trouble.enter(&format!("lock {root}"), "") {
+                        self.say(Level::Error, &error.to_string().into());
+                    }
+                }
+            }
+        }
     }
 
     /// Waits for work; `None` when all is done and no more will come.

@@ -63,14 +63,14 @@ pub enum StoreError {
 #[derive(Debug)]
 pub(crate) struct Store {
     shared: Arc<Shared>,
-    /// Held until all is written.
-    lock: Mutex<Option<File>>,
 }
 
 /// What the store and its thread have in common.
 #[derive(Debug)]
 struct Shared {
     root: PathBuf,
+    /// Held until all is written.
+    lock: Mutex<Option<File>>,
     inbox: Mutex<Inbox>,
     /// Something was put in, or the thread has ended.
     changed: Condvar,
@@ -122,12 +122,12 @@ impl Store {
             }
             Err(error) => return Err(error),
         };
-        let shared =
-            Arc::new(Shared { root, inbox: Mutex::default(), changed: Condvar::new(), known: Mutex::default() });
+        let (inbox, changed, known) = Default::default();
+        let shared = Arc::new(Shared { root, lock: Mutex::new(lock), inbox, changed, known });
         let mut keeper = Keeper::new(Arc::clone(&shared), lang);
         let run = move || keeper.run();
         thread::Builder::new().name("keeper".to_owned()).spawn(run).map_err(StoreError::Thread)?;
-        Ok(Self { shared, lock: Mutex::new(lock) })
+        Ok(Self { shared })
     }
 
     /// Reads what earlier processes knew of these agents, whose data are written from now on. With `only`, those of all other
@@ -232,7 +232,7 @@ impl Store {
         self.shared.changed.notify_all();
         while !inbox.ended && !self.shared.changed.wait_until(&mut inbox, end).timed_out() {}
         if inbox.ended {
-            drop(self.lock.lock().take());
+            drop(self.shared.lock.lock().take());
         }
         inbox.ended
     }

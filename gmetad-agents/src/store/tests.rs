@@ -116,3 +116,20 @@ fn what_is_retired_takes_along_what_is_known_of_it() {
     assert_eq!(back.get("some").map(|view| view.measured), Some(7));
     assert!(store.close(Duration::from_secs(20)));
 }
+
+#[test]
+fn a_directory_that_was_removed_is_locked_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("stats");
+    let store = Store::start(root.clone(), Lang::English).unwrap();
+    store.adopt(vec!["some".to_owned()], None, Duration::from_secs(20)).unwrap();
+    fs::remove_dir_all(&root).unwrap();
+    store.save(Arc::new(AgentView::fresh(spec(), 1_000_000)), true);
+    let file = root.join("some/agent.json");
+    while !file.exists() {
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(matches!(Store::start(root.clone(), Lang::English), Err(StoreError::InUse { .. })));
+    assert!(store.close(Duration::from_secs(20)));
+    assert!(Store::start(root, Lang::English).is_ok());
+}

@@ -262,6 +262,34 @@ fn trouble_looks_behind_itself_at_once() {
 }
 
 #[test]
+fn the_worst_is_its_own() {
+    let mut world = World::new(16);
+    world.install(&[spec("web", &["net"]), spec("net", &[])], vec![]);
+    let max = |world: &World| (world.view("web").max.state, world.view("web").max_at);
+    world.go(0.0);
+    world.back("net", Ok((1.0, State::Ok)));
+    world.back("web", Ok((1.0, State::Ok)));
+    world.go(60.0);
+    world.back("web", Ok((1.0, State::Error)));
+    assert_eq!(world.status("web"), "Error: said");
+    world.back("net", Ok((1.0, State::Error)));
+    world.go(100.0);
+    assert_eq!(max(&world).0, State::Ok.max(State::Dependant), "it only measured before its cause");
+    assert_eq!(world.view("net").max.state, State::Error);
+    world.go(120.0);
+    world.back("net", Ok((1.0, State::Ok)));
+    world.back("web", Ok((1.0, State::Warn)));
+    world.go(131.0);
+    assert_eq!(max(&world), (State::Warn, 1_000_120), "nobody else is at fault; it was no Error that it had since");
+    world.go(180.0);
+    world.back("net", Ok((1.0, State::Ok)));
+    world.back("web", Ok((1.0, State::Error)));
+    assert_eq!(max(&world).0, State::Warn);
+    world.go(191.0);
+    assert_eq!(max(&world), (State::Error, 1_000_180));
+}
+
+#[test]
 fn at_the_start_nobody_is_blamed_before_its_cause_is_known() {
     let mut world = World::new(16);
     world.install(&[spec("web", &["net"]), spec("net", &[])], vec![]);
