@@ -1,6 +1,7 @@
 //! What is known of an agent besides how it measures: its name and place, when it runs, how it is judged, what is kept.
 
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use gmetad_core::agent::{Agent, Message, State};
@@ -66,12 +67,21 @@ pub struct Spec {
     /// Consecutive results that a worse status of its own needs before it is shown; 1: at once.
     #[serde(default = "one")]
     pub debounce: u32,
-    /// Its configuration as written, so that a change of what only the agent itself understands is seen. Empty: none.
-    #[serde(default)]
+    /// Its configuration as written, so that a change of what only the agent itself understands is seen. Empty: none. It may
+    /// have passwords: it is neither served nor kept.
+    #[serde(skip)]
     pub written: String,
     /// The file that it comes from; empty: none.
     #[serde(default)]
     pub origin: String,
+    /// It only stands for configuration that cannot be loaded: other agents of that file may be missing for that reason.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub load_error: bool,
+}
+
+/// Whether something comes from one of these files, or from a file in one of these directories.
+pub(crate) fn is_of(origin: &str, places: &[String]) -> bool {
+    !origin.is_empty() && places.iter().any(|place| Path::new(origin).starts_with(place))
 }
 
 fn one() -> u32 {
@@ -96,6 +106,7 @@ impl Spec {
             debounce: 1,
             written: String::new(),
             origin: String::new(),
+            load_error: false,
         }
     }
 }

@@ -7,6 +7,7 @@ use gmetad_core::model::UnixTime;
 use serde::{Deserialize, Serialize};
 
 use crate::spec::Spec;
+use crate::status::stale;
 
 /// Most changes of status that are remembered of an agent.
 pub const CHANGES: usize = 100;
@@ -62,6 +63,37 @@ pub struct AgentView {
     /// Until when nobody is to be told of it.
     #[serde(default)]
     pub silenced: Option<UnixTime>,
+    /// A mail about its present Error was sent, and none yet that it is over.
+    #[serde(default)]
+    pub told: bool,
+}
+
+impl AgentView {
+    /// Of an agent of which nothing is known.
+    pub(crate) fn fresh(spec: Arc<Spec>, now: UnixTime) -> Self {
+        let status = stale(None, None);
+        Self {
+            spec,
+            own: status.clone(),
+            max: status.clone(),
+            status,
+            since: now,
+            max_at: now,
+            last: None,
+            before: Vec::new(),
+            changes: Vec::new(),
+            measured: 0,
+            failed: 0,
+            skipped: 0,
+            failure: None,
+            running: None,
+            next: now,
+            notes: Vec::new(),
+            acknowledged: None,
+            silenced: None,
+            told: false,
+        }
+    }
 }
 
 /// A measurement and its time.

@@ -5,6 +5,7 @@ mod acts;
 
 use std::collections::HashSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -220,7 +221,7 @@ fn a_reload_keeps_the_running_agent_and_the_data_of_others() {
     assert_eq!(monitor.board().layout().shown, layout(&["same"]).shown);
     eventually("the data are put aside", || !dir.path().join("gone").exists());
     let retired = fs::read_dir(dir.path().join(".retired")).unwrap().next().unwrap().unwrap().path();
-    assert!(retired.join("made.rrd").exists(), "{retired:?}");
+    assert!(retired.join("made.rrd").exists() && retired.join("agent.json").exists(), "{retired:?}");
     assert!(monitor.rrd_file("gone", None, "made").is_none() && monitor.kept("gone").is_empty());
 
     monitor.replace(vec![agent("gone", "")], Layout::default());
@@ -304,4 +305,59 @@ fn one_mail_about_one_cause() {
     let text = read();
     assert!(text.contains("Subject: amon: net Error\n") && text.contains("Subject: amon: net OK\n"), "{text}");
     assert!(!text.contains("site"), "{text}");
+}
+
+#[test]
+fn configuration_with_passwords_is_nobody_elses() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("stats");
+    // What an earlier process left is not private.
+    fs::create_dir_all(data.join("old")).unwrap();
+    fs::write(data.join("old/agent.json.new"), "").unwrap();
+    let fresh = dir.path().join("fresh/stats");
+    for data in [&data, &fresh] {
+        let mut one = good("secretive").installed(Duration::from_secs(60));
+        one.spec.written = "password = 'sesame'".to_owned();
+        let monitor = start(data, vec![one, good("old").installed(Duration::from_secs(60))]);
+        eventually("they measure", || ["secretive", "old"].iter().all(|name| state(&monitor, name) == State::Ok));
+        let view = monitor.board().agent("secretive").unwrap();
+        assert!(!serde_json::to_string(&*view).unwrap().contains("sesame"), "it is not served");
+        monitor.stop(Duration::from_secs(20)).unwrap();
+        let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        for name in ["secretive", "old"] {
+            let file = data.join(name).join("agent.json");
+            assert!(!fs::read_to_string(&file).unwrap().contains("sesame"));
+            assert_eq!(mode(&file), 0o600, "{file:?}");
+        }
+        assert!(*data != fresh || mode(data) & 0o007 == 0, "made for nobody else");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_costs_no_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let agent = |origin: &str, load_error: bool| {
+        let mut agent = good(if load_error { "x.agent" } else { "precious" }).installed(Duration::from_secs(60));
+        (agent.spec.origin, agent.spec.load_error) = (origin.to_owned(), load_error);
+        agent
+    };
+    let monitor = start(dir.path(), vec![agent("/c/x.agent", false)]);
+    let file = dir.path().join("precious/agent.json");
+    eventually("it measures", || state(&monitor, "precious") == State::Ok && file.exists());
+    let wrong = dir.path().join("x.agent");
+    for _ in 0..2 {
+        monitor.replace(vec![agent("/c/x.agent", true)], Layout::default());
+        eventually("the mistake is shown", || wrong.exists());
+        assert!(file.exists());
+        monitor.replace(vec![agent("/c/x.agent", false)], Layout::default());
+        assert!(monitor.board().agent("precious").unwrap().measured >= 1, "it is known");
+        eventually("of the mistake nothing is left", || !wrong.exists());
+    }
+    monitor.stop(Duration::from_secs(20)).unwrap();
+    drop(monitor);
+    // And at the start.
+    let monitor = start(dir.path(), vec![agent("/c/x.agent", true)]);
+    eventually("the mistake is shown", || wrong.exists());
+    monitor.stop(Duration::from_secs(20)).unwrap();
+    assert!(file.exists() && !dir.path().join(".retired").exists());
 }

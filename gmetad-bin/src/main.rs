@@ -215,7 +215,9 @@ fn start(config: &Config, pid_path: Option<PidPath>, log: Setup) -> Fallible<Sta
         _ => None,
     };
     let running = plugins::start(&gmetad, config, active);
-    Ok(Started { log, gmetad, running, rrd_socket, pid_file })
+    // Before anybody is told that it is ready: who was may send one at once.
+    let signals = Signals::new().map_err(|error| format!("cannot take signals: {error}"))?;
+    Ok(Started { log, gmetad, running, rrd_socket, pid_file, signals })
 }
 
 /// A daemon that serves.
@@ -225,6 +227,7 @@ struct Started {
     running: Running,
     rrd_socket: Option<RrdSocket>,
     pid_file: Option<PidFile>,
+    signals: Signals,
 }
 
 /// Stops the daemon. A changer that hangs would hold up all plugins behind it until its own deadline: if the daemon has not
@@ -248,15 +251,8 @@ fn stop(gmetad: Gmetad, running: &Running) -> Result<(), Vec<String>> {
 
 /// Runs until a signal says stop. What is left is to be dropped last.
 fn serve(options: &Options, directory: &Path, config: Config, started: Started) -> Option<PidFile> {
-    let Started { log, gmetad, mut running, rrd_socket, pid_file } = started;
+    let Started { log, gmetad, mut running, rrd_socket, pid_file, signals } = started;
     let _ = notify::ready();
-    let signals = match Signals::new() {
-        Ok(signals) => signals,
-        Err(error) => {
-            log::error!("cannot take signals: {error}");
-            return pid_file;
-        }
-    };
     for event in signals {
         match event {
             Event::Stop => break,

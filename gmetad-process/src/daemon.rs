@@ -67,6 +67,11 @@ impl Ready {
         self.send(OK, "");
     }
 
+    /// [`Ready::ok`]; the waiting process prints `message` on its standard output before it ends.
+    pub fn ok_saying(self, message: impl Display) {
+        self.send(OK, &message.to_string());
+    }
+
     /// Whether nobody waits: the process is in the foreground.
     pub fn is_foreground(&self) -> bool {
         self.0.is_none()
@@ -140,7 +145,10 @@ fn wait(reader: PipeReader) -> i32 {
     let mut said = Vec::new();
     let _ = reader.take(MESSAGE_LIMIT).read_to_end(&mut said); // an error leaves it empty
     match said.split_first() {
-        Some((&OK, _)) => 0,
+        Some((&OK, message)) => {
+            let _ = io::stdout().write_all(message).and_then(|()| io::stdout().flush()); // it may be closed
+            0
+        }
         Some((_, message)) => {
             eprintln!("{}", String::from_utf8_lossy(message));
             1

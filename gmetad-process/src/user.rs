@@ -49,7 +49,7 @@ impl Account {
 #[derive(Debug, thiserror::Error)]
 pub enum UserError {
     /// No such user.
-    #[error("Getpwnam error: no user \"{0}\"; create it, or change setuid_username or setuid in the configuration")]
+    #[error("Getpwnam error: no user \"{0}\"; create it, or name another user")]
     Unknown(String),
     /// The database could not be asked.
     #[error("Getpwnam error: {} (looking up \"{name}\")", .source.desc())]
@@ -182,7 +182,7 @@ mod tests {
     fn unknown_users() {
         for name in ["no-such-user-here", "", "a\0b"] {
             let error = switch_user(name).unwrap_err().to_string();
-            assert!(error.starts_with("Getpwnam error: "), "{error}");
+            assert!(error.starts_with("Getpwnam error: ") && !error.contains("configuration"), "{error}");
         }
     }
 }

@@ -49,8 +49,9 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Message> {
     };
     let monitor = Arc::new(Monitor::start(options, agents, Layout::default()).map_err(foreign)?);
     let page = Page::of(&settings, &monitor)?;
+    let mut signals = Signals::new().map_err(foreign)?;
     introduce(&settings, page.port(), &names);
-    let stopped = Signals::new().map_err(foreign)?.any(|event| event == Event::Stop);
+    let stopped = signals.any(|event| event == Event::Stop);
     page.server.stop(Duration::ZERO);
     let _ = monitor.stop(STOP_WITHIN);
     drop(monitor);

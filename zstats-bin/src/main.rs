@@ -35,9 +35,11 @@ fn main() -> ExitCode {
         return graph::draw();
     }
     let early = settings::early_lang(&args);
+    // Whoever runs it as a plugin takes 1 for a warning.
+    let meant = if args.iter().any(|word| word == "status") { Do::Status } else { Do::Serve };
     let line = match cli::parse(args) {
         Ok(line) => line,
-        Err(error) => return fail(early, &error, Do::Serve),
+        Err(error) => return fail(early, &error, meant),
     };
     let what = line.what;
     match what {

@@ -28,7 +28,6 @@ use parking_lot::Mutex;
 
 use crate::cli::Id;
 use crate::settings::Settings;
-use crate::show;
 
 /// What syslog calls the service, as the ancestor's.
 const IDENT: &str = "zephiragents";
@@ -54,16 +53,11 @@ pub(crate) fn run(given: &[(Id, OsString)], settings: &Settings, directory: &Pat
     let pid_path = settings.pid_file.as_deref().map(PidPath::new).transpose().map_err(foreign)?;
     let level = if settings.debug { log::LevelFilter::Debug } else { log::LevelFilter::Info };
     let log = Setup::new(IDENT, level);
-    let ready = if settings.foreground {
-        Ready::foreground()
-    } else {
-        show(&(settings.lang.message(&reach(settings, settings.port)) + "\n"));
-        daemon::daemonize(UMASK).map_err(foreign)?
-    };
+    let ready = if settings.foreground { Ready::foreground() } else { daemon::daemonize(UMASK).map_err(foreign)? };
     let log = if settings.foreground { log.stderr() } else { log.syslog() };
     match start(settings, pid_path, log) {
         Ok(started) => {
-            ready.ok();
+            ready.ok_saying(settings.lang.message(&reach(settings, started.page.port())) + "\n");
             let log = started.log;
             started.serve(given, settings, directory);
             log.flush();
@@ -185,6 +179,7 @@ struct Started {
     monitor: Arc<Monitor>,
     page: Page,
     pid_file: Option<PidFile>,
+    signals: Signals,
 }
 
 /// How agents are run.
@@ -228,14 +223,16 @@ fn start(settings: &Settings, pid_path: Option<PidPath>, log: Setup) -> Fallible
     let monitor = Monitor::start(monitor_options(settings), loaded.agents, loaded.layout);
     let monitor = Arc::new(monitor.map_err(foreign)?);
     let page = Page::start(options, tls, &monitor)?;
+    // Before anybody is told that it is ready: who was may send one at once.
+    let signals = Signals::new().map_err(|error| message!("cannot take signals: {}", error.to_string()))?;
     log::info!("{}", settings.lang.message(&reach(settings, page.port())));
-    Ok(Started { log, monitor, page, pid_file })
+    Ok(Started { log, monitor, page, pid_file, signals })
 }
 
 impl Started {
     /// Until a signal says stop.
     fn serve(self, given: &[(Id, OsString)], settings: &Settings, directory: &Path) {
-        let Self { log: _, monitor, page, pid_file } = self;
+        let Self { log: _, monitor, page, pid_file, signals } = self;
         let lang = settings.lang;
         let reloader = Reloader {
             given: given.to_vec(),
@@ -247,17 +244,12 @@ impl Started {
         };
         let reloader = Arc::new(reloader);
         let _ = notify::ready();
-        match Signals::new() {
-            Ok(signals) => {
-                for event in signals {
-                    match event {
-                        Event::Stop => break,
-                        Event::Report => report(&monitor, lang),
-                        Event::Reload => reloader.ask(),
-                    }
-                }
+        for event in signals {
+            match event {
+                Event::Stop => break,
+                Event::Report => report(&monitor, lang),
+                Event::Reload => reloader.ask(),
             }
-            Err(error) => log::error!("{}", lang.message(&message!("cannot take signals: {}", error.to_string()))),
         }
         reloader.state.lock().stopping = true;
         let _ = notify::stopping();

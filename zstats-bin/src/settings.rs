@@ -305,7 +305,10 @@ fn read(file: &Path) -> std::io::Result<String> {
         return Err(std::io::Error::other("is not a regular file"));
     }
     let mut text = String::new();
-    fs::File::open(file)?.take(BYTES).read_to_string(&mut text)?;
+    fs::File::open(file)?.take(BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > BYTES {
+        return Err(std::io::Error::other("is larger than 1 MiB"));
+    }
     Ok(text)
 }
 
@@ -371,6 +374,8 @@ mod tests {
             let said = gather(line, dir.path()).unwrap_err().replace(&format!("{}/", dir.path().display()), "");
             assert_eq!(said, error);
         }
+        file(&("port = 1\n".to_owned() + &" ".repeat(1 << 20) + "prot = 1"));
+        assert!(gather("--settings z.toml", dir.path()).unwrap_err().contains("is larger than 1 MiB"));
         file("port = [");
         assert!(gather("--settings z.toml", dir.path()).unwrap_err().contains("line 1"));
         assert_eq!(early_lang(&["--lang".into(), "fr".into()]), Lang::French);

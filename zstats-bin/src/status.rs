@@ -3,10 +3,12 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use gmetad_agents::AgentView;
 use gmetad_agents::status::{STALE_PERIODS, name as state_name};
 use gmetad_core::agent::{Message, State};
@@ -25,6 +27,8 @@ const ANSWER: u64 = 64 << 20;
 const AGENTS: usize = 10_000;
 /// What the disk may lag behind beyond the time an agent is due, in seconds: views are written once a minute.
 const GRACE: i64 = 120;
+/// How long ago the last of all measurements may be if the service, which is to be asked, is not there: a restart, in seconds.
+const YOUNG: i64 = 600;
 /// Longest message that is shown, in characters.
 const TEXT: usize = 500;
 
@@ -49,7 +53,7 @@ struct Told {
 pub(crate) fn run(settings: &Settings, json: bool, agent: Option<&str>) -> Result<Said, Message> {
     let (answer, note) = match ask(settings) {
         Ok(answer) => (answer, None),
-        Err(reason) => (read(settings, &reason)?, Some(reason)),
+        Err(Unasked { reason, refused }) => (read(settings, &reason, refused)?, Some(reason)),
     };
     let mut agents = told(&answer);
     if let Some(name) = agent {
@@ -72,8 +76,13 @@ pub(crate) fn run(settings: &Settings, json: bool, agent: Option<&str>) -> Resul
     let mut text = format!("ZSTATS {} - {counts} | {}\n", worst.name().to_ascii_uppercase(), data.join(" "));
     agents.sort_by_key(|agent| std::cmp::Reverse(agent.state));
     for Told { name, state, message } in agents.iter().filter(|told| agent.is_some() || told.state != State::Ok) {
-        let state = lang.message(&state_name(*state));
-        text += &format!("{state}: {name}{}{}\n", if message.is_empty() { "" } else { ": " }, clean(message, TEXT));
+        let (state, message) = (state_name(*state), clean(message, TEXT));
+        let line = if message.is_empty() {
+            message!("{}: {}", state, name)
+        } else {
+            message!("{}: {}: {}", state, name, message)
+        };
+        text += &format!("{}\n", lang.message(&line));
     }
     if let Some(reason) = note {
         text += &lang.message(&message!("(read from {}: {})", settings.data().display().to_string(), reason));
@@ -92,32 +101,57 @@ fn told(answer: &Value) -> Vec<Told> {
     told.collect()
 }
 
+/// Why the service said nothing.
+struct Unasked {
+    reason: Message,
+    /// Nobody listens: it does not run.
+    refused: bool,
+}
+
+impl From<Message> for Unasked {
+    fn from(reason: Message) -> Self {
+        Self { reason, refused: false }
+    }
+}
+
+/// What opens the service.
+fn authorization(settings: &Settings) -> Option<String> {
+    let of = |file: &Option<PathBuf>| file.as_deref().and_then(|file| secret(file).ok());
+    let token = || Some(format!("Authorization: Bearer {}\r\n", of(&settings.token_file)?));
+    let password = || {
+        // Any user will do.
+        let known = BASE64_STANDARD.encode(format!(":{}", of(&settings.password_file)?));
+        Some(format!("Authorization: Basic {known}\r\n"))
+    };
+    token().or_else(password)
+}
+
 /// What the running service says.
-fn ask(settings: &Settings) -> Result<Value, Message> {
+fn ask(settings: &Settings) -> Result<Value, Unasked> {
     if settings.tls_cert.is_some() {
-        return Err(message!("the page is served over TLS"));
+        return Err(message!("the page is served over TLS").into());
     }
     let ip = settings.bind.iter().map(|ip| if ip.is_unspecified() { IpAddr::from(Ipv4Addr::LOCALHOST) } else { *ip });
     let ip = ip.clone().find(IpAddr::is_loopback).or_else(|| ip.clone().next()).unwrap_or(Ipv4Addr::LOCALHOST.into());
     let address = SocketAddr::new(ip, settings.port);
-    let failed = |error: std::io::Error| message!("{} does not answer: {}", address.to_string(), error.to_string());
-    let token = settings.token_file.as_deref().and_then(|file| secret(file).ok());
-    let authorization = token.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
-    let request = format!(
-        "GET /api/v1/status HTTP/1.0\r\nHost: {address}\r\nAccept-Language: {}\r\n{authorization}\r\n",
-        settings.lang.tag()
-    );
+    let failed = |error: std::io::Error| Unasked {
+        reason: message!("{} does not answer: {}", address.to_string(), error.to_string()),
+        refused: error.kind() == std::io::ErrorKind::ConnectionRefused,
+    };
+    let authorization = authorization(settings).unwrap_or_default();
+    let lang = settings.lang.tag();
+    let request = format!("GET /api/v1/status?lang={lang} HTTP/1.0\r\nHost: {address}\r\n{authorization}\r\n");
     let text = exchange(address, request.as_bytes()).map_err(failed)?;
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let first = head.lines().next().unwrap_or_default();
     if first.split(' ').nth(1) != Some("200") {
-        return Err(message!("{} answers: {}", address.to_string(), clean(first, 100)));
+        return Err(message!("{} answers: {}", address.to_string(), clean(first, 100)).into());
     }
     let answer: Value = serde_json::from_str(body).unwrap_or_default();
     if answer["agents"].is_array() {
         return Ok(answer);
     }
-    Err(message!("{} answers, but is not z_stats", address.to_string()))
+    Err(message!("{} answers, but is not z_stats", address.to_string()).into())
 }
 
 fn exchange(address: SocketAddr, request: &[u8]) -> std::io::Result<String> {
@@ -141,8 +175,8 @@ fn exchange(address: SocketAddr, request: &[u8]) -> std::io::Result<String> {
 }
 
 /// What the data directory says, in the shape of the service's answer. Agents that should have measured since are Unknown: the
-/// service does not run.
-fn read(settings: &Settings, reason: &Message) -> Result<Value, Message> {
+/// service does not run. Where nobody listens (`refused`), all are if none has measured for a while.
+fn read(settings: &Settings, reason: &Message, refused: bool) -> Result<Value, Message> {
     let data = settings.data();
     let failed = |error: std::io::Error| {
         let data = data.display().to_string();
@@ -153,15 +187,16 @@ fn read(settings: &Settings, reason: &Message) -> Result<Value, Message> {
             error.to_string()
         )
     };
-    let mut agents = Vec::new();
+    let mut views = Vec::new();
     for entry in fs::read_dir(&data).map_err(failed)?.take(AGENTS) {
         let path = entry.map_err(failed)?.path();
         let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if let Some(view) = Some(path.join("agent.json")).filter(|_| !hidden).and_then(|file| view(&file)) {
-            agents.push(listed(&view, settings));
-        }
+        views.extend(Some(path.join("agent.json")).filter(|_| !hidden).and_then(|file| view(&file)));
     }
-    agents.sort_by(|one, other| one["name"].as_str().cmp(&other["name"].as_str()));
+    views.sort_by(|one, other| one.spec.name.cmp(&other.spec.name));
+    let newest = views.iter().map(measured).max().unwrap_or(0);
+    let is_over = refused && gmetad_core::now() > newest + YOUNG;
+    let agents: Vec<_> = views.iter().map(|view| listed(view, is_over, settings)).collect();
     Ok(serde_json::json!({ "agents": agents }))
 }
 
@@ -171,11 +206,18 @@ fn view(file: &Path) -> Option<AgentView> {
     serde_json::from_slice(&bytes).ok()
 }
 
-fn listed(view: &AgentView, settings: &Settings) -> Value {
+/// When an agent was measured, or was seen for the first time.
+fn measured(view: &AgentView) -> i64 {
+    let failed = view.failure.as_ref().map_or(i64::MIN, |(time, _)| *time);
+    view.last.as_ref().map_or(view.since, |taken| taken.time).max(failed)
+}
+
+/// An agent as the service would say; `is_over`: it does not run, and has not for a while.
+fn listed(view: &AgentView, is_over: bool, settings: &Settings) -> Value {
     let lang = settings.lang;
     let late = (view.spec.period * STALE_PERIODS).as_secs() as i64 + GRACE;
     let last = view.last.as_ref().map(|taken| taken.time);
-    let (state, text) = if gmetad_core::now() > last.unwrap_or(view.since) + late {
+    let (state, text) = if is_over || gmetad_core::now() > last.unwrap_or(view.since) + late {
         (State::Unknown, lang.text("the service does not run, or does not write here").to_owned())
     } else {
         (view.status.state, lang.message(&view.status.message))

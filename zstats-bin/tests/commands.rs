@@ -106,6 +106,8 @@ fn kinds_help_and_mistakes() {
     assert!(code == 0 && text.contains("Commandes :") && text.contains("--tls-cert FILE"), "{text}");
     let (code, text) = root.run(&["--prot", "1"]);
     assert_eq!((code, text.as_str()), (1, "z_stats: there is no option --prot; z_stats --help lists the options\n"));
+    let (code, text) = root.run(&["status", "--prot", "1"]);
+    assert!(code == 3 && text.contains("there is no option --prot"), "{text}");
     root.write("settings.toml", "prot = 1\n");
     let (code, text) = root.run(&["status"]);
     assert!(code == 3 && text.contains("settings.toml: there is no setting prot"), "{text}");

@@ -55,6 +55,20 @@ fn it_needs_no_configuration() {
     // Nobody serves any more: what is on the disk is told.
     let (_, text) = root.run(&["status", "load", "--port", &port]);
     assert!(text.contains("(read from ") && text.contains(": load"), "{text}");
+    // And taken for true only for a while, however rarely an agent measures.
+    for entry in fs::read_dir(root.path("stats")).unwrap() {
+        let file = entry.unwrap().path().join("agent.json");
+        let Ok(text) = fs::read_to_string(&file) else { continue };
+        let mut view: serde_json::Value = serde_json::from_str(&text).unwrap();
+        view["spec"]["period"] = 86_400.into();
+        let hour_ago = view["since"].as_i64().unwrap() - 3600;
+        (view["since"], view["last"]["time"]) = (hour_ago.into(), hour_ago.into());
+        fs::write(&file, view.to_string()).unwrap();
+    }
+    let (code, text) = root.run(&["status", "uptime", "--port", &port]);
+    assert!(code == 3 && text.contains("the service does not run") && text.contains("refused"), "{text}");
+    let (code, text) = root.run(&["status", "uptime", "--port", &port, "--lang", "fr"]);
+    assert!(code == 3 && text.contains("Inconnu : uptime : le service"), "{text}");
 }
 
 #[test]
@@ -79,6 +93,8 @@ fn what_is_broken_is_seen() {
     service.has("good", "OK");
     assert!(service.get("/").1.contains("typo"), "shown although site.cfg does not name it");
     service.logged("agent typo: ");
+    let (code, text) = root.run(&["status", "typo", "--lang", "fr", "--port", &service.port.to_string()]);
+    assert!(code == 2 && text.contains("Erreur : typo : ") && text.contains("clé inconnue"), "{text}");
     let (code, _) = root.run(&["status", "--port", &service.port.to_string()]);
     assert_eq!(code, 2);
 }
@@ -187,8 +203,9 @@ fn systemd_is_told() {
         String::from_utf8_lossy(&buffer[..length]).into_owned()
     };
     assert_eq!(told(), "READY=1");
-    assert_eq!(service.get("/healthz").0, 200);
+    // At once: it takes signals when it says so.
     service.signal(Signal::SIGHUP);
+    assert_eq!(service.get("/healthz").0, 200);
     assert!(told().starts_with("RELOADING=1\nMONOTONIC_USEC="));
     assert_eq!(told(), "READY=1");
     service.stop();
@@ -213,6 +230,7 @@ fn it_goes_to_the_background_once_it_serves() {
     assert!(code == 1 && text.contains("another z_stats uses this directory"), "{text}");
     let (code, text) = root.run(&["--no-defaults", "--data", "other", "--bind", "127.0.0.1", "--port", &port]);
     assert!(code == 1 && text.contains("cannot listen on 127.0.0.1:"), "{text}");
+    assert!(!text.contains("the page is at"), "{text}");
     kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
     wait("its end", || (!root.path("z.pid").exists()).then_some(()));
 }
@@ -247,6 +265,8 @@ fn password_and_tls() {
     let port = service.port.to_string();
     let (_, text) = root.run(&["status", "--port", &port, "--token-file", "token"]);
     assert!(!text.contains("read from"), "the token opens it: {text}");
+    let (_, text) = root.run(&["status", "--port", &port, "--password-file", "password"]);
+    assert!(!text.contains("read from"), "the password opens it: {text}");
     let (_, text) = root.run(&["status", "--port", &port]);
     assert!(text.contains("401"), "{text}");
     drop(service);

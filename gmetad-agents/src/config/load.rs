@@ -333,6 +333,7 @@ impl Loader<'_> {
         agent.spec.section = section;
         agent.spec.written = what.to_string();
         agent.spec.origin = file.display().to_string();
+        agent.spec.load_error = true;
         self.put(&name, Some(agent), file, None);
         self.failed.push(Failed { name, file: file.display().to_string(), what });
     }

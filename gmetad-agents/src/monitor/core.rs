@@ -25,7 +25,7 @@ use crate::board::Board;
 use crate::class::LoadErrorAgent;
 use crate::config::Layout;
 use crate::notify::Notice;
-use crate::spec::{Installed, Keep, Spec};
+use crate::spec::{Installed, Keep, Spec, is_of};
 use crate::status::{Depend, Own, name};
 use crate::view::{Acknowledged, AgentView, Taken};
 
@@ -53,8 +53,8 @@ pub(super) enum Effect {
     },
     /// Into the RRD files.
     Points(Arc<Spec>, Taken),
-    /// These agents' data are no longer needed.
-    Retire(Vec<String>),
+    /// These agents' data are no longer needed; what is known of them comes with them.
+    Retire(Vec<Arc<AgentView>>),
     /// To whom it may concern.
     Tell(Notice),
     /// To be dropped.
@@ -81,6 +81,8 @@ pub(super) struct Core {
     pace: Pace,
     /// Those that were replaced or retired while they measured.
     lost: Vec<(String, u64, Stop)>,
+    /// Those that are not there, but whose file cannot be read now: their data stay where they are.
+    held: HashMap<String, Arc<AgentView>>,
     generation: u64,
     /// Something changed what agents say of themselves.
     stirred: bool,
@@ -105,6 +107,7 @@ impl Core {
             board,
             pace,
             lost: Vec::new(),
+            held: HashMap::new(),
             generation: 0,
             stirred: false,
             touched: HashMap::new(),
@@ -133,6 +136,7 @@ impl Core {
         now: Now,
     ) -> Vec<Effect> {
         let mut old: HashMap<String, Slot> = self.slots.drain(..).map(|slot| (slot.name().to_owned(), slot)).collect();
+        let broken = broken(&installed);
         let random = RandomState::new();
         for installed in installed {
             let name = installed.spec.name.clone();
@@ -154,8 +158,17 @@ impl Core {
             };
             self.slots.push(slot);
         }
-        let mut retired: Vec<String> = old.keys().cloned().collect();
-        retired.sort();
+        let gone: Vec<Arc<AgentView>> = old.values().map(|slot| Arc::new(slot.kept())).collect();
+        let there: HashSet<&str> = self.slots.iter().map(Slot::name).collect();
+        self.held.retain(|name, _| !there.contains(name.as_str()));
+        let (held, mut retired): (Vec<_>, Vec<_>) =
+            gone.into_iter().partition(|view| !view.spec.load_error && is_of(&view.spec.origin, &broken));
+        retired.extend(self.held.extract_if(|_, view| !is_of(&view.spec.origin, &broken)).map(|(_, view)| view));
+        for view in held {
+            self.effects.push(Effect::Save { view: Arc::clone(&view), at_once: true });
+            self.held.insert(view.spec.name.clone(), view);
+        }
+        retired.sort_by(|one, other| one.spec.name.cmp(&other.spec.name));
         for (name, mut slot) in old {
             self.lose(&mut slot);
             self.effects.extend(slot.agent.take().map(|agent| Effect::End(name, agent)));
@@ -193,6 +206,8 @@ impl Core {
         if slot.run.is_some() && self.lost.len() >= LOST {
             let text = message!("{} agents that were replaced still hang, and this one too: restart the service", LOST);
             installed.agent = Box::new(LoadErrorAgent::new(name.as_str(), text));
+            // It is not what is configured: the next reload tries again.
+            installed.spec.load_error = true;
         }
         self.lose(&mut slot);
         self.generation += 1;
@@ -227,9 +242,13 @@ impl Core {
                 slot.view.silenced = None;
                 self.touch(at, true);
             }
+            let lost = self.waits_for_lost(at);
             let slot = &mut self.slots[at];
-            if slot.come(now) && slot.run.is_some() {
+            if slot.come(now, lost) && (slot.run.is_some() || lost) {
                 self.touch(at, false);
+            }
+            if self.slots[at].sure(now, self.pace.settle) {
+                self.touch(at, true);
             }
             self.stirred |= self.slots[at].stale_at().is_some_and(|then| then <= now.mono);
         }
@@ -241,12 +260,19 @@ impl Core {
         self.publish(now)
     }
 
+    /// Whether an agent has to wait for an earlier one of its name, which was replaced and still measures. What only stands for
+    /// an agent touches nothing that the other one does.
+    fn waits_for_lost(&self, at: usize) -> bool {
+        let slot = &self.slots[at];
+        !slot.written.load_error && self.lost.iter().any(|(name, ..)| name == slot.name())
+    }
+
     /// Launches those that wait, in the order in which they were due.
     fn launch(&mut self, now: Now) {
         let young = |slot: &Slot| slot.run.as_ref().is_some_and(|run| run.began + COUNTS_FOR > now.mono);
         let free = self.pace.at_once.saturating_sub(self.slots.iter().filter(|slot| young(slot)).count());
-        let mut waiting: Vec<(Instant, usize)> =
-            self.slots.iter().enumerate().filter_map(|(at, slot)| Some((slot.waiting?, at))).collect();
+        let waits = |(at, slot): (usize, &Slot)| Some((slot.waiting.filter(|_| !self.waits_for_lost(at))?, at));
+        let mut waiting: Vec<(Instant, usize)> = self.slots.iter().enumerate().filter_map(waits).collect();
         waiting.sort_unstable();
         for (_, at) in waiting.into_iter().take(free) {
             if let Some(launch) = self.slots[at].launch(now) {
@@ -262,6 +288,7 @@ impl Core {
         let found = self.slots.iter().position(|slot| slot.generation == generation && slot.name() == name);
         let Some(at) = found else {
             self.lost.retain(|(lost, number, _)| (lost, *number) != (&name, generation));
+            self.again = true; // its successor waits
             return vec![Effect::End(name, agent)];
         };
         if self.stopping {
@@ -347,12 +374,19 @@ impl Core {
                 Told::Since(since) => Some(since + self.pace.settle),
                 _ => None,
             };
+            let sure = slot.sure_at(self.pace.settle);
             let free = run.filter(|_| waits).map(|run| run.began + COUNTS_FOR).filter(|then| *then > now);
-            [Some(slot.due), run.map(super::slot::Run::deadline), slot.stale_at(), settled, free]
+            [Some(slot.due), run.map(super::slot::Run::deadline), slot.stale_at(), settled, sure, free]
         };
         let next = self.slots.iter().flat_map(of).flatten().min();
         next.map_or(now + HEARTBEAT, |next| next.min(now + HEARTBEAT))
     }
+}
+
+/// Files and directories of which not everything could be loaded.
+pub(super) fn broken(installed: &[Installed]) -> Vec<String> {
+    let broken = installed.iter().filter(|installed| installed.spec.load_error && !installed.spec.origin.is_empty());
+    broken.map(|installed| installed.spec.origin.clone()).collect()
 }
 
 /// Checks what is to be installed; what is wrong with it comes back as lines of the log.

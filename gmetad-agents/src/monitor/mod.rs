@@ -166,7 +166,7 @@ impl Monitor {
         let loaded = if unknown.is_empty() && !first {
             Some(HashMap::new())
         } else {
-            self.shared.store.adopt(unknown, first, LOADING)
+            self.shared.store.adopt(unknown, first.then(|| core::broken(&installed)), LOADING)
         };
         let loaded = loaded.unwrap_or_else(|| {
             let text = message!("the disk does not answer: nothing is known of earlier measurements");

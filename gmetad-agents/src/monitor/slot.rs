@@ -91,6 +91,8 @@ pub(super) struct Slot {
     /// When it was asked to measure.
     pub(super) asked: Option<Instant>,
     pub(super) told: Told,
+    /// Since when it is worse than ever, but what it requires may not have been measured since.
+    unsure: Option<Instant>,
     /// The failure that was logged last.
     pub(super) logged: Option<Message>,
     pub(super) notes: Vec<Message>,
@@ -106,11 +108,11 @@ impl Slot {
         let is_known = loaded.is_some();
         let view = match loaded {
             Some(view) => AgentView { spec: Arc::clone(&spec), running: None, ..view },
-            None => fresh_view(Arc::clone(&spec), now.wall),
+            None => AgentView::fresh(Arc::clone(&spec), now.wall),
         };
         let age = view.last.as_ref().map_or(0, |last| now.wall.saturating_sub(last.time));
         let age = Duration::from_secs(u64::try_from(age).unwrap_or(0));
-        let told = if view.status.state == State::Error { Told::Error } else { Told::Nothing };
+        let told = if view.told { Told::Error } else { Told::Nothing };
         let mut slot = Self {
             written: Arc::clone(&spec),
             judge: Judge::new(view.own.clone()),
@@ -126,6 +128,7 @@ impl Slot {
             stale: false,
             asked: None,
             told,
+            unsure: None,
             logged: None,
             notes: Vec::new(),
             remarks: Vec::new(),
@@ -156,14 +159,18 @@ impl Slot {
         &self.view.spec.name
     }
 
-    /// Moves on along the grid; true if the agent is due.
-    pub(super) fn come(&mut self, now: Now) -> bool {
+    /// Moves on along the grid; true if the agent is due. `lost`: an earlier one of its name still measures.
+    pub(super) fn come(&mut self, now: Now, lost: bool) -> bool {
         if self.due > now.mono {
             return false;
         }
-        if self.run.is_some() {
-            self.view.skipped = self.view.skipped.saturating_add(self.grid.count(self.due, now.mono));
-        }
+        let missed = match self.run {
+            Some(_) => self.grid.count(self.due, now.mono),
+            // The first time it only waits.
+            None if lost => self.grid.count(self.due, now.mono).saturating_sub(u64::from(self.waiting.is_none())),
+            None => 0,
+        };
+        self.view.skipped = self.view.skipped.saturating_add(missed);
         self.waiting = self.waiting.or(Some(self.due)).filter(|_| self.run.is_none());
         self.due = self.grid.after(now.mono);
         true
@@ -299,10 +306,15 @@ impl Slot {
         let (from, view) = (self.view.status.state, &mut self.view);
         view.own = own;
         // What there was before anything was known is no bad state that was.
-        if shown.state > view.max.state || first {
-            (view.max, view.max_at) = (shown.clone(), now.wall);
-        }
         let changed = shown.state != from;
+        if changed {
+            self.unsure = None;
+        }
+        if first || (shown.state > view.max.state && view.spec.requires.is_empty()) {
+            (view.max, view.max_at) = (shown.clone(), now.wall);
+        } else if shown.state > view.max.state {
+            self.unsure = self.unsure.or(Some(now.mono));
+        }
         if changed {
             view.since = now.wall;
             view.acknowledged = None;
@@ -311,6 +323,22 @@ impl Slot {
         }
         view.status = shown;
         changed.then(|| Changed { from, status: view.status.clone(), first })
+    }
+
+    /// When the worst state that was is worse, of one whose state may turn out to be another's fault.
+    pub(super) fn sure_at(&self, settle: Duration) -> Option<Instant> {
+        self.unsure.map(|since| since + settle)
+    }
+
+    /// Takes that it is the worst state that was; whether it is.
+    pub(super) fn sure(&mut self, now: Now, settle: Duration) -> bool {
+        let since = self.unsure.take_if(|since| *since + settle <= now.mono);
+        let view = &mut self.view;
+        let is_worse = since.is_some() && view.status.state > view.max.state;
+        if is_worse {
+            (view.max, view.max_at) = (view.status.clone(), view.since);
+        }
+        is_worse
     }
 
     /// Whether somebody should be told of an Error; the count of it begins and ends here.
@@ -347,29 +375,5 @@ impl Slot {
     /// As it is kept on the disk.
     pub(super) fn kept(&self) -> AgentView {
         AgentView { running: None, notes: Vec::new(), ..self.view.clone() }
-    }
-}
-
-fn fresh_view(spec: Arc<Spec>, now: UnixTime) -> AgentView {
-    let status = stale(None, None);
-    AgentView {
-        spec,
-        own: status.clone(),
-        max: status.clone(),
-        status,
-        since: now,
-        max_at: now,
-        last: None,
-        before: Vec::new(),
-        changes: Vec::new(),
-        measured: 0,
-        failed: 0,
-        skipped: 0,
-        failure: None,
-        running: None,
-        next: now,
-        notes: Vec::new(),
-        acknowledged: None,
-        silenced: None,
     }
 }

@@ -1,8 +1,9 @@
 //! The files of an agent besides RRD: what is known of it, and what becomes of its directory.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -17,8 +18,16 @@ use crate::view::AgentView;
 pub(super) const VIEW: &str = "agent.json";
 /// Where data of agents that are no more are kept.
 const RETIRED: &str = ".retired";
-/// Directories kept there.
+/// Access to what is known of an agent.
+const PRIVATE: u32 = 0o600;
+/// Access to the directory of all data.
+const DIRECTORY: u32 = 0o750;
+/// Directories kept there, unless they are young.
 pub(super) const MOST_RETIRED: usize = 100;
+/// Directories kept there however young they are.
+const MOST_YOUNG: usize = 2_000;
+/// Seconds for which they are young: a mistake is noticed within them.
+const YOUNG: i64 = 30 * 86_400;
 /// Largest file about an agent that is read.
 const LARGEST: u64 = 16 << 20;
 /// Entries of a directory that are looked at.
@@ -61,6 +70,20 @@ pub(super) fn load(root: &Path, agent: &str) -> io::Result<Loaded> {
     Ok(Loaded::Damaged(message!("{}: {}; set aside as {}", file, wrong, aside)))
 }
 
+/// Makes the directory of all data, if it is missing: what programs say is not for everybody.
+///
+/// # Errors
+/// The system's.
+pub(super) fn make(root: &Path) -> io::Result<()> {
+    if let Some(parent) = root.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match fs::DirBuilder::new().mode(DIRECTORY).create(root) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && root.is_dir() => Ok(()),
+        other => other,
+    }
+}
+
 /// Writes what is known of an agent: whole or not at all.
 ///
 /// # Errors
@@ -69,14 +92,17 @@ pub(super) fn save(root: &Path, view: &AgentView) -> io::Result<()> {
     let dir = path::agent_dir(root, &view.spec.name);
     let text = serde_json::to_vec(view)?;
     let aside = dir.join("agent.json.new");
-    let write = || OpenOptions::new().write(true).create(true).truncate(true).open(&aside);
+    let write = || OpenOptions::new().write(true).create(true).truncate(true).mode(PRIVATE).open(&aside);
     let mut file = match write() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make(root)?;
             fs::create_dir_all(&dir)?;
             write()?
         }
         other => other?,
     };
+    // One that an earlier process left; not every file system has modes.
+    let _ = file.set_permissions(Permissions::from_mode(PRIVATE));
     file.write_all(&text)?;
     drop(file);
     fs::rename(&aside, dir.join(VIEW))
@@ -171,19 +197,28 @@ pub(super) fn restore(root: &Path, agent: &str) -> io::Result<Option<PathBuf>> {
     Ok(Some(place))
 }
 
-/// Removes the oldest of what was put aside, beyond the bound; what was removed.
+/// Removes the oldest of what was put aside, beyond the bounds; what was removed.
 ///
 /// # Errors
 /// The system's.
-pub(super) fn prune(root: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn prune(root: &Path, now: UnixTime) -> io::Result<Vec<PathBuf>> {
     let all = retired(root);
-    let beyond = all.len().saturating_sub(MOST_RETIRED);
+    let beyond = |most: usize| all.len().saturating_sub(most);
+    let old = all.iter().filter(|(time, _)| *time < now.saturating_sub(YOUNG)).count();
+    let many = beyond(MOST_RETIRED).min(old).max(beyond(MOST_YOUNG));
     let mut removed = Vec::new();
-    for (_, path) in all.into_iter().take(beyond) {
+    for (_, path) in all.into_iter().take(many) {
         fs::remove_dir_all(&path)?;
         removed.push(path);
     }
     Ok(removed)
+}
+
+/// Removes what is known of an agent, if there is nothing else of it; whether there was nothing else.
+pub(super) fn remove_view(root: &Path, agent: &str) -> bool {
+    let dir = path::agent_dir(root, agent);
+    let is_all = entries(&dir).iter().all(|(name, is_dir)| !is_dir && name.starts_with(VIEW));
+    is_all && fs::remove_dir_all(&dir).is_ok()
 }
 
 /// What was put aside, the oldest first.
@@ -255,9 +290,14 @@ mod tests {
         for time in 0..MOST_RETIRED + 2 {
             fs::create_dir_all(dir.path().join(format!(".retired/x-{time}"))).unwrap();
         }
-        let removed = prune(dir.path()).unwrap();
-        assert_eq!(removed, [0, 1].map(|time| dir.path().join(format!(".retired/x-{time}"))));
+        let now = YOUNG + 1;
+        assert_eq!(prune(dir.path(), now).unwrap(), [dir.path().join(".retired/x-0")], "the others are young");
+        assert_eq!(prune(dir.path(), now * 2).unwrap(), [dir.path().join(".retired/x-1")]);
         assert_eq!(retired(dir.path()).len(), MOST_RETIRED);
+        for time in MOST_RETIRED + 2..MOST_YOUNG + 5 {
+            fs::create_dir(dir.path().join(format!(".retired/x-{time}"))).unwrap();
+        }
+        assert_eq!(prune(dir.path(), 0).unwrap().len(), 3, "young, but too many");
     }
 
     #[test]

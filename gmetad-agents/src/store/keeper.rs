@@ -1,10 +1,10 @@
 //! The thread that writes.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use gmetad_core::agent::Message;
 use gmetad_core::message;
@@ -14,9 +14,9 @@ use log::Level;
 
 use super::files::{self, Loaded};
 use super::trouble::{self, Trouble};
-use super::{Active, Shared, Task, Waiting, schema};
+use super::{Active, LOCK, Shared, Task, Waiting, schema};
 use crate::lang::Lang;
-use crate::spec::{Datasource, Graphs, Keep, Spec};
+use crate::spec::{Datasource, Graphs, Keep, Spec, is_of};
 use crate::view::{AgentView, Taken};
 
 /// RRD files of one agent, at most: 2,000 are 200 MB with the standard archives.
@@ -78,6 +78,7 @@ impl Keeper {
 
     pub(super) fn run(&mut self) {
         while let Some(work) = self.next() {
+            self.lock();
             for task in work.tasks {
                 match task {
                     Task::Points { spec, taken, .. } => self.points(&spec, &taken),
@@ -85,7 +86,7 @@ impl Keeper {
                         // Who asked may have given up.
                         let _ = to.send(self.adopt(agents, only));
                     }
-                    Task::Retire(agents) => agents.iter().for_each(|agent| self.retire(agent)),
+                    Task::Retire(agents) => agents.iter().for_each(|view| self.retire(&view.spec.name, Some(view))),
                 }
             }
             for view in work.views {
@@ -99,6 +100,26 @@ impl Keeper {
         }
         self.shared.inbox.lock().ended = true;
         self.shared.changed.notify_all();
+    }
+
+    /// Locks the directory again if somebody removed it.
+    fn lock(&mut self) {
+        let root = self.shared.root.clone();
+        if matches!(root.join(LOCK).symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound) {
+            match super::lock(&root) {
+                Ok(lock) => {
+                    let before = self.shared.lock.lock().replace(lock);
+                    drop(before); // a system call
+                    self.well("");
+                }
+                Err(error) => {
+                    let root = shown(&root);
+                    if self.trouble.enter(&format!("lock {root}"), "") {
+                        self.say(Level::Error, &error.to_string().into());
+                    }
+                }
+            }
+        }
     }
 
     /// Waits for work; `None` when all is done and no more will come.
@@ -134,11 +155,17 @@ impl Keeper {
         log::log!(level, "{}", self.lang.message(text));
     }
 
-    fn adopt(&mut self, agents: Vec<String>, only: bool) -> HashMap<String, AgentView> {
+    fn adopt(&mut self, agents: Vec<String>, only: Option<Vec<String>>) -> HashMap<String, AgentView> {
         let root = self.shared.root.clone();
-        if only {
+        if let Some(but) = only {
             for stranger in files::strangers(&root, &agents) {
-                self.retire(&stranger);
+                let view = match files::load(&root, &stranger) {
+                    Ok(Loaded::View(view)) => Some(*view),
+                    _ => None,
+                };
+                if view.as_ref().is_none_or(|view| !is_of(&view.spec.origin, &but)) {
+                    self.retire(&stranger, view.as_ref());
+                }
             }
         }
         let mut views = HashMap::new();
@@ -170,7 +197,11 @@ impl Keeper {
         views
     }
 
-    fn retire(&mut self, agent: &str) {
+    /// Puts the data of an agent aside; `view` is what is known of it, if that is not on the disk.
+    fn retire(&mut self, agent: &str, view: Option<&AgentView>) {
+        if let Some(view) = view.filter(|_| path::agent_dir(&self.shared.root, agent).is_dir()) {
+            self.save(view);
+        }
         self.active.remove(agent);
         self.told.remove(agent);
         self.looked.remove(agent);
@@ -183,6 +214,9 @@ impl Keeper {
         let over = self.trouble.leave(agent);
         over.iter().for_each(|text| self.say(Level::Info, text));
         let root = self.shared.root.clone();
+        if view.is_some_and(|view| view.spec.load_error) && files::remove_view(&root, agent) {
+            return;
+        }
         match files::retire(&root, agent, gmetad_core::now()) {
             Ok(Some(place)) => {
                 let text = message!("agent {} is no more: its data are in {}", agent, shown(&place));
@@ -194,7 +228,7 @@ impl Keeper {
                 self.say(Level::Error, &text);
             }
         }
-        match files::prune(&root) {
+        match files::prune(&root, gmetad_core::now()) {
             Ok(removed) => {
                 for place in removed {
                     let text =

@@ -9,7 +9,7 @@ mod series;
 mod trouble;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -63,14 +63,14 @@ pub enum StoreError {
 #[derive(Debug)]
 pub(crate) struct Store {
     shared: Arc<Shared>,
-    /// Held until all is written.
-    lock: Mutex<Option<File>>,
 }
 
 /// What the store and its thread have in common.
 #[derive(Debug)]
 struct Shared {
     root: PathBuf,
+    /// Held until all is written.
+    lock: Mutex<Option<File>>,
     inbox: Mutex<Inbox>,
     /// Something was put in, or the thread has ended.
     changed: Condvar,
@@ -102,8 +102,8 @@ struct Waiting {
 #[derive(Debug)]
 enum Task {
     Points { spec: Arc<Spec>, taken: Taken, numbers: usize },
-    Adopt { agents: Vec<String>, only: bool, to: mpsc::Sender<HashMap<String, AgentView>> },
-    Retire(Vec<String>),
+    Adopt { agents: Vec<String>, only: Option<Vec<String>>, to: mpsc::Sender<HashMap<String, AgentView>> },
+    Retire(Vec<Arc<AgentView>>),
 }
 
 impl Store {
@@ -122,20 +122,20 @@ impl Store {
             }
             Err(error) => return Err(error),
         };
-        let shared =
-            Arc::new(Shared { root, inbox: Mutex::default(), changed: Condvar::new(), known: Mutex::default() });
+        let (inbox, changed, known) = Default::default();
+        let shared = Arc::new(Shared { root, lock: Mutex::new(lock), inbox, changed, known });
         let mut keeper = Keeper::new(Arc::clone(&shared), lang);
         let run = move || keeper.run();
         thread::Builder::new().name("keeper".to_owned()).spawn(run).map_err(StoreError::Thread)?;
-        Ok(Self { shared, lock: Mutex::new(lock) })
+        Ok(Self { shared })
     }
 
-    /// Reads what earlier processes knew of these agents, whose data are written from now on. If `only`, those of all other
-    /// agents are put aside. `None`: the disk has not answered in time; what is not read is not known.
+    /// Reads what earlier processes knew of these agents, whose data are written from now on. With `only`, those of all other
+    /// agents are put aside, unless they come from these files. `None`: the disk has not answered in time; what is not read is not known.
     pub(crate) fn adopt(
         &self,
         agents: Vec<String>,
-        only: bool,
+        only: Option<Vec<String>>,
         within: Duration,
     ) -> Option<HashMap<String, AgentView>> {
         let (to, from) = mpsc::channel();
@@ -166,8 +166,8 @@ impl Store {
         }
     }
 
-    /// Has the data of these agents put aside.
-    pub(crate) fn retire(&self, agents: Vec<String>) {
+    /// Has the data of these agents put aside, with what is known of them.
+    pub(crate) fn retire(&self, agents: Vec<Arc<AgentView>>) {
         self.put(Task::Retire(agents));
     }
 
@@ -232,7 +232,7 @@ impl Store {
         self.shared.changed.notify_all();
         while !inbox.ended && !self.shared.changed.wait_until(&mut inbox, end).timed_out() {}
         if inbox.ended {
-            drop(self.lock.lock().take());
+            drop(self.shared.lock.lock().take());
         }
         inbox.ended
     }
@@ -253,7 +253,7 @@ fn gone_at<'a>(tasks: &mut VecDeque<Task>, at: usize, gone: &'a mut Vec<Task>) -
 
 fn lock(root: &Path) -> Result<File, StoreError> {
     let io = |source| StoreError::Io { path: root.to_owned(), source };
-    fs::create_dir_all(root).map_err(io)?;
+    files::make(root).map_err(io)?;
     let file = File::create(root.join(LOCK)).map_err(io)?;
     match file.try_lock() {
         Ok(()) => Ok(file),

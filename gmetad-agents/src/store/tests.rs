@@ -1,5 +1,6 @@
 //! Bounds of what waits and of what is kept.
 
+use std::fs;
 use std::process::Command;
 
 use gmetad_core::agent::{Agent, AgentError, Context, Measurement};
@@ -36,7 +37,7 @@ fn taken(time: UnixTime, fields: usize) -> Taken {
 fn files_have_a_bound() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::start(dir.path().to_owned(), Lang::English).unwrap();
-    assert_eq!(store.adopt(vec!["some".to_owned()], true, Duration::from_secs(20)), Some(HashMap::new()));
+    assert_eq!(store.adopt(vec!["some".to_owned()], Some(Vec::new()), Duration::from_secs(20)), Some(HashMap::new()));
     store.points(spec(), taken(1_000_000, MOST_FILES + 50));
     store.points(spec(), taken(1_000_060, MOST_FILES + 50));
     assert!(store.close(Duration::from_secs(60)));
@@ -54,7 +55,7 @@ fn what_waits_for_a_disk_that_hangs_has_a_bound() {
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let store = Store::start(dir.path().to_owned(), Lang::English).unwrap();
     let begin = Instant::now();
-    assert_eq!(store.adopt(vec!["some".to_owned()], true, Duration::from_millis(100)), None, "given up");
+    assert_eq!(store.adopt(vec!["some".to_owned()], Some(Vec::new()), Duration::from_millis(100)), None, "given up");
     let (spec, taken) = (spec(), taken(1_000_000, 1000));
     for _ in 0..MOST_WAITING / 1000 + 5 {
         store.points(Arc::clone(&spec), taken.clone());
@@ -67,7 +68,7 @@ fn what_waits_for_a_disk_that_hangs_has_a_bound() {
 fn names_that_cannot_be_are_not_kept() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::start(dir.path().to_owned(), Lang::English).unwrap();
-    store.adopt(vec!["some".to_owned()], true, Duration::from_secs(20)).unwrap();
+    store.adopt(vec!["some".to_owned()], Some(Vec::new()), Duration::from_secs(20)).unwrap();
     let of_it = Measurement::new().number("n", 1.0);
     let long = "x".repeat(1000);
     let measurement = Measurement::new()
@@ -94,9 +95,41 @@ fn a_clock_that_was_in_the_future_costs_no_more_than_what_it_measured() {
     let last = |name: &str| gmetad_rrd::View::open(&dir.path().join("some").join(name)).map(|view| view.last()).ok();
     for (time, expected) in [(now + 200_000, [Some(now + 200_000), None]), (now, [Some(now), Some(now + 200_000)])] {
         let store = Store::start(dir.path().to_owned(), Lang::English).unwrap();
-        store.adopt(vec!["some".to_owned()], true, Duration::from_secs(20)).unwrap();
+        store.adopt(vec!["some".to_owned()], Some(Vec::new()), Duration::from_secs(20)).unwrap();
         store.points(spec(), taken(time, 1));
         assert!(store.close(Duration::from_secs(20)));
         assert_eq!(["field0.rrd", "field0.rrd.old"].map(last), expected);
     }
+}
+
+#[test]
+fn what_is_retired_takes_along_what_is_known_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::start(dir.path().to_owned(), Lang::English).unwrap();
+    store.adopt(vec!["some".to_owned()], Some(Vec::new()), Duration::from_secs(20)).unwrap();
+    let view = Arc::new(AgentView { measured: 7, ..AgentView::fresh(spec(), 1_000_000) });
+    // Its first numbers and its end come before anything that is known of it was written.
+    store.points(spec(), taken(1_000_000, 1));
+    store.retire(vec![Arc::clone(&view)]);
+    store.save(view, true);
+    let back = store.adopt(vec!["some".to_owned()], None, Duration::from_secs(20)).unwrap();
+    assert_eq!(back.get("some").map(|view| view.measured), Some(7));
+    assert!(store.close(Duration::from_secs(20)));
+}
+
+#[test]
+fn a_directory_that_was_removed_is_locked_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("stats");
+    let store = Store::start(root.clone(), Lang::English).unwrap();
+    store.adopt(vec!["some".to_owned()], None, Duration::from_secs(20)).unwrap();
+    fs::remove_dir_all(&root).unwrap();
+    store.save(Arc::new(AgentView::fresh(spec(), 1_000_000)), true);
+    let file = root.join("some/agent.json");
+    while !file.exists() {
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(matches!(Store::start(root.clone(), Lang::English), Err(StoreError::InUse { .. })));
+    assert!(store.close(Duration::from_secs(20)));
+    assert!(Store::start(root, Lang::English).is_ok());
 }

@@ -43,6 +43,7 @@ pub(crate) fn agent(name: &str, description: &str, section: &str) -> AgentView {
         debounce: 1,
         written: String::new(),
         origin: format!("/usr/share/eole/zephir/monitor/configs/{name}.agent"),
+        load_error: false,
     };
     let now = now();
     AgentView {
@@ -64,6 +65,7 @@ pub(crate) fn agent(name: &str, description: &str, section: &str) -> AgentView {
         notes: Vec::new(),
         acknowledged: None,
         silenced: None,
+        told: false,
     }
 }
 

@@ -5,12 +5,14 @@ use super::*;
 impl Core {
     /// Has an agent measure as soon as there is room.
     pub(in super::super) fn ask(&mut self, agent: &str, now: Instant) -> Result<(), Message> {
-        let slot = self.slots.iter_mut().find(|slot| slot.name() == agent);
-        let slot = slot.ok_or_else(|| message!("there is no agent {}", agent))?;
+        let at = self.slots.iter().position(|slot| slot.name() == agent);
+        let at = at.ok_or_else(|| message!("there is no agent {}", agent))?;
+        let lost = self.waits_for_lost(at);
+        let slot = &mut self.slots[at];
         if self.stopping {
             return Err(message!("the service is being stopped"));
         }
-        if slot.run.is_some() || slot.waiting.is_some() {
+        if slot.run.is_some() || slot.waiting.is_some() || lost {
             return Err(message!("{} is being measured", agent));
         }
         if let Some(left) = slot.asked.and_then(|asked| (asked + ASKED).checked_duration_since(now)) {

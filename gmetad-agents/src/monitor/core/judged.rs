@@ -45,7 +45,8 @@ impl Core {
 
     /// Tells of Errors that stayed, and of those that are over.
     pub(super) fn tell(&mut self, now: Now) {
-        for slot in &mut self.slots {
+        for at in 0..self.slots.len() {
+            let slot = &mut self.slots[at];
             if slot.is_loaded(now) {
                 continue;
             }
@@ -56,6 +57,7 @@ impl Core {
                 _ => continue,
             };
             slot.told = if over { Told::Nothing } else { Told::Error };
+            slot.view.told = !over;
             if slot.view.silenced.is_none() {
                 let view = &slot.view;
                 self.effects.push(Effect::Tell(Notice {
@@ -66,6 +68,7 @@ impl Core {
                     over,
                 }));
             }
+            self.touch(at, true);
         }
     }
 

@@ -32,6 +32,7 @@ struct World {
     told: Vec<String>,
     log: Vec<String>,
     ended: Vec<String>,
+    retired: Vec<String>,
 }
 
 impl World {
@@ -40,8 +41,8 @@ impl World {
         let now = Now { mono: Instant::now() + Duration::from_secs(100), wall: 1_000_000 };
         let pace = Pace { jitter: Duration::ZERO, at_once, settle: Duration::from_secs(10) };
         let core = Core::new(Arc::clone(&board), pace, now.mono);
-        let (away, told, log, ended) = Default::default();
-        Self { core, board, start: now.mono, now, away, told, log, ended }
+        let (away, told, log, ended, retired) = Default::default();
+        Self { core, board, start: now.mono, now, away, told, log, ended, retired }
     }
 
     fn install(&mut self, agents: &[Spec], loaded: Vec<AgentView>) {
@@ -64,7 +65,8 @@ impl World {
                 }
                 Effect::Log(_, text) => self.log.push(text.to_string()),
                 Effect::End(name, _) => self.ended.push(name),
-                Effect::Save { .. } | Effect::Points(..) | Effect::Retire(_) => {}
+                Effect::Retire(views) => self.retired.extend(views.iter().map(|view| view.spec.name.clone())),
+                Effect::Save { .. } | Effect::Points(..) => {}
             }
         }
     }
@@ -260,6 +262,34 @@ fn trouble_looks_behind_itself_at_once() {
 }
 
 #[test]
+fn the_worst_is_its_own() {
+    let mut world = World::new(16);
+    world.install(&[spec("web", &["net"]), spec("net", &[])], vec![]);
+    let max = |world: &World| (world.view("web").max.state, world.view("web").max_at);
+    world.go(0.0);
+    world.back("net", Ok((1.0, State::Ok)));
+    world.back("web", Ok((1.0, State::Ok)));
+    world.go(60.0);
+    world.back("web", Ok((1.0, State::Error)));
+    assert_eq!(world.status("web"), "Error: said");
+    world.back("net", Ok((1.0, State::Error)));
+    world.go(100.0);
+    assert_eq!(max(&world).0, State::Ok.max(State::Dependant), "it only measured before its cause");
+    assert_eq!(world.view("net").max.state, State::Error);
+    world.go(120.0);
+    world.back("net", Ok((1.0, State::Ok)));
+    world.back("web", Ok((1.0, State::Warn)));
+    world.go(131.0);
+    assert_eq!(max(&world), (State::Warn, 1_000_120), "nobody else is at fault; it was no Error that it had since");
+    world.go(180.0);
+    world.back("net", Ok((1.0, State::Ok)));
+    world.back("web", Ok((1.0, State::Error)));
+    assert_eq!(max(&world).0, State::Warn);
+    world.go(191.0);
+    assert_eq!(max(&world), (State::Error, 1_000_180));
+}
+
+#[test]
 fn at_the_start_nobody_is_blamed_before_its_cause_is_known() {
     let mut world = World::new(16);
     world.install(&[spec("web", &["net"]), spec("net", &[])], vec![]);
@@ -365,6 +395,35 @@ fn what_an_earlier_process_knew_stands_until_there_is_a_result() {
     assert_eq!((view.status.state, view.since), (State::Unknown, world.start_wall() + 6));
 }
 
+#[test]
+fn who_ends_before_it_is_told_tells_after_the_restart() {
+    let mut world = World::new(16);
+    world.install(&[spec("a", &[])], vec![]);
+    world.go(0.0);
+    world.back("a", Ok((1.0, State::Error)));
+    world.go(5.0);
+    let view = (*world.view("a")).clone();
+    assert!(world.told.is_empty() && !view.told);
+    let mut world = World::new(16);
+    world.now.wall = view.since + 30;
+    world.install(&[spec("a", &[])], vec![view]);
+    world.go(1.0);
+    world.back("a", Ok((1.0, State::Error)));
+    world.go(20.0);
+    assert_eq!(world.told, ["a down"]);
+    let view = (*world.view("a")).clone();
+    assert!(view.told);
+    // Of what was told, its end is told by the next process.
+    let mut world = World::new(16);
+    world.now.wall = view.since + 60;
+    world.install(&[spec("a", &[])], vec![view]);
+    world.go(1.0);
+    world.back("a", Ok((1.0, State::Ok)));
+    world.go(2.0);
+    assert_eq!(world.told, ["a over"]);
+    assert!(!world.view("a").told);
+}
+
 impl World {
     fn start_wall(&self) -> i64 {
         self.now.wall - self.passed()
@@ -416,4 +475,54 @@ fn a_stopped_core_begins_nothing() {
     assert_eq!((world.core.running().0, world.core.take_agents().len()), (1, 0));
     assert!(world.core.tick(world.now).is_empty());
     assert_eq!(world.core.ask("b", world.now.mono).unwrap_err().to_string(), "the service is being stopped");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_retires_nobody() {
+    let from = |name: &str, origin: &str| Spec { origin: origin.to_owned(), ..spec(name, &[]) };
+    let wrong = |name: &str, origin: &str| Spec { load_error: true, ..from(name, origin) };
+    let mut world = World::new(16);
+    world.install(&[from("a", "/c/x.agent"), from("b", "/c/x.agent"), from("c", "/c/y.agent")], vec![]);
+    world.install(&[wrong("x.agent", "/c/x.agent")], vec![]);
+    assert_eq!(world.retired, ["c"], "of the others nothing is known");
+    world.install(&[from("c", "/c/y.agent"), wrong("c-dir", "/c")], vec![]);
+    assert_eq!(world.retired, ["c", "x.agent"], "the whole directory cannot be read");
+    world.retired.clear();
+    world.install(&[from("c", "/c/y.agent"), from("a", "/c/x.agent")], vec![]);
+    assert_eq!(world.retired, ["b", "c-dir"], "now it is known that it is no more");
+    world.install(&[from("c", "/c/y.agent"), from("a", "/c/x.agent")], vec![]);
+    assert_eq!(world.retired.len(), 2, "once");
+}
+
+#[test]
+fn there_are_never_two_of_one_agent() {
+    let mut world = World::new(16);
+    let number = |n: u32| Spec { written: n.to_string(), ..spec("a", &[]) };
+    world.install(&[number(1)], vec![]);
+    world.go(0.0);
+    world.go(10.0);
+    // It hangs, and is replaced, and retired and comes back: those after it wait.
+    world.install(&[number(2)], vec![]);
+    world.go(15.0);
+    assert_eq!((world.away(), world.view("a").skipped), (vec!["a"], 0));
+    world.install(&[], vec![]);
+    world.install(&[number(3)], vec![]);
+    world.go(200.0);
+    assert_eq!((world.away(), world.view("a").skipped), (vec!["a"], 3));
+    assert_eq!(world.core.ask("a", world.now.mono).unwrap_err().to_string(), "a is being measured");
+    assert_eq!(world.core.hanging(), ["a"]);
+    // What says that something is wrong with it does not wait.
+    world.install(&[Spec { load_error: true, ..number(4) }], vec![]);
+    world.go(201.0);
+    assert_eq!(world.away(), ["a", "a"]);
+    world.away.pop();
+    world.install(&[number(5)], vec![]);
+    world.core.lost.pop(); // the one that stood for it
+    world.go(210.0);
+    assert_eq!(world.away(), ["a"]);
+    world.back("a", Ok((1.0, State::Ok)));
+    assert_eq!(world.away(), ["a"], "at once");
+    assert_eq!(world.view("a").measured, 0, "what the first one brings does not count");
+    world.back("a", Ok((1.0, State::Ok)));
+    assert_eq!(world.view("a").measured, 1);
 }
