@@ -7,9 +7,9 @@ use gmetad_core::agent::{Cell, Element, Table};
 use maud::{Markup, PreEscaped, html};
 
 use super::lamp::named;
-use super::units::number;
 use super::values::{COLUMNS, ROWS, more};
 use super::visit::{Visit, shortened, visible};
+use crate::lang::units::number;
 use crate::view::AgentView;
 
 /// Elements of an agent.

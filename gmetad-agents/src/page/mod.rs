@@ -19,7 +19,6 @@ mod overview;
 mod series;
 mod shell;
 mod svg;
-mod units;
 mod values;
 mod visit;
 mod when;

@@ -5,9 +5,9 @@ use gmetad_core::message;
 use gmetad_rrd::DsKind;
 use maud::{Markup, html};
 
-use super::units::show;
 use super::visit::{Visit, shortened, visible};
 use super::when;
+use crate::lang::units::show;
 use crate::spec::{Keep, Spec};
 use crate::view::{AgentView, Taken};
 
@@ -26,10 +26,16 @@ pub(super) fn label(visit: &Visit<'_>, view: &AgentView, name: &str) -> String {
 }
 
 /// Its unit; of a counter that of what it counts.
-fn unit<'a>(spec: &'a Spec, name: &str) -> &'a str {
+pub(super) fn unit<'a>(spec: &'a Spec, name: &str) -> &'a str {
     let unit = spec.fields.iter().find(|field| field.name == name).map_or("", |field| field.unit.as_str());
     let counted = |unit: &'a str| unit.strip_suffix("/s").map_or(unit, |unit| if unit == "1" { "" } else { unit });
     if is_counter(spec, name) { counted(unit) } else { unit }
+}
+
+/// Its unit where it is drawn; of a counter that of its rate.
+pub(super) fn drawn_unit(spec: &Spec, name: &str) -> String {
+    let unit = spec.fields.iter().find(|field| field.name == name).map_or("", |field| field.unit.as_str());
+    if is_counter(spec, name) { per_second(unit) } else { unit.to_owned() }
 }
 
 /// Whether a field only grows, so that its rate is what matters.
