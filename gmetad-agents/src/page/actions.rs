@@ -180,15 +180,17 @@ pub(super) fn section(visit: &Visit<'_>, view: &AgentView) -> Markup {
                         span class="hint" { (lang.text("The token is remembered by this browser for half a day.")) }
                     }
                 }
-                p { button formaction=(to("measure")) { (lang.text("Measure now")) } }
-                @if known {
-                    p { button formaction=(to("acknowledge")) name="clear" value="1" { (lang.text("Withdraw the acknowledgement")) } }
-                } @else if view.status.state != State::Ok {
+                // Enter in a field presses the first button: of a comment that is the one beside it.
+                @if !known && view.status.state != State::Ok {
                     p {
                         label for="comment" { (lang.text("Comment")) }
                         input id="comment" name="comment" maxlength=(COMMENT) size="40" autocomplete="off";
                         button formaction=(to("acknowledge")) { (lang.text("Acknowledge")) }
                     }
+                }
+                p { button formaction=(to("measure")) { (lang.text("Measure now")) } }
+                @if known {
+                    p { button formaction=(to("acknowledge")) name="clear" value="1" { (lang.text("Withdraw the acknowledgement")) } }
                 }
                 p {
                     @if silent {

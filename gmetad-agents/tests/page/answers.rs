@@ -117,6 +117,13 @@ fn french_is_french() {
 }
 
 #[test]
+fn enter_in_the_comment_acknowledges() {
+    let page = rig().get("/agents/squid/").body;
+    let first = page.split("<button").nth(1).and_then(|rest| rest.split('>').next());
+    assert_eq!(first, Some(" formaction=\"/agents/squid/acknowledge\""));
+}
+
+#[test]
 fn nothing_hostile_gets_out_of_its_place() {
     let rig = rig();
     for path in [
