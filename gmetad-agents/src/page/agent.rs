@@ -41,6 +41,7 @@ pub(super) fn page(visit: &Visit<'_>) -> Response {
     };
     let mut page = Page::new(format!("{} – {}", visit.description(&view), visit.pages.options.host), body);
     (page.state, page.live, page.charts) = (view.status.state, true, !plans.is_empty());
+    page.period = Some(view.spec.period);
     page.response(visit)
 }
 

@@ -5,7 +5,7 @@ use gmetad_http::Response;
 use maud::{Markup, html};
 
 use super::curves::{self, GRAPHS, Plan};
-use super::series::{PERIODS, period, range};
+use super::series::{PERIODS, range, usual_period};
 use super::shell::{address, encoded, no_agent, with};
 use super::svg;
 use super::visit::{Visit, visible};
@@ -60,7 +60,7 @@ fn chooser(visit: &Visit<'_>, view: &AgentView) -> Markup {
 
 fn graph(visit: &Visit<'_>, view: &AgentView, plan: &Plan) -> Markup {
     let lang = visit.lang;
-    let (shown, _) = period(visit);
+    let shown = usual_period(visit, view);
     let name = encoded(&view.spec.name);
     let instance =
         plan.instance.as_deref().map(|instance| format!("&instance={}", encoded(instance))).unwrap_or_default();

@@ -117,6 +117,15 @@ fn french_is_french() {
 }
 
 #[test]
+fn the_page_is_as_lively_as_its_agents() {
+    let rig = rig();
+    let fresh =
+        |page: &str| page.split("data-fresh=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
+    assert_eq!(fresh(&rig.get("/agents/load/").body), "30");
+    assert!((5..=30).contains(&fresh(&rig.get("/").body).parse().unwrap()));
+}
+
+#[test]
 fn enter_in_the_comment_acknowledges() {
     let page = rig().get("/agents/squid/").body;
     let first = page.split("<button").nth(1).and_then(|rest| rest.split('>').next());

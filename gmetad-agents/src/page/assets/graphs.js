@@ -327,7 +327,7 @@
   setInterval(() => {
     if (document.hidden) return;
     for (const chart of charts) if (chart.visible && chart.data && !chart.zoom && !chart.place.matches(":hover")) chart.load();
-  }, 60000);
+  }, Number(document.body.dataset.fresh) * 1000);
 
   // Pictures of librrd change their address instead.
   for (const figure of document.querySelectorAll("figure.graph.librrd")) {
