@@ -21,6 +21,15 @@ pub(crate) fn show(lang: Lang, value: f64, unit: &str) -> String {
     }
 }
 
+/// A unit alone.
+pub(crate) fn of(lang: Lang, unit: &str) -> String {
+    match (lang, unit) {
+        (Lang::French, "B") => "o".to_owned(),
+        (Lang::French, "B/s") => "o/s".to_owned(),
+        _ => unit.to_owned(),
+    }
+}
+
 fn scaled(lang: Lang, value: f64, byte: &str, per: &str) -> String {
     let (mut value, mut prefix) = (value, "");
     for next in ["Ki", "Mi", "Gi", "Ti", "Pi"] {

@@ -109,7 +109,7 @@ fn facts(visit: &Visit<'_>, view: &AgentView) -> Markup {
                     }
                 }
                 dt { (lang.text("Next")) }
-                dd { @if view.running.is_some() { (lang.text("measuring now")) } @else if view.next > 0 { (time(view.next)) } }
+                dd { @if view.running.is_some() { (lang.text("measuring now")) } @else if view.next > visit.now { (time(view.next)) } @else if view.next > 0 { (lang.text("now")) } }
                 dt { (lang.text("Period")) }
                 dd { (span(view.spec.period)) small { " (" (lang.message(&message!("at most {} a measurement", span(view.spec.timeout)))) ")" } }
                 @if view.max.state > view.status.state {

@@ -31,7 +31,12 @@ pub(super) fn section(visit: &Visit<'_>, view: &AgentView, plans: &[Plan]) -> Ma
                 data-zoomed=(lang.text("Back") ) data-nothing=(lang.text("Nothing is known of this time."))
                 data-failed=(lang.text("The data cannot be read:")) data-now=(lang.text("last")) data-least=(lang.text("min"))
                 data-mean=(lang.text("mean")) data-most=(lang.text("max")) {
-                h2 { (lang.text("Graphs")) small class="hint" { (lang.text("drag to zoom, double click to go back")) } }
+                h2 {
+                    (lang.text("Graphs"))
+                    @if plans.iter().any(|plan| !plan.curves.is_empty()) {
+                        small class="hint" { (lang.text("drag to zoom, double click to go back")) }
+                    }
+                }
                 (chooser(visit, view))
                 @for plan in plans { (graph(visit, view, plan)) }
                 @if plans.len() == GRAPHS { p class="nothing" { (lang.message(&message!("No more than {} graphs are shown.", GRAPHS))) } }
