@@ -122,7 +122,7 @@ pub(crate) fn agents(section: Message) -> Vec<Installed> {
             };
             Ok(Measurement::new().number("up", 2.0).number("down", 1.0).element(Element::Table(table)))
         },
-        thinks: |_| Status::new(State::Error, message!("{} of {} tunnels are down", 1, 3)),
+        thinks: |_| Status::new(State::Error, message!("{} of {} tunnels is down", 1, 3)),
     };
     let dependant = MadeUp {
         name: "demo-dependant",

@@ -25,7 +25,7 @@ pub(super) fn error(status: u16, what: &str, remedy: &str) -> Response {
 }
 
 /// Programs get English unless they ask: their texts must not depend on who set up the machine.
-fn language(visit: &Visit<'_>) -> Lang {
+pub(super) fn language(visit: &Visit<'_>) -> Lang {
     visit.parameter("lang").map_or(Lang::English, Lang::of_tag)
 }
 

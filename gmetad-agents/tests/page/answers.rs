@@ -117,6 +117,17 @@ fn french_is_french() {
 }
 
 #[test]
+fn programs_get_english_unless_they_ask() {
+    let rig = Rig::new(|options| options.lang = gmetad_agents::lang::Lang::French);
+    for (query, expected) in [("", "ups is being measured"), ("?lang=fr", "une mesure de ups est en cours")] {
+        let answer = rig.post(&format!("/api/v1/agents/ups/measure{query}"), "Authorization: Bearer sesame\r\n", "");
+        assert_eq!(answer.json()["error"].as_str(), Some(expected));
+    }
+    let page = rig.post("/agents/ups/measure", "", "token=sesame").body;
+    assert!(page.contains("une mesure de ups est en cours"));
+}
+
+#[test]
 fn the_page_is_as_lively_as_its_agents() {
     let rig = rig();
     let fresh =
@@ -326,7 +337,7 @@ fn only_who_knows_the_token_has_something_done() {
     assert_eq!(rig.post("/api/v1/agents/none/measure", bearer, "").status, 404);
     assert_eq!(rig.post("/api/v1/agents/load/format", bearer, "").status, 404);
     let busy = rig.post("/api/v1/agents/ups/measure", bearer, "");
-    assert_eq!((busy.status, busy.json()["error"].as_str()), (409, Some("ups is measuring")));
+    assert_eq!((busy.status, busy.json()["error"].as_str()), (409, Some("ups is being measured")));
     assert_eq!(rig.get(path).status, 405);
 
     let off = Rig::new(|options| options.token = None);

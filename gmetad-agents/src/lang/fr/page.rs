@@ -74,7 +74,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("Thresholds", "Seuils"),
     ("{} times in a row", "{} fois de suite"),
     ("Measurements", "Mesures"),
-    ("{} good, {} failed, {} left out", "{} réussies, {} échouées, {} omises"),
+    ("{} good, {} failed, {} left out", "réussies : {}, échouées : {}, omises : {}"),
     ("From", "Origine"),
     ("History of the state", "Historique de l'état"),
     ("It has not changed yet.", "Il n'a pas encore changé."),
