@@ -59,6 +59,12 @@ impl Lang {
     }
 }
 
+/// What the French catalogue has for a template.
+#[cfg(test)]
+pub(crate) fn french_of(english: &str) -> Option<&'static str> {
+    fr::find(english)
+}
+
 #[cfg(test)]
 mod tests {
     use gmetad_core::message;
@@ -85,10 +91,4 @@ mod tests {
         assert_eq!(text, r#"{"template":"load {}","args":[{"template":"1.5","unit":"%"}]}"#);
         assert_eq!(serde_json::from_str::<Message>(&text).unwrap(), new);
     }
-}
-
-/// What the French catalogue has for a template.
-#[cfg(test)]
-pub(crate) fn french_of(english: &str) -> Option<&'static str> {
-    fr::find(english)
 }
