@@ -154,7 +154,7 @@ fn ranges(visit: &Visit<'_>, view: &AgentView, field: &str, unit: &str, [warn, e
     html! {
         @for (state, range) in [(State::Warn, warn), (State::Error, error)] {
             @if let Some(range) = range {
-                " " span class={ "limit " (slug(state)) } { (word(visit.lang, state)) " " span title=(range.to_string()) { (visit.message(&range.message(unit, positive))) } }
+                " " span class={ "limit " (slug(state)) } { span title=(range.to_string()) { (visit.message(&message!("{} if {}", word(visit.lang, state), range.message(unit, positive)))) } }
             }
         }
     }

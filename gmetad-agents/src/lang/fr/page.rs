@@ -72,6 +72,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("Required by", "Requis par"),
     ("does not exist", "n'existe pas"),
     ("Thresholds", "Seuils"),
+    ("{} if {}", "{} si {}"),
     ("{} times in a row", "{} fois de suite"),
     ("Measurements", "Mesures"),
     ("{} good, {} failed, {} left out", "réussies : {}, échouées : {}, omises : {}"),
