@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gmetad_agents::config::Layout;
 use gmetad_agents::page::{PageOptions, site};
 use gmetad_agents::spec::{Graph, Graphs, Keep};
-use gmetad_core::agent::State;
+use gmetad_core::agent::{Measurement, State};
 use gmetad_core::stats::Reports;
 use gmetad_http::{Secret, Site};
 use proptest::prelude::*;
@@ -125,6 +125,28 @@ fn programs_get_english_unless_they_ask() {
     }
     let page = rig.post("/agents/ups/measure", "", "token=sesame").body;
     assert!(page.contains("une mesure de ups est en cours"));
+}
+
+#[test]
+fn long_tables_do_not_hide_graphs_and_the_young_show_their_hour() {
+    let rig = rig();
+    let chosen = |page: &str, seconds| page.contains(&format!("data-seconds=\"{seconds}\" aria-current=\"true\""));
+    let mut view = (*rig.control.board.agent("network").expect("there")).clone();
+    let page = rig.get("/agents/network/").body;
+    assert!(!page.contains("<details class=\"long\"") && chosen(&page, "86400"));
+    let mut last = view.last.clone().expect("measured");
+    let mut measurement = (*last.measurement).clone();
+    for place in 0..20 {
+        measurement = measurement.instance(format!("/mnt/{place}"), Measurement::new().number("used", 1.0));
+    }
+    last.measurement = Arc::new(measurement);
+    (view.last, view.since, view.measured) = (Some(last), now() - 60, 1);
+    view.changes.clear();
+    view.next = now();
+    rig.control.board.update([view]);
+    let page = rig.get("/agents/network/").body;
+    assert!(page.contains("<details class=\"long\" id=\"instances\">") && chosen(&page, "3600"));
+    assert!(page.contains("<dt>Next</dt><dd>now</dd>"));
 }
 
 #[test]
