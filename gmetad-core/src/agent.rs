@@ -59,8 +59,8 @@ impl State {
 ///
 /// let message = message!("{} of {} tunnels are down", 1, 7);
 /// assert_eq!(message.to_string(), "1 of 7 tunnels are down");
-/// let french = message.with(|template| (template == "{} of {} tunnels are down").then_some("{} tunnels sur {} sont arrêtés"));
-/// assert_eq!(french, "1 tunnels sur 7 sont arrêtés");
+/// let known = |template: &str| (template == "{} of {} tunnels are down").then_some("arrêtés : {} tunnels sur {}");
+/// assert_eq!(message.with(known, |number, unit| format!("{number} {unit}")), "arrêtés : 1 tunnels sur 7");
 /// assert_eq!(Message::from("what {} a program said").to_string(), "what {} a program said");
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -69,12 +69,20 @@ pub struct Message {
     /// Absent: the text is to be shown as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     args: Option<Vec<Message>>,
+    /// Present: the text is a number, with a dot, of this unit, which may be empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unit: Option<Cow<'static, str>>,
 }
 
 impl Message {
     /// A template and its arguments; [`crate::message!`] is shorter.
     pub fn new(template: &'static str, args: Vec<Self>) -> Self {
-        Self { template: Cow::Borrowed(template), args: Some(args) }
+        Self { template: Cow::Borrowed(template), args: Some(args), unit: None }
+    }
+
+    /// A number that each language writes in its own way; the unit may be empty. Three decimals, or three digits that count.
+    pub fn number(value: f64, unit: &str) -> Self {
+        Self { template: readable(value).into(), args: None, unit: Some(unit.to_owned().into()) }
     }
 
     /// Whether there is nothing to say.
@@ -82,15 +90,23 @@ impl Message {
         self.template.is_empty()
     }
 
-    /// The text, with templates (also those of arguments) replaced by what `translate` knows for them.
-    pub fn with<'a>(&self, translate: impl Fn(&str) -> Option<&'a str> + Copy) -> String {
+    /// The text, with templates (also those of arguments) replaced by what `translate` knows for them. `number` writes numbers:
+    /// it is given their digits with a dot, and their unit, which may be empty.
+    pub fn with<'a>(
+        &self,
+        translate: impl Fn(&str) -> Option<&'a str> + Copy,
+        number: impl Fn(&str, &str) -> String + Copy,
+    ) -> String {
+        if let Some(unit) = &self.unit {
+            return number(&self.template, unit);
+        }
         let Some(args) = &self.args else { return self.template.clone().into_owned() };
         let template = translate(&self.template).unwrap_or(&self.template);
         let mut args = args.iter();
         let mut parts = template.split("{}");
         let mut text = parts.next().unwrap_or_default().to_owned();
         for part in parts {
-            text += &args.next().map(|arg| arg.with(translate)).unwrap_or_default();
+            text += &args.next().map(|arg| arg.with(translate, number)).unwrap_or_default();
             text += part;
         }
         text
@@ -99,7 +115,11 @@ impl Message {
 
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.with(|_| None))
+        let number = |text: &str, unit: &str| match unit {
+            "" => text.to_owned(),
+            _ => format!("{text} {unit}"),
+        };
+        f.write_str(&self.with(|_| None, number))
     }
 }
 
@@ -108,7 +128,7 @@ impl std::error::Error for Message {}
 
 impl From<String> for Message {
     fn from(text: String) -> Self {
-        Self { template: Cow::Owned(text), args: None }
+        Self { template: Cow::Owned(text), args: None, unit: None }
     }
 }
 
@@ -126,7 +146,16 @@ macro_rules! message {
     };
 }
 
-/// What may be an argument of a [`Message`]: messages, and whatever can be displayed.
+/// A number for people: three decimals, or three digits that count.
+fn readable(value: f64) -> String {
+    let size = value.abs();
+    let digits = if size > 0.0 && size < 1.0 { (2 - size.log10().floor() as i32).clamp(0, 12) } else { 3 };
+    let text = format!("{value:.*}", digits as usize);
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    if text == "-0" { "0".to_owned() } else { text.to_owned() }
+}
+
+/// What may be an argument of a [`Message`]: messages, numbers, and whatever can be displayed.
 pub trait Argument {
     /// It as a message.
     fn argument(&self) -> Message;
@@ -135,6 +164,12 @@ pub trait Argument {
 impl Argument for Message {
     fn argument(&self) -> Message {
         self.clone()
+    }
+}
+
+impl Argument for f64 {
+    fn argument(&self) -> Message {
+        Message::number(*self, "")
     }
 }
 
@@ -148,7 +183,7 @@ macro_rules! displayed {
     };
 }
 
-displayed!(str, &str, String, &String, Cow<'_, str>, f64, i32, i64, u16, u32, u64, usize);
+displayed!(str, &str, String, &String, Cow<'_, str>, i32, i64, u16, u32, u64, usize);
 
 /// A state and what there is to say about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -477,6 +512,17 @@ mod tests {
         assert_eq!(worst.map(|status| status.to_string()), Some("Error: Error".to_owned()));
         let first = Status::new(State::Warn, "a").worse(Status::new(State::Warn, "b"));
         assert_eq!(first.message.to_string(), "a");
+    }
+
+    #[test]
+    fn numbers_are_for_people() {
+        let values = [0.0, -0.0, 5.0, 85.2567, 1e12, 0.000_123_456, -0.5, f64::INFINITY];
+        let texts = values.map(|value| Message::number(value, "").to_string());
+        assert_eq!(texts, ["0", "0", "5", "85.257", "1000000000000", "0.000123", "-0.5", "inf"]);
+        assert_eq!(message!("{} and {}", 84.4, Message::number(2.5, "%")).to_string(), "84.4 and 2.5 %");
+        let comma = |text: &str, unit: &str| text.replace('.', ",") + unit;
+        assert_eq!(message!("{} and {}", 84.4, Message::number(2.5, "%")).with(|_| None, comma), "84,4 and 2,5%");
+        assert_eq!(Message::from("1.5").with(|_| None, comma), "1.5", "a text is no number");
     }
 
     #[test]

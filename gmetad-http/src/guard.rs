@@ -25,6 +25,7 @@ pub struct Guard {
     realm: String,
     password: Option<Secret>,
     token: Option<Secret>,
+    open: Option<&'static str>,
     wrong: Mutex<HashMap<IpAddr, Wrong>>,
 }
 
@@ -40,7 +41,14 @@ impl Guard {
     pub fn new(realm: impl Into<String>, password: Option<Secret>, token: Option<Secret>) -> Self {
         let mut realm = realm.into();
         realm.retain(|c| !c.is_control() && !matches!(c, '"' | '\\'));
-        Self { realm, password, token, wrong: Mutex::default() }
+        Self { realm, password, token, open: None, wrong: Mutex::default() }
+    }
+
+    /// The page at this path needs no password.
+    #[must_use]
+    pub fn except(mut self, path: &'static str) -> Self {
+        self.open = Some(path);
+        self
     }
 
     /// The refusal, if there is one: 401 for who does not know the password, 429 for who guessed too often.
@@ -51,6 +59,9 @@ impl Guard {
             let seconds = wait.as_secs() + 1;
             let text = format!("Too many wrong passwords from your address: try again in {seconds} s.\n");
             return Some(Response::text(429, text).header("Retry-After", seconds.to_string()));
+        }
+        if self.open == Some(request.path()) {
+            return None;
         }
         let password = self.password.as_ref()?;
         let known = request.basic().is_some_and(|(_, guess)| password.is(&guess))

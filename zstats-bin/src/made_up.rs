@@ -108,7 +108,7 @@ pub(crate) fn agents(section: Message) -> Vec<Installed> {
         does: |context| Ok(curves("demo-warn", context.now)),
         thinks: |history| {
             let full = history.number("full").unwrap_or(f64::NAN);
-            Status::new(State::Warn, message!("{} % full, more than {} %", format!("{full:.1}"), 80))
+            Status::new(State::Warn, message!("{} % full, more than {} %", (full * 10.0).round() / 10.0, 80))
         },
     };
     let error = MadeUp {
@@ -122,7 +122,7 @@ pub(crate) fn agents(section: Message) -> Vec<Installed> {
             };
             Ok(Measurement::new().number("up", 2.0).number("down", 1.0).element(Element::Table(table)))
         },
-        thinks: |_| Status::new(State::Error, message!("{} of {} tunnels are down", 1, 3)),
+        thinks: |_| Status::new(State::Error, message!("{} of {} tunnels is down", 1, 3)),
     };
     let dependant = MadeUp {
         name: "demo-dependant",

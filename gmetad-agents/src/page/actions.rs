@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::access::{Denied, Shown, allowed};
 use super::api;
 use super::shell::{address, problem};
-use super::visit::{Visit, shortened};
+use super::visit::{Visit, shortened, visible};
+use crate::lang::Lang;
 use crate::view::{Acknowledged, AgentView};
 
 /// Characters of a name and of a comment.
@@ -62,7 +63,7 @@ impl Refusal {
 }
 
 /// Does what was asked; tells how the right to was shown.
-fn act(visit: &Visit<'_>) -> Result<Shown, Refusal> {
+fn act(visit: &Visit<'_>, lang: Lang) -> Result<Shown, Refusal> {
     let asked = Asked::of(visit);
     let pages = visit.pages;
     let token = pages.options.token.as_ref();
@@ -82,7 +83,7 @@ fn act(visit: &Visit<'_>) -> Result<Shown, Refusal> {
             pages
                 .control
                 .measure(name)
-                .map_err(|why| Refusal::new(409, visit.message(&why), "try again in a moment"))?;
+                .map_err(|why| Refusal::new(409, visible(&lang.message(&why)), "try again in a moment"))?;
             true
         }
         "acknowledge" => {
@@ -112,7 +113,7 @@ fn until(asked: &Asked, now: UnixTime) -> Result<UnixTime, Refusal> {
 
 /// `POST /api/v1/agents/NAME/ACTION`.
 pub(super) fn api(visit: &Visit<'_>) -> Response {
-    match act(visit) {
+    match act(visit, api::language(visit)) {
         Ok(_) => api::json(200, &json!({ "done": visit.request.captured("action") })),
         Err(refusal) => {
             let response = api::error(refusal.status, &refusal.what, &refusal.remedy);
@@ -126,7 +127,7 @@ pub(super) fn form(visit: &Visit<'_>) -> Response {
     let lang = visit.lang;
     let name = visit.request.captured("name").unwrap_or_default();
     let action = visit.request.captured("action").unwrap_or_default();
-    match act(visit) {
+    match act(visit, lang) {
         Ok(shown) => {
             let response = Response::see_other(format!("{}?done={}", address(name), super::shell::encoded(action)));
             let cookie = (shown == Shown::Token).then(|| visit.pages.sessions.begin(visit.pages.options.tls)).flatten();
@@ -180,15 +181,17 @@ pub(super) fn section(visit: &Visit<'_>, view: &AgentView) -> Markup {
                         span class="hint" { (lang.text("The token is remembered by this browser for half a day.")) }
                     }
                 }
-                p { button formaction=(to("measure")) { (lang.text("Measure now")) } }
-                @if known {
-                    p { button formaction=(to("acknowledge")) name="clear" value="1" { (lang.text("Withdraw the acknowledgement")) } }
-                } @else if view.status.state != State::Ok {
+                // Enter in a field presses the first button: of a comment that is the one beside it.
+                @if !known && view.status.state != State::Ok {
                     p {
                         label for="comment" { (lang.text("Comment")) }
                         input id="comment" name="comment" maxlength=(COMMENT) size="40" autocomplete="off";
                         button formaction=(to("acknowledge")) { (lang.text("Acknowledge")) }
                     }
+                }
+                p { button formaction=(to("measure")) { (lang.text("Measure now")) } }
+                @if known {
+                    p { button formaction=(to("acknowledge")) name="clear" value="1" { (lang.text("Withdraw the acknowledgement")) } }
                 }
                 p {
                     @if silent {

@@ -9,7 +9,8 @@ use super::lamp::{lamp, named};
 use super::shell::{Page, address, no_agent};
 use super::visit::{Visit, slug, visible, word};
 use super::{actions, elements, graphs, history, overview, values, when};
-use crate::status::Range;
+use crate::lang::units;
+use crate::status::{Range, never_negative};
 use crate::view::AgentView;
 
 /// Without the slash at its end, relative addresses would lead elsewhere.
@@ -40,6 +41,7 @@ pub(super) fn page(visit: &Visit<'_>) -> Response {
     };
     let mut page = Page::new(format!("{} – {}", visit.description(&view), visit.pages.options.host), body);
     (page.state, page.live, page.charts) = (view.status.state, true, !plans.is_empty());
+    page.period = Some(view.spec.period);
     page.response(visit)
 }
 
@@ -101,13 +103,13 @@ fn facts(visit: &Visit<'_>, view: &AgentView) -> Markup {
                     @match &view.last {
                         Some(taken) => {
                             (time(taken.time))
-                            small { " (" (lang.message(&message!("took {}", super::units::show(lang, taken.took, "s")))) ")" }
+                            small { " (" (lang.message(&message!("took {}", units::show(lang, taken.took, "s")))) ")" }
                         }
                         None => (lang.text("never")),
                     }
                 }
                 dt { (lang.text("Next")) }
-                dd { @if view.running.is_some() { (lang.text("measuring now")) } @else if view.next > 0 { (time(view.next)) } }
+                dd { @if view.running.is_some() { (lang.text("measuring now")) } @else if view.next > visit.now { (time(view.next)) } @else if view.next > 0 { (lang.text("now")) } }
                 dt { (lang.text("Period")) }
                 dd { (span(view.spec.period)) small { " (" (lang.message(&message!("at most {} a measurement", span(view.spec.timeout)))) ")" } }
                 @if view.max.state > view.status.state {
@@ -126,12 +128,12 @@ fn facts(visit: &Visit<'_>, view: &AgentView) -> Markup {
                         ul class="rules" {
                             @for rule in view.spec.rules.iter().take(50) {
                                 li {
-                                    (values::label(visit, view, &rule.field)) (ranges(visit, [rule.warn, rule.error]))
+                                    (values::label(visit, view, &rule.field)) (ranges(visit, view, &rule.field, values::unit(&view.spec, &rule.field), [rule.warn, rule.error]))
                                     @if rule.r#for > 1 { " " small { (lang.message(&message!("{} times in a row", rule.r#for))) } }
                                 }
                             }
                             @for limit in view.spec.limits.iter().take(50) {
-                                li { (values::label(visit, view, &limit.field)) (ranges(visit, [limit.warn, limit.error])) }
+                                li { (values::label(visit, view, &limit.field)) (ranges(visit, view, &limit.field, &values::drawn_unit(&view.spec, &limit.field), [limit.warn, limit.error])) }
                             }
                         }
                     }
@@ -146,12 +148,13 @@ fn facts(visit: &Visit<'_>, view: &AgentView) -> Markup {
     }
 }
 
-/// Outside of which a value is a Warn, and an Error.
-fn ranges(visit: &Visit<'_>, [warn, error]: [Option<Range>; 2]) -> Markup {
+/// Which values of a field are a Warn, and an Error; as it was written where it is pointed at.
+fn ranges(visit: &Visit<'_>, view: &AgentView, field: &str, unit: &str, [warn, error]: [Option<Range>; 2]) -> Markup {
+    let positive = never_negative(&view.spec, field);
     html! {
         @for (state, range) in [(State::Warn, warn), (State::Error, error)] {
             @if let Some(range) = range {
-                " " span class={ "limit " (slug(state)) } { (word(visit.lang, state)) " " code { (range.to_string()) } }
+                " " span class={ "limit " (slug(state)) } { span title=(range.to_string()) { (visit.message(&message!("{} if {}", word(visit.lang, state), range.message(unit, positive)))) } }
             }
         }
     }

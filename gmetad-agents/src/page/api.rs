@@ -25,7 +25,7 @@ pub(super) fn error(status: u16, what: &str, remedy: &str) -> Response {
 }
 
 /// Programs get English unless they ask: their texts must not depend on who set up the machine.
-fn language(visit: &Visit<'_>) -> Lang {
+pub(super) fn language(visit: &Visit<'_>) -> Lang {
     visit.parameter("lang").map_or(Lang::English, Lang::of_tag)
 }
 
@@ -75,7 +75,8 @@ fn no_agent() -> Response {
 /// Messages as texts instead of templates and arguments.
 fn spoken(value: &mut Value, lang: Lang, depth: usize) {
     let is_message = |map: &Map<String, Value>| {
-        map.contains_key("template") && map.len() == 1 + usize::from(map.contains_key("args"))
+        let more = ["args", "unit"].into_iter().filter(|key| map.contains_key(*key)).count();
+        map.contains_key("template") && map.len() == 1 + more
     };
     match value {
         _ if depth == 0 => {}

@@ -7,9 +7,9 @@ use gmetad_core::agent::{Cell, Element, Table};
 use maud::{Markup, PreEscaped, html};
 
 use super::lamp::named;
-use super::units::number;
-use super::values::{COLUMNS, ROWS, more};
+use super::values::{COLUMNS, ROWS, folded, more};
 use super::visit::{Visit, shortened, visible};
+use crate::lang::units::number;
 use crate::view::AgentView;
 
 /// Elements of an agent.
@@ -35,11 +35,11 @@ pub(super) fn section(visit: &Visit<'_>, view: &AgentView) -> Markup {
     let Some(taken) = &view.last else { return html! {} };
     let all = taken.measurement.elements();
     html! {
-        @for element in all.iter().take(ELEMENTS) {
+        @for (place, element) in all.iter().enumerate().take(ELEMENTS) {
             @match element {
                 Element::Text(text) => p class="element" dir="auto" { (shortened(&visit.message(text), TEXT)) },
                 Element::Html(text) => (sanitised(visit, text)),
-                Element::Table(of) => (table(visit, of)),
+                Element::Table(of) => (table(visit, view, place, of)),
             }
         }
         (more(visit, all.len(), ELEMENTS))
@@ -53,37 +53,40 @@ fn sanitised(visit: &Visit<'_>, text: &str) -> Markup {
     }
 }
 
-fn table(visit: &Visit<'_>, table: &Table) -> Markup {
-    let title = visit.title(&table.title);
+fn table(visit: &Visit<'_>, view: &AgentView, place: usize, table: &Table) -> Markup {
+    let name = visit.title(&table.title);
     let columns = table.columns.len().min(COLUMNS);
     let is_number = |place: usize| matches!(table.rows.first().and_then(|row| row.get(place)), Some(Cell::Number(_)));
-    html! {
-        section class="element table" {
-            @if !title.is_empty() { h2 dir="auto" { (title) } }
-            div class="wide" {
-                table {
-                    @if columns > 0 {
-                        thead { tr { @for (place, column) in table.columns.iter().enumerate().take(columns) { th scope="col" class=[is_number(place).then_some("n")] dir="auto" { (shortened(&visit.title(column), CELL)) } } } }
-                    }
-                    tbody {
-                        @for row in table.rows.iter().take(ROWS) {
-                            tr {
-                                @for place in 0..columns {
-                                    @match row.get(place) {
-                                        Some(Cell::Number(value)) => td class="n" { @if value.is_finite() { (number(visit.lang, *value)) } @else { "–" } },
-                                        Some(Cell::Text(text)) => td dir="auto" { (shortened(&visit.message(text), CELL)) },
-                                        Some(Cell::State(state)) => td { (named(visit.lang, *state)) },
-                                        None => td {},
-                                    }
+    let title = html! {
+        @if !name.is_empty() { h2 dir="auto" { (name) } }
+    };
+    let body = html! {
+        div class="wide" {
+            table {
+                @if columns > 0 {
+                    thead { tr { @for (place, column) in table.columns.iter().enumerate().take(columns) { th scope="col" class=[is_number(place).then_some("n")] dir="auto" { (shortened(&visit.title(column), CELL)) } } } }
+                }
+                tbody {
+                    @for row in table.rows.iter().take(ROWS) {
+                        tr {
+                            @for place in 0..columns {
+                                @match row.get(place) {
+                                    Some(Cell::Number(value)) => td class="n" { @if value.is_finite() { (number(visit.lang, *value)) } @else { "–" } },
+                                    Some(Cell::Text(text)) => td dir="auto" { (shortened(&visit.message(text), CELL)) },
+                                    Some(Cell::State(state)) => td { (named(visit.lang, *state)) },
+                                    None => td {},
                                 }
                             }
                         }
                     }
                 }
             }
-            (more(visit, table.rows.len(), ROWS))
         }
-    }
+        (more(visit, table.rows.len(), ROWS))
+    };
+    // Without a name there is nothing to unfold it by.
+    let rows = if name.is_empty() { 0 } else { table.rows.len() };
+    html! { section class="element table" { (folded(view, rows, &format!("table-{place}"), &title, &body)) } }
 }
 
 /// HTML without what could harm.

@@ -5,7 +5,7 @@ use gmetad_http::Response;
 use maud::{Markup, html};
 
 use super::curves::{self, GRAPHS, Plan};
-use super::series::{PERIODS, period, range};
+use super::series::{PERIODS, range, usual_period};
 use super::shell::{address, encoded, no_agent, with};
 use super::svg;
 use super::visit::{Visit, visible};
@@ -31,7 +31,12 @@ pub(super) fn section(visit: &Visit<'_>, view: &AgentView, plans: &[Plan]) -> Ma
                 data-zoomed=(lang.text("Back") ) data-nothing=(lang.text("Nothing is known of this time."))
                 data-failed=(lang.text("The data cannot be read:")) data-now=(lang.text("last")) data-least=(lang.text("min"))
                 data-mean=(lang.text("mean")) data-most=(lang.text("max")) {
-                h2 { (lang.text("Graphs")) small class="hint" { (lang.text("drag to zoom, double click to go back")) } }
+                h2 {
+                    (lang.text("Graphs"))
+                    @if plans.iter().any(|plan| !plan.curves.is_empty()) {
+                        small class="hint" { (lang.text("drag to zoom, double click to go back")) }
+                    }
+                }
                 (chooser(visit, view))
                 @for plan in plans { (graph(visit, view, plan)) }
                 @if plans.len() == GRAPHS { p class="nothing" { (lang.message(&message!("No more than {} graphs are shown.", GRAPHS))) } }
@@ -60,7 +65,7 @@ fn chooser(visit: &Visit<'_>, view: &AgentView) -> Markup {
 
 fn graph(visit: &Visit<'_>, view: &AgentView, plan: &Plan) -> Markup {
     let lang = visit.lang;
-    let (shown, _) = period(visit);
+    let shown = usual_period(visit, view);
     let name = encoded(&view.spec.name);
     let instance =
         plan.instance.as_deref().map(|instance| format!("&instance={}", encoded(instance))).unwrap_or_default();

@@ -11,7 +11,7 @@ use crate::view::AgentView;
 
 const HOUR: i64 = 3600;
 /// The strip covers the shortest of these that has what is known.
-const SPANS: [i64; 3] = [24 * HOUR, 7 * 24 * HOUR, 30 * 24 * HOUR];
+const SPANS: [i64; 4] = [HOUR, 24 * HOUR, 7 * 24 * HOUR, 30 * 24 * HOUR];
 /// Changes listed before one asks for all.
 const LISTED: usize = 6;
 /// Width of the strip.
@@ -70,7 +70,7 @@ fn stretches(view: &AgentView, start: UnixTime, now: UnixTime) -> Vec<(UnixTime,
 fn strip(visit: &Visit<'_>, view: &AgentView) -> Markup {
     let (lang, now) = (visit.lang, visit.now);
     let oldest = view.changes.last().map_or(view.since, |change| change.time.min(view.since));
-    let span = SPANS.into_iter().find(|span| oldest > now.saturating_sub(*span)).unwrap_or(SPANS[2]);
+    let span = SPANS.into_iter().find(|span| oldest > now.saturating_sub(*span)).unwrap_or(SPANS[3]);
     let start = now.saturating_sub(span);
     let x = |time: UnixTime| (time - start) * WIDTH / span;
     html! {

@@ -19,7 +19,6 @@ mod overview;
 mod series;
 mod shell;
 mod svg;
-mod units;
 mod values;
 mod visit;
 mod when;
@@ -118,7 +117,8 @@ struct Pages {
 pub fn site(options: PageOptions, board: Arc<Board>, control: Arc<dyn Control>) -> Site {
     let open = options.listen.iter().map(SocketAddr::ip).find(|ip| !ip.to_canonical().is_loopback());
     let rule = HostRule::bound_to(open.unwrap_or(IpAddr::from([127, 0, 0, 1])), &[&options.host]);
-    let guard = Guard::new(format!("z_stats {}", options.host), options.password.clone(), options.token.clone());
+    let guard = Guard::new(format!("z_stats {}", options.host), options.password.clone(), options.token.clone())
+        .except("/healthz");
     let pages = Arc::new(Pages { options, board, control, sessions: Sessions::default() });
     Site::new(router(&pages), rule).with_posts(POST_BYTES).guarded(guard)
 }

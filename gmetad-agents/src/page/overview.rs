@@ -80,6 +80,7 @@ pub(super) fn page(visit: &Visit<'_>) -> Response {
     let title = if bad == 0 { host.clone() } else { format!("({bad}) {host}") };
     let mut page = Page::new(title, body);
     (page.state, page.live) = (worst, true);
+    page.period = shown.agents().map(|agent| agent.spec.period).min();
     page.response(visit)
 }
 

@@ -6,6 +6,7 @@ use gmetad_rrd::{Cf, RrdError};
 
 use super::curves::Plan;
 use super::visit::Visit;
+use crate::view::AgentView;
 
 /// Rows that may be asked for at once: more than any screen has columns.
 pub(super) const ROWS: usize = 4000;
@@ -15,6 +16,9 @@ const SPAN: (i64, i64) = (60, 20 * 366 * 86_400);
 /// Periods that pages offer, and their seconds. A month and a year are what people see of one.
 pub(super) const PERIODS: [(&str, i64); 5] =
     [("hour", 3600), ("day", 86_400), ("week", 7 * 86_400), ("month", 31 * 86_400), ("year", 366 * 86_400)];
+
+/// Until an agent is that old, a day of it would be almost empty.
+const YOUNG: i64 = 6 * 3600;
 
 /// The curves of a graph on one grid.
 #[derive(Debug, PartialEq)]
@@ -31,6 +35,14 @@ pub(super) struct Drawn {
 pub(super) fn period(visit: &Visit<'_>) -> (&'static str, i64) {
     let asked = visit.parameter("period").unwrap_or_default();
     PERIODS.into_iter().find(|(name, _)| *name == asked).unwrap_or(PERIODS[1])
+}
+
+/// The period asked for, or one of which something is known: of an agent that is young the last hour.
+pub(super) fn usual_period(visit: &Visit<'_>, view: &AgentView) -> &'static str {
+    let oldest = view.changes.iter().map(|change| change.time).chain([view.since]).min().unwrap_or(visit.now);
+    let measured = view.measured.saturating_mul(view.spec.period.as_secs());
+    let young = visit.now.saturating_sub(oldest) < YOUNG && measured < YOUNG.cast_unsigned();
+    if young && visit.parameter("period").is_none() { PERIODS[0].0 } else { period(visit).0 }
 }
 
 /// Start and end asked for: by time (`start`, `end`, seconds since 1970), else the period until now.

@@ -1,5 +1,7 @@
 //! What stands around every page.
 
+use std::time::Duration;
+
 use gmetad_core::agent::State;
 use gmetad_http::Response;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -8,8 +10,9 @@ use super::visit::{Visit, slug};
 use super::{assets, when};
 use crate::lang::Lang;
 
-/// Seconds after which a browser without scripts loads the page again; with scripts, after which they do.
-const FRESH: u32 = 30;
+/// Seconds after which a browser without scripts loads the page again; with scripts, after which they do: as often as something is
+/// measured, within these.
+const FRESH: (u64, u64) = (5, 30);
 
 /// A page to be shown.
 pub(super) struct Page {
@@ -19,18 +22,21 @@ pub(super) struct Page {
     pub(super) state: State,
     /// Whether it is made anew all the time; what has the id `live` is then kept fresh.
     pub(super) live: bool,
+    /// The shortest time between two measurements of what it shows.
+    pub(super) period: Option<Duration>,
     pub(super) charts: bool,
     pub(super) body: Markup,
 }
 
 impl Page {
     pub(super) fn new(title: impl Into<String>, body: Markup) -> Self {
-        Self { status: 200, title: title.into(), state: State::Unknown, live: false, charts: false, body }
+        Self { status: 200, title: title.into(), state: State::Unknown, live: false, period: None, charts: false, body }
     }
 
     pub(super) fn response(self, visit: &Visit<'_>) -> Response {
         let lang = visit.lang;
-        let Self { status, title, state, live, charts, body } = self;
+        let Self { status, title, state, live, period, charts, body } = self;
+        let fresh = period.map_or(FRESH.1, |period| period.as_secs().clamp(FRESH.0, FRESH.1));
         let PreEscaped(text) = html! {
             (DOCTYPE)
             html lang=(lang.tag()) {
@@ -42,12 +48,12 @@ impl Page {
                     link rel="icon" type="image/svg+xml" href={ "/static/lamp-" (slug(state)) ".svg" };
                     @if charts { link rel="stylesheet" href=(assets::address("uplot.css")); }
                     link rel="stylesheet" href=(assets::address("page.css"));
-                    @if live { noscript { meta http-equiv="refresh" content=(FRESH); } }
+                    @if live { noscript { meta http-equiv="refresh" content=(fresh); } }
                     @if charts { script defer src=(assets::address("uplot.js")) {} }
                     @if charts { script defer src=(assets::address("graphs.js")) {} }
                     @if live { script defer src=(assets::address("page.js")) {} }
                 }
-                body data-fresh=[live.then_some(FRESH)] {
+                body data-fresh=[live.then_some(fresh)] {
                     a class="skip" href="#main" { (lang.text("To the content")) }
                     header class="top" {
                         a class="home" href="/" { strong { (visit.pages.options.host) } " " span { "z_stats" } }

@@ -9,7 +9,8 @@ use super::curves::{self, Plan};
 use super::series::{Drawn, range, read};
 use super::shell::{missing, no_agent};
 use super::visit::{Visit, shortened, visible};
-use super::{lamp, units, when};
+use super::{lamp, when};
+use crate::lang::units;
 use crate::spec::Draw;
 
 /// Width and height in pixels: the least, what one gets, the most.

@@ -5,15 +5,17 @@ use gmetad_core::message;
 use gmetad_rrd::DsKind;
 use maud::{Markup, html};
 
-use super::units::show;
 use super::visit::{Visit, shortened, visible};
 use super::when;
+use crate::lang::units::{self, show};
 use crate::spec::{Keep, Spec};
 use crate::view::{AgentView, Taken};
 
 /// Rows and columns of a table; a measurement may have more.
 pub(super) const ROWS: usize = 200;
 pub(super) const COLUMNS: usize = 24;
+/// Rows of a table that is folded if graphs come after it.
+const LONG: usize = 20;
 /// Characters of a text that was measured.
 const TEXT: usize = 400;
 /// Rows of raw fields.
@@ -25,8 +27,31 @@ pub(super) fn label(visit: &Visit<'_>, view: &AgentView, name: &str) -> String {
     known.filter(|label| !label.is_empty()).unwrap_or_else(|| visible(name))
 }
 
+/// The head of a column: what the field is called, with its unit if another column is called the same.
+fn head(visit: &Visit<'_>, view: &AgentView, names: &[&str], name: &str) -> String {
+    let own = label(visit, view, name);
+    let unit = units::of(visit.lang, unit(&view.spec, name));
+    let twice = names.iter().any(|other| *other != name && label(visit, view, other) == own);
+    if twice && !unit.is_empty() { format!("{own} ({unit})") } else { own }
+}
+
+/// A long table: what comes after it is not to be searched for.
+pub(super) fn folded(view: &AgentView, rows: usize, id: &str, title: &Markup, body: &Markup) -> Markup {
+    html! {
+        @if rows > LONG && matches!(view.spec.keep, Keep::Rrd(_)) {
+            details class="long" id=(id) {
+                summary { (title) }
+                (body)
+            }
+        } @else {
+            (title)
+            (body)
+        }
+    }
+}
+
 /// Its unit; of a counter that of what it counts.
-fn unit<'a>(spec: &'a Spec, name: &str) -> &'a str {
+pub(super) fn unit<'a>(spec: &'a Spec, name: &str) -> &'a str {
     let unit = spec.fields.iter().find(|field| field.name == name).map_or("", |field| field.unit.as_str());
     let counted = |unit: &'a str| unit.strip_suffix("/s").map_or(unit, |unit| if unit == "1" { "" } else { unit });
     if is_counter(spec, name) { counted(unit) } else { unit }
@@ -35,6 +60,12 @@ fn unit<'a>(spec: &'a Spec, name: &str) -> &'a str {
 /// A number of a field, with its unit; of a counter what it counted.
 pub fn readable(lang: crate::lang::Lang, spec: &Spec, field: &str, number: f64) -> String {
     show(lang, number, unit(spec, field))
+}
+
+/// Its unit where it is drawn; of a counter that of its rate.
+pub(super) fn drawn_unit(spec: &Spec, name: &str) -> String {
+    let unit = spec.fields.iter().find(|field| field.name == name).map_or("", |field| field.unit.as_str());
+    if is_counter(spec, name) { per_second(unit) } else { unit.to_owned() }
 }
 
 /// Whether a field only grows, so that its rate is what matters.
@@ -133,25 +164,24 @@ fn instances(visit: &Visit<'_>, view: &AgentView, taken: &Taken) -> Markup {
         let earlier = view.before.first()?;
         earlier.measurement.instances().find(|(own, _)| *own == name).map(|(_, of)| (earlier, of))
     };
-    html! {
-        section class="instances" {
-            h2 { (lang.text("Last values")) " " small { (all.len()) } }
-            div class="wide" {
-                table {
-                    thead { tr { th scope="col" {} @for name in names.iter().take(COLUMNS) { th scope="col" class="n" { (label(visit, view, name)) } } } }
-                    tbody {
-                        @for (instance, of) in all.iter().take(ROWS) {
-                            tr {
-                                th scope="row" dir="auto" { (visible(instance)) }
-                                @for name in names.iter().take(COLUMNS) { td class="n" { (value(visit, view, name, of, before(instance), taken)) } }
-                            }
+    let title = html! { h2 { (lang.text("Last values")) " " small { (all.len()) } } };
+    let body = html! {
+        div class="wide" {
+            table {
+                thead { tr { th scope="col" {} @for name in names.iter().take(COLUMNS) { th scope="col" class="n" { (head(visit, view, &names, name)) } } } }
+                tbody {
+                    @for (instance, of) in all.iter().take(ROWS) {
+                        tr {
+                            th scope="row" dir="auto" { (visible(instance)) }
+                            @for name in names.iter().take(COLUMNS) { td class="n" { (value(visit, view, name, of, before(instance), taken)) } }
                         }
                     }
                 }
             }
-            (more(visit, all.len(), ROWS))
         }
-    }
+        (more(visit, all.len(), ROWS))
+    };
+    html! { section class="instances" { (folded(view, all.len(), "instances", &title, &body)) } }
 }
 
 /// The last measurements, a row each, the newest first.
@@ -163,7 +193,7 @@ fn table(visit: &Visit<'_>, view: &AgentView, taken: &Taken, names: &[&str]) -> 
             h2 { (lang.text("Last measurements")) }
             div class="wide" {
                 table {
-                    thead { tr { th scope="col" { (lang.text("Time")) } @for name in names.iter().take(COLUMNS) { th scope="col" class="n" { (label(visit, view, name)) } } } }
+                    thead { tr { th scope="col" { (lang.text("Time")) } @for name in names.iter().take(COLUMNS) { th scope="col" class="n" { (head(visit, view, names, name)) } } } }
                     tbody {
                         @for (place, row) in rows.iter().enumerate().take(ROWS) {
                             tr {

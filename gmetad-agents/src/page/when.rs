@@ -8,6 +8,7 @@ use gmetad_process::clock::{LocalTime, local_time};
 use maud::{Markup, html};
 
 use crate::lang::Lang;
+pub(super) use crate::lang::units::span;
 
 fn local(time: UnixTime) -> LocalTime {
     let since = Duration::from_secs(time.clamp(0, 253_402_300_799).cast_unsigned());
@@ -37,24 +38,6 @@ pub(super) fn brief(lang: Lang, time: UnixTime, now: UnixTime) -> String {
         (Lang::English, false) => format!("{year}-{month:02}-{day:02}"),
         (Lang::French, true) => format!("{day:02}/{month:02} {hour:02}:{minute:02}"),
         (Lang::French, false) => format!("{day:02}/{month:02}/{year}"),
-    }
-}
-
-/// A duration in the two largest units that it has.
-pub(super) fn span(lang: Lang, seconds: i64) -> String {
-    let seconds = seconds.max(0);
-    let day = if lang == Lang::French { "j" } else { "d" };
-    let two = |large: i64, name: &str, small: i64, unit: &str| match small {
-        0 => format!("{large} {name}"),
-        _ => format!("{large} {name} {small} {unit}"),
-    };
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..600 => two(seconds / 60, "min", seconds % 60, "s"),
-        600..3600 => format!("{} min", seconds / 60),
-        3600..86_400 => two(seconds / 3600, "h", seconds / 60 % 60, "min"),
-        86_400..8_640_000 => two(seconds / 86_400, day, seconds / 3600 % 24, "h"),
-        _ => format!("{} {day}", seconds / 86_400),
     }
 }
 

@@ -9,3 +9,4 @@ mod streak;
 pub use depend::{Cycle, Depend, Own};
 pub use judge::{Judge, STALE_PERIODS, is_stale, name, stale};
 pub use range::{Range, RangeError};
+pub(crate) use rules::never_negative;

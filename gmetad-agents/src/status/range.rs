@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use gmetad_core::agent::Message;
+use gmetad_core::message;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -42,6 +44,23 @@ impl Range {
         let (low, high) = (self.low * factor, self.high * factor);
         let is_good = |limit: f64, was: f64| !limit.is_nan() && limit.is_finite() == was.is_finite();
         (factor > 0.0 && is_good(low, self.low) && is_good(high, self.high)).then_some(Self { low, high, ..self })
+    }
+
+    /// Which values alert, for people: "above 80 %". What is never negative cannot be outside 0 to 80 in any other way.
+    pub(crate) fn message(self, unit: &str, never_negative: bool) -> Message {
+        let low = (self.low > f64::NEG_INFINITY).then(|| Message::number(self.low, unit));
+        let low = low.filter(|_| self.inside || self.low != 0.0 || !never_negative || self.high == f64::INFINITY);
+        let high = (self.high < f64::INFINITY).then(|| Message::number(self.high, unit));
+        match (self.inside, low, high) {
+            (false, None, Some(high)) => message!("above {}", high),
+            (false, Some(low), None) => message!("below {}", low),
+            (false, Some(low), Some(_)) if self.low == self.high => message!("other than {}", low),
+            (false, Some(low), Some(high)) => message!("outside {} to {}", low, high),
+            (true, None, Some(high)) => message!("at most {}", high),
+            (true, Some(low), None) => message!("at least {}", low),
+            (true, Some(low), Some(high)) => message!("between {} and {}", low, high),
+            (_, None, None) => self.to_string().into(),
+        }
     }
 
     /// The smallest and the largest value between the limits; infinite where there is none.
@@ -138,6 +157,30 @@ mod tests {
         for text in ["", "a", "10:5", "1:2:3", "@", "inf", "nan:", "~"] {
             let error = text.parse::<Range>().unwrap_err().to_string();
             assert!(error.starts_with(&format!("\"{text}\" is not a range: ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn people_read_what_alerts() {
+        use crate::lang::Lang;
+
+        for (text, unit, never_negative, english, french) in [
+            ("~:1.5", "", false, "above 1.5", "plus de 1,5"),
+            ("~:1209600", "s", false, "above 14 d", "plus de 14 j"),
+            ("900000000000:", "B", true, "below 838.2 GiB", "moins de 838,2 Gio"),
+            ("0:", "", true, "below 0", "moins de 0"),
+            ("50:70", "%", true, "outside 50 % to 70 %", "hors de 50 % à 70 %"),
+            ("@50:70", "%", true, "between 50 % and 70 %", "entre 50 % et 70 %"),
+            ("@~:3", "", false, "at most 3", "3 au plus"),
+            ("@3:", "", false, "at least 3", "3 au moins"),
+            ("85", "%", true, "above 85 %", "plus de 85 %"),
+            ("0.5", "", false, "outside 0 to 0.5", "hors de 0 à 0,5"),
+            ("1:1", "", true, "other than 1", "différent de 1"),
+            ("~:", "", false, "~:", "~:"),
+        ] {
+            let message = text.parse::<Range>().unwrap().message(unit, never_negative);
+            assert_eq!(Lang::English.message(&message), english, "{text}");
+            assert_eq!(Lang::French.message(&message), french, "{text}");
         }
     }
 

@@ -6,7 +6,7 @@ use gmetad_core::agent::{Measurement, Message, State, Status, Value};
 use gmetad_core::message;
 
 use super::streak::Streak;
-use crate::spec::{Rule, Spec};
+use crate::spec::{Keep, Rule, Spec};
 
 /// What the rules of an agent saw in a row. Only what alerts is remembered, so it is never larger than the measurement.
 #[derive(Clone, Debug, Default)]
@@ -65,12 +65,14 @@ fn judge_one(spec: &Spec, rule: &Rule, instance: Option<&str>, value: Option<f64
         let state = rule.nodata?;
         return Some(Status::new(state, of_instance(instance, message!("{} is unknown", label))));
     };
-    let unit = field.map_or("", |field| &field.unit);
+    let (unit, positive) = (field.map_or("", |field| &field.unit), never_negative(spec, &rule.field));
     let status = if let Some(range) = rule.error.filter(|range| range.alerts(value)) {
-        let text = message!("{} is {} (error at {})", label, shown(value, unit), range.to_string());
+        let text =
+            message!("{} is {} (error if {})", label, Message::number(value, unit), range.message(unit, positive));
         Status::new(State::Error, of_instance(instance, text))
     } else if let Some(range) = rule.warn.filter(|range| range.alerts(value)) {
-        let text = message!("{} is {} (warn at {})", label, shown(value, unit), range.to_string());
+        let text =
+            message!("{} is {} (warn if {})", label, Message::number(value, unit), range.message(unit, positive));
         Status::new(State::Warn, of_instance(instance, text))
     } else {
         Status::ok()
@@ -87,13 +89,13 @@ pub(super) fn of_instance(instance: Option<&str>, text: Message) -> Message {
     }
 }
 
-/// A number for people: two digits behind the dot, or three that count.
-fn shown(value: f64, unit: &str) -> String {
-    let digits = if value == 0.0 || !value.is_finite() { 0 } else { 2 - (value.abs().log10().floor() as i32) };
-    let digits = if value.abs() >= 1.0 { 2 } else { digits.clamp(0, 12) };
-    let text = format!("{value:.*}", digits as usize);
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-    if unit.is_empty() { text.to_owned() } else { format!("{text} {unit}") }
+/// Whether a field cannot be below 0: by its unit, or because its file takes nothing below.
+pub(crate) fn never_negative(spec: &Spec, field: &str) -> bool {
+    let unit = spec.fields.iter().find(|known| known.name == field).map_or("", |known| &known.unit);
+    let Keep::Rrd(graphs) = &spec.keep else { return matches!(unit, "%" | "B" | "B/s" | "1/s") };
+    let bounded =
+        graphs.datasources.iter().any(|source| source.name == field && source.min_bound.is_some_and(|min| min >= 0.0));
+    bounded || matches!(unit, "%" | "B" | "B/s" | "1/s")
 }
 
 #[cfg(test)]
@@ -127,10 +129,10 @@ mod tests {
         let mut rules = Rules::default();
         assert_eq!(texts(rules.judge(&spec, &used(50.0))), Some(vec![]));
         let warn = texts(rules.judge(&spec, &used(85.25)));
-        assert_eq!(warn, Some(vec!["Warn: used space is 85.25 % (warn at 85)".to_owned()]));
+        assert_eq!(warn, Some(vec!["Warn: used space is 85.25 % (warn if above 85 %)".to_owned()]));
         let measurement = Measurement::new().instance("/", used(96.0)).instance("/home", used(1.0));
         let error = texts(rules.judge(&spec, &measurement));
-        assert_eq!(error, Some(vec!["Error: /: used space is 96 % (error at 95)".to_owned()]));
+        assert_eq!(error, Some(vec!["Error: /: used space is 96 % (error if above 95 %)".to_owned()]));
     }
 
     #[test]
@@ -171,11 +173,5 @@ mod tests {
         let measurement = Measurement::new().instance("a", used(1.0)).instance("b", Measurement::new());
         let alerts = texts(Rules::default().judge(&strict, &measurement));
         assert_eq!(alerts, Some(vec!["Unknown: b: used space is unknown".to_owned()]), "not of the agent itself");
-    }
-
-    #[test]
-    fn numbers_are_for_people() {
-        let texts = [0.0, 5.0, 85.256, 1e12, 0.000_123_456, -0.5, f64::INFINITY].map(|value| shown(value, ""));
-        assert_eq!(texts, ["0", "5", "85.26", "1000000000000", "0.000123", "-0.5", "inf"]);
     }
 }

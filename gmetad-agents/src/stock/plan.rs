@@ -229,7 +229,7 @@ pub(super) fn plain(kind: &Kind) -> Vec<Installed> {
 }
 
 /// As many digits as a person wants.
-pub(super) fn round(value: f64) -> String {
+pub(super) fn round(value: f64) -> Message {
     let digits = if value.abs() >= 10.0 || value == 0.0 {
         0
     } else if value.abs() >= 1.0 {
@@ -237,7 +237,7 @@ pub(super) fn round(value: f64) -> String {
     } else {
         2
     };
-    format!("{value:.digits$}")
+    Message::number(format!("{value:.digits$}").parse().unwrap_or(value), "")
 }
 
 /// A text of somebody else's as it may stand in a message or a log: one line, not long.
@@ -296,7 +296,10 @@ mod tests {
 
     #[test]
     fn numbers_for_people() {
-        assert_eq!([0.0, 0.123, 1.26, 42.7, -3.12].map(round), ["0", "0.12", "1.3", "43", "-3.1"]);
+        assert_eq!(
+            [0.0, 0.123, 1.26, 42.7, -3.12].map(|value| round(value).to_string()),
+            ["0", "0.12", "1.3", "43", "-3.1"]
+        );
         assert_eq!((share(1.0, 4.0), share(1.0, 0.0), share(5.0, 4.0)), (25.0, 0.0, 100.0));
     }
 }

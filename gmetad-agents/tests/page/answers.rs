@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gmetad_agents::config::Layout;
 use gmetad_agents::page::{PageOptions, site};
 use gmetad_agents::spec::{Graph, Graphs, Keep};
-use gmetad_core::agent::State;
+use gmetad_core::agent::{Measurement, State};
 use gmetad_core::stats::Reports;
 use gmetad_http::{Secret, Site};
 use proptest::prelude::*;
@@ -114,6 +114,58 @@ fn french_is_french() {
     }
     let cookie = rig.send("GET / HTTP/1.1\r\nHost: localhost\r\nCookie: zstats_lang=fr\r\nAccept-Language: en\r\n\r\n");
     assert!(cookie.body.contains("Erreur"));
+}
+
+#[test]
+fn programs_get_english_unless_they_ask() {
+    let rig = Rig::new(|options| options.lang = gmetad_agents::lang::Lang::French);
+    for (query, expected) in [("", "ups is being measured"), ("?lang=fr", "une mesure de ups est en cours")] {
+        let answer = rig.post(&format!("/api/v1/agents/ups/measure{query}"), "Authorization: Bearer sesame\r\n", "");
+        assert_eq!(answer.json()["error"].as_str(), Some(expected));
+    }
+    let page = rig.post("/agents/ups/measure", "", "token=sesame").body;
+    assert!(page.contains("une mesure de ups est en cours"));
+}
+
+#[test]
+fn long_tables_do_not_hide_graphs_and_the_young_show_their_hour() {
+    let rig = rig();
+    let chosen = |page: &str, seconds| page.contains(&format!("data-seconds=\"{seconds}\" aria-current=\"true\""));
+    let mut view = (*rig.control.board.agent("network").expect("there")).clone();
+    let page = rig.get("/agents/network/").body;
+    assert!(!page.contains("<details class=\"long\"") && chosen(&page, "86400"));
+    let mut last = view.last.clone().expect("measured");
+    let mut measurement = (*last.measurement).clone();
+    for place in 0..20 {
+        measurement = measurement.instance(format!("/mnt/{place}"), Measurement::new().number("used", 1.0));
+    }
+    last.measurement = Arc::new(measurement);
+    (view.last, view.since, view.measured) = (Some(last), now() - 60, 1);
+    view.changes.clear();
+    view.next = now();
+    rig.control.board.update([view]);
+    let page = rig.get("/agents/network/").body;
+    assert!(page.contains("<details class=\"long\" id=\"instances\">") && chosen(&page, "3600"));
+    assert!(page.contains("<dt>Next</dt><dd>now</dd>"));
+}
+
+#[test]
+fn the_page_is_as_lively_as_its_agents() {
+    let rig = rig();
+    let fresh = |path: &str| -> u64 {
+        let page = rig.get(path).body;
+        let seconds = page.split("data-fresh=\"").nth(1).and_then(|rest| rest.split('"').next()?.parse().ok());
+        seconds.expect("a number")
+    };
+    assert_eq!(fresh("/agents/load/"), 30);
+    assert!((5..=30).contains(&fresh("/")));
+}
+
+#[test]
+fn enter_in_the_comment_acknowledges() {
+    let page = rig().get("/agents/squid/").body;
+    let first = page.split("<button").nth(1).and_then(|rest| rest.split('>').next());
+    assert_eq!(first, Some(" formaction=\"/agents/squid/acknowledge\""));
 }
 
 #[test]
@@ -310,7 +362,7 @@ fn only_who_knows_the_token_has_something_done() {
     assert_eq!(rig.post("/api/v1/agents/none/measure", bearer, "").status, 404);
     assert_eq!(rig.post("/api/v1/agents/load/format", bearer, "").status, 404);
     let busy = rig.post("/api/v1/agents/ups/measure", bearer, "");
-    assert_eq!((busy.status, busy.json()["error"].as_str()), (409, Some("ups is measuring")));
+    assert_eq!((busy.status, busy.json()["error"].as_str()), (409, Some("ups is being measured")));
     assert_eq!(rig.get(path).status, 405);
 
     let off = Rig::new(|options| options.token = None);
@@ -371,7 +423,8 @@ fn what_the_layout_leaves_out_is_counted() {
 #[test]
 fn a_password_is_asked_for_before_anything() {
     let rig = Rig::new(|options| options.password = Secret::new("open"));
-    for path in ["/", "/metrics", "/static/page.css", "/healthz", "/nothing"] {
+    assert_eq!(rig.get("/healthz").status, 200, "it says nothing that is secret");
+    for path in ["/", "/metrics", "/static/page.css", "/healthz/", "/nothing"] {
         assert_eq!(rig.get(path).status, 401, "{path}");
     }
     let ask = |credentials: &str| {

@@ -2,13 +2,16 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use gmetad_agents::config::Layout;
 use gmetad_agents::page::{PageOptions, site};
+use gmetad_agents::spec::{Graph, Graphs, Keep};
 use gmetad_core::agent::{State, Status};
 use gmetad_http::{Secret, Server, ServerOptions};
 use serde_json::json;
 
-use crate::made_up::{Fake, board};
+use crate::made_up::{Fake, agent, agents, board};
 use crate::webdriver::Browser;
 
 struct Rig {
@@ -75,6 +78,7 @@ fn people_read_click_and_zoom() {
     assert_eq!(rig.span(), 86_400);
     browser.click(".periods a[data-period=week]");
     browser.wait("(d => d.end - d.start)(document.querySelector('figure.graph').dataset) === 604800");
+    assert_eq!(browser.text("location.search"), "?period=week");
     let (fetched, step) = (rig.fetched(), browser.get("Number(document.querySelector('figure.graph').dataset.step)"));
     browser.drag("figure.graph .u-over", -100, 20);
     browser.wait("(d => d.end - d.start)(document.querySelector('figure.graph').dataset) < 200000");
@@ -94,9 +98,36 @@ fn people_read_click_and_zoom() {
     browser.click(".languages a[hreflang=fr]");
     browser.wait("document.documentElement.lang === 'fr' && document.querySelector('figure.graph canvas') !== null");
     assert_eq!(browser.text("document.querySelector('.periods a[data-period=week]').innerText"), "Semaine");
+    assert_eq!(rig.span(), 604_800, "the period was kept");
     browser.click(".path a");
     assert_eq!(browser.text("document.querySelector('.summary h1').innerText"), "Erreur node1");
     assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+#[test]
+fn all_graphs_are_there_to_be_printed() {
+    let Some(rig) = rig("all_graphs_are_there_to_be_printed") else { return };
+    rig.open("/agents/load/");
+    rig.browser.get("window.dispatchEvent(new Event('beforeprint'))");
+    let all =
+        "[...document.querySelectorAll('figure.graph[data-src]')].every(figure => figure.querySelector('canvas'))";
+    rig.browser.wait(all);
+    assert_eq!(rig.browser.complaints(), Vec::<String>::new());
+
+    let mut view = agent("raw", "Raw", "");
+    let vnamedefs = vec![("a".to_owned(), ("one".to_owned(), "AVERAGE".to_owned()))];
+    let graph = Graph { pngname: "http.png".to_owned(), vnamedefs, ..Graph::default() };
+    let graphs = Graphs { graphs: vec![graph], datasources: Vec::new(), archives: Vec::new() };
+    let spec = Arc::make_mut(&mut view.spec);
+    (spec.keep, spec.period) = (Keep::Rrd(graphs), Duration::from_secs(5));
+    view.last = agents()[0].last.clone();
+    rig.control.board.publish(vec![Arc::new(view)], Arc::new(Layout::default()));
+    rig.open("/agents/raw/");
+    assert_eq!(rig.browser.get("document.querySelectorAll('.graphs h2 .hint').length"), 0, "pictures are not zoomed");
+    rig.browser.click(".periods a[data-period=week]");
+    assert_eq!(rig.browser.text("location.search"), "?period=week");
+    assert!(rig.browser.text("document.querySelector('figure.librrd img').src").contains("period=week"));
+    rig.browser.wait("document.querySelector('figure.librrd img').src.includes('period=week&end=')");
 }
 
 #[test]

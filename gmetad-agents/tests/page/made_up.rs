@@ -339,7 +339,7 @@ pub(crate) struct Fake {
 impl Control for Fake {
     fn measure(&self, agent: &str) -> Result<(), Message> {
         self.asked.lock().push(format!("measure {agent}"));
-        if agent == "ups" { Err(message!("{} is measuring", agent)) } else { Ok(()) }
+        if agent == "ups" { Err(message!("{} is being measured", agent)) } else { Ok(()) }
     }
 
     fn acknowledge(&self, agent: &str, who: Option<Acknowledged>) -> bool {

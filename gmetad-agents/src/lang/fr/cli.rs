@@ -157,5 +157,5 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("nobody answers through the tunnel", "personne ne répond à travers le tunnel"),
     ("the probe has no thermometer", "la sonde n'a pas de thermomètre"),
     ("{} % full, more than {} %", "plein à {} %, plus de {} %"),
-    ("{} of {} tunnels are down", "{} tunnels sur {} sont arrêtés"),
+    ("{} of {} tunnels is down", "{} tunnel sur {} est arrêté"),
 ];

@@ -127,7 +127,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("load, 5 minutes", "charge, 5 minutes"),
     ("load, 15 minutes", "charge, 15 minutes"),
     ("load per processor, 5 minutes", "charge par processeur, 5 minutes"),
-    ("load {}, {}, {}", "charge {}, {}, {}"),
+    ("load {}, {}, {}", "charge {} ; {} ; {}"),
     // Log.
     ("Log", "Journal"),
     ("lines that match", "lignes correspondantes"),

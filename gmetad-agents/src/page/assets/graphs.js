@@ -57,6 +57,17 @@
       return (incr < 60 ? seconds : clock).format(date);
     });
 
+  // The period chosen last is that of the address, and of ways from here.
+  const remember = (period) => {
+    const with_it = (address) => {
+      const url = new URL(address, location);
+      url.searchParams.set("period", period);
+      return url.pathname + url.search;
+    };
+    history.replaceState(null, "", with_it(location));
+    for (const link of document.querySelectorAll(".languages a, .which a")) link.href = with_it(link.href);
+  };
+
   class Chart {
     constructor(figure) {
       this.figure = figure;
@@ -87,6 +98,7 @@
       for (const other of this.periods) other.removeAttribute("aria-current");
       link.setAttribute("aria-current", "true");
       this.span = Number(link.dataset.seconds);
+      remember(link.dataset.period);
       this.unzoom();
     }
 
@@ -327,15 +339,32 @@
   setInterval(() => {
     if (document.hidden) return;
     for (const chart of charts) if (chart.visible && chart.data && !chart.zoom && !chart.place.matches(":hover")) chart.load();
-  }, 60000);
+    for (const picture of pictures) if (picture.visible) picture.load();
+  }, Number(document.body.dataset.fresh) * 1000);
+
+  // On paper everything is in sight.
+  addEventListener("beforeprint", () => charts.forEach((chart) => chart.data || chart.load()));
 
   // Pictures of librrd change their address instead.
+  const pictures = [];
   for (const figure of document.querySelectorAll("figure.graph.librrd")) {
     const links = [...figure.querySelectorAll(".periods a")];
+    const image = figure.querySelector("img");
+    const picture = { visible: false };
+    picture.load = () => {
+      const current = links.find((link) => link.hasAttribute("aria-current"));
+      const next = new Image();
+      // Shown once it is there.
+      next.onload = () => (image.src = next.src);
+      next.src = `${current.dataset.picture}&end=${Math.floor(Date.now() / 1000)}`;
+    };
+    pictures.push(picture);
+    new IntersectionObserver((entries) => (picture.visible = entries.at(-1).isIntersecting)).observe(figure);
     for (const link of links) {
       link.addEventListener("click", (event) => {
         event.preventDefault();
-        figure.querySelector("img").src = link.dataset.picture;
+        image.src = link.dataset.picture;
+        remember(link.dataset.period);
         for (const other of links) other.removeAttribute("aria-current");
         link.setAttribute("aria-current", "true");
       });

@@ -1,12 +1,12 @@
 //! Numbers for people.
 
-use crate::lang::Lang;
+use super::Lang;
 
 /// Thin and not to be broken: what stands between a number and its unit, and between thousands.
-const THIN: char = '\u{202f}';
+pub(crate) const THIN: char = '\u{202f}';
 
 /// A number with its unit. Bytes have binary prefixes, seconds become minutes and days; unknown is a dash.
-pub(super) fn show(lang: Lang, value: f64, unit: &str) -> String {
+pub(crate) fn show(lang: Lang, value: f64, unit: &str) -> String {
     if !value.is_finite() {
         return "–".to_owned();
     }
@@ -18,6 +18,15 @@ pub(super) fn show(lang: Lang, value: f64, unit: &str) -> String {
         "" => number(lang, value),
         "1/s" => format!("{}{THIN}/s", number(lang, value)),
         _ => format!("{}{THIN}{unit}", number(lang, value)),
+    }
+}
+
+/// A unit alone.
+pub(crate) fn of(lang: Lang, unit: &str) -> String {
+    match (lang, unit) {
+        (Lang::French, "B") => "o".to_owned(),
+        (Lang::French, "B/s") => "o/s".to_owned(),
+        _ => unit.to_owned(),
     }
 }
 
@@ -39,13 +48,13 @@ fn seconds(lang: Lang, value: f64) -> String {
         () if size < 1e-3 => format!("{}{THIN}µs", number(lang, value * 1e6)),
         () if size < 1.0 => format!("{}{THIN}ms", number(lang, value * 1e3)),
         () if size < 120.0 => format!("{}{THIN}s", number(lang, value)),
-        () if value < 0.0 => format!("−{}", super::when::span(lang, -value as i64)),
-        () => super::when::span(lang, value as i64),
+        () if value < 0.0 => format!("−{}", span(lang, -value as i64)),
+        () => span(lang, value as i64),
     }
 }
 
 /// A whole number in full, with thousands apart; any other with four digits that count.
-pub(super) fn number(lang: Lang, value: f64) -> String {
+pub(crate) fn number(lang: Lang, value: f64) -> String {
     let size = value.abs();
     // Beyond this not every whole number can be told from the next.
     if size >= 9e15 || (size < 1e-4 && size > 0.0) {
@@ -77,6 +86,24 @@ pub(super) fn number(lang: Lang, value: f64) -> String {
         out.push_str(fraction);
     }
     out
+}
+
+/// A duration in the two largest units that it has.
+pub(crate) fn span(lang: Lang, seconds: i64) -> String {
+    let seconds = seconds.max(0);
+    let day = if lang == Lang::French { "j" } else { "d" };
+    let two = |large: i64, name: &str, small: i64, unit: &str| match small {
+        0 => format!("{large} {name}"),
+        _ => format!("{large} {name} {small} {unit}"),
+    };
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..600 => two(seconds / 60, "min", seconds % 60, "s"),
+        600..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => two(seconds / 3600, "h", seconds / 60 % 60, "min"),
+        86_400..8_640_000 => two(seconds / 86_400, day, seconds / 3600 % 24, "h"),
+        _ => format!("{} {day}", seconds / 86_400),
+    }
 }
 
 #[cfg(test)]
