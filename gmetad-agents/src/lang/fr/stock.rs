@@ -116,6 +116,28 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "le certificat n'est signé par aucune autorité de confiance",
     ),
     ("the certificate is revoked", "le certificat est révoqué"),
+    ("the certificate cannot be understood; let it be made again", "le certificat est illisible ; faites-le refaire"),
+    (
+        "the signature of the certificate is wrong; let it be made again",
+        "la signature du certificat est fausse ; faites-le refaire",
+    ),
+    (
+        "the certificate is not for a server; let it be made with extendedKeyUsage = serverAuth",
+        "le certificat n'est pas celui d'un serveur ; faites-le refaire avec extendedKeyUsage = serverAuth",
+    ),
+    (
+        "the certificate is signed as nobody trusts it any more; let it be made with RSA of 2048 bits and SHA-256",
+        "le certificat est signé d'une façon à laquelle plus personne ne se fie ; faites-le refaire en RSA 2048 bits et SHA-256",
+    ),
+    (
+        "the certificate is that of an authority, and none that is trusted; write ca = \"FILE\" with this certificate in PEM",
+        "le certificat est celui d'une autorité, qui n'est pas de confiance ; écrivez ca = \"FICHIER\" avec ce certificat en PEM",
+    ),
+    (
+        "the certificate is of the old version 1 of X.509; let it be made again, with `openssl req -x509`, say",
+        "le certificat est de l'ancienne version 1 de X.509 ; faites-le refaire, par exemple avec `openssl req -x509`",
+    ),
+    ("{} has no certificate: expected a file in PEM", "{} ne contient aucun certificat : un fichier PEM est attendu"),
     ("the certificate is bad: {}", "le certificat est mauvais : {}"),
     ("TLS fails: {}", "échec de TLS : {}"),
     ("the name has no address", "ce nom n'a pas d'adresse"),
