@@ -101,6 +101,8 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("no such name (NXDOMAIN)", "ce nom n'existe pas (NXDOMAIN)"),
     ("the server fails (SERVFAIL)", "le serveur est en échec (SERVFAIL)"),
     ("the server refuses to answer (REFUSED)", "le serveur refuse de répondre (REFUSED)"),
+    ("the answer is too long for UDP, and over TCP: {}", "la réponse est trop longue pour UDP, et par TCP : {}"),
+    ("the answer over TCP cannot be understood", "la réponse par TCP est incompréhensible"),
     ("the server answers {}", "le serveur répond {}"),
     // Web pages.
     ("Web pages", "Pages web"),
@@ -170,6 +172,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("held", "retenus"),
     ("Queues", "Files d'attente"),
     ("{} mails wait", "{} messages en attente"),
+    ("one mail waits", "un message en attente"),
     ("no mail waits", "aucun message en attente"),
     // Memory.
     ("Memory", "Mémoire"),
@@ -220,6 +223,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("updates wait for a restart of the machine", "des mises à jour attendent un redémarrage de la machine"),
     // Ping.
     ("Hosts that answer", "Hôtes joignables"),
+    ("{} hosts answer", "{} hôtes répondent"),
     ("lost", "perdus"),
     ("Lost packets", "Paquets perdus"),
     // Processes.
@@ -292,6 +296,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("Time left on battery", "Autonomie restante"),
     ("Voltages", "Tensions"),
     ("{} does not say its state", "{} n'indique pas son état"),
+    ("{}: the battery has only {} % of its charge", "{} : la batterie n'est chargée qu'à {} %"),
     ("{}: battery low, {} left", "{} : batterie faible, reste {}"),
     ("{} is off", "{} est éteint"),
     ("{} runs on battery, {} left", "{} fonctionne sur batterie, reste {}"),
