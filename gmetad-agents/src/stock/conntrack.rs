@@ -7,7 +7,7 @@ use gmetad_core::message;
 use serde::Deserialize;
 use toml::Table;
 
-use super::plan::{BLUE, Limits, MINUTE, ORANGE, Plan, Probe, area, graph, keys, percentages, plain, round, share};
+use super::plan::{BLUE, Limits, MINUTE, ORANGE, Plan, Probe, area, count, graph, keys, percentages, plain, share};
 use super::proc::number;
 use crate::kind::Kind;
 use crate::spec::Installed;
@@ -50,7 +50,7 @@ impl Probe for Conntrack {
     }
 
     fn judge(&self, last: &Measurement) -> Status {
-        let connections = round(last.get_number("connections").unwrap_or(f64::NAN));
+        let connections = count(last.get_number("connections").unwrap_or(f64::NAN));
         Status::new(State::Ok, message!("{} connections", connections))
     }
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use toml::Table;
 
 use super::command::{program, run};
-use super::plan::{BLUE, GREEN, Limits, ORANGE, Plan, Probe, RED, area, graph, keys, plain, round, stack};
+use super::plan::{BLUE, GREEN, Limits, ORANGE, Plan, Probe, RED, area, count, graph, keys, plain, stack};
 use crate::kind::Kind;
 use crate::spec::Installed;
 
@@ -122,7 +122,8 @@ impl Probe for Mailq {
 
     fn judge(&self, last: &Measurement) -> Status {
         match last.get_number("total") {
-            Some(total) if total > 0.0 => Status::new(State::Ok, message!("{} mails wait", round(total))),
+            Some(1.0) => Status::new(State::Ok, message!("one mail waits")),
+            Some(total) if total > 0.0 => Status::new(State::Ok, message!("{} mails wait", count(total))),
             _ => Status::new(State::Ok, message!("no mail waits")),
         }
     }

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use gmetad_core::agent::{AgentError, Context, Measurement, Status};
+use gmetad_core::agent::{AgentError, Context, Measurement, State, Status};
 use gmetad_core::message;
 use serde::Deserialize;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -14,7 +14,7 @@ use toml::Table;
 use super::net::{Address, Until};
 use super::plan::{BLUE, GREEN, Limits, MINUTE, Plan, Probe, RED, area, graph, keys, percentages};
 use super::rand::random_bits;
-use super::services::{Answer, Asked, ask, asked, measurement, well};
+use super::services::{Answer, Asked, ask, asked, measurement};
 use super::tcp;
 use crate::kind::Kind;
 use crate::spec::Installed;
@@ -101,7 +101,10 @@ impl Probe for Ping {
     }
 
     fn judge(&self, _last: &Measurement) -> Status {
-        well(&self.hosts)
+        match &*self.hosts {
+            [only] => Status::new(State::Ok, only.label.as_str()),
+            all => Status::new(State::Ok, message!("{} hosts answer", all.len())),
+        }
     }
 }
 

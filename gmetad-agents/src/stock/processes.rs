@@ -7,7 +7,7 @@ use toml::Table;
 
 use super::pids;
 use super::plan::{
-    BLUE, GREEN, GREY, Limits, MINUTE, ORANGE, PURPLE, Plan, Probe, RED, area, graph, keys, line, plain, round, share,
+    BLUE, GREEN, GREY, Limits, MINUTE, ORANGE, PURPLE, Plan, Probe, RED, area, count, graph, keys, line, plain, share,
     stack,
 };
 use super::proc::{number, numbers, text};
@@ -88,9 +88,9 @@ impl Probe for Processes {
     fn judge(&self, last: &Measurement) -> Status {
         let [total, zombies] = ["total", "zombies"].map(|field| last.get_number(field).unwrap_or(f64::NAN));
         let message = if zombies > 0.0 {
-            message!("{} processes, {} of them zombies", round(total), round(zombies))
+            message!("{} processes, {} of them zombies", count(total), count(zombies))
         } else {
-            message!("{} processes", round(total))
+            message!("{} processes", count(total))
         };
         Status::new(State::Ok, message)
     }
