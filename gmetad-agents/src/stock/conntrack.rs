@@ -43,8 +43,8 @@ fn default() -> Vec<Installed> {
 
 impl Probe for Conntrack {
     fn measure(&mut self, _context: &Context) -> Result<Measurement, AgentError> {
-        let read = |path| {
-            number(path).ok_or_else(|| format!("{path} cannot be read: the firewall keeps track of no connections"))
+        let read = |path: &'static str| {
+            number(path).ok_or_else(|| message!("{} cannot be read: the firewall keeps track of no connections", path))
         };
         Ok(measured(read(COUNT)?, read(MOST)?))
     }

@@ -14,7 +14,7 @@ use toml::Table;
 use super::net::{Address, Timed, Until};
 use super::plan::{BLUE, Limits, MINUTE, Plan, Probe, area, clean, graph, keys};
 use super::rand::random_bits;
-use super::{proc, tcp};
+use super::{net, proc};
 use crate::kind::Kind;
 use crate::spec::Installed;
 
@@ -85,7 +85,7 @@ impl Probe for Dns {
         let server = match &self.server {
             Some(server) => server.clone(),
             None => resolver(&proc::text("/etc/resolv.conf")?)
-                .ok_or("/etc/resolv.conf has no nameserver: write server = \"ADDRESS\"")?,
+                .ok_or_else(|| message!("/etc/resolv.conf has no nameserver: write server = \"ADDRESS\""))?,
         };
         let began = Instant::now();
         let answers = match self.ask(&server, Until::of(context)) {
@@ -127,7 +127,7 @@ impl Probe for Dns {
 
 impl Dns {
     fn ask(&self, server: &Address, until: Until) -> Result<Vec<String>, Message> {
-        let failed = |error: std::io::Error| tcp::problem(&error);
+        let failed = |error: std::io::Error| net::problem(&error);
         let id = random_bits() as u16;
         let mut packet = Packet::new_query(id);
         packet.set_flags(PacketFlag::RECURSION_DESIRED);
@@ -178,7 +178,7 @@ impl Dns {
             Ok(answer)
         };
         let answer = over()
-            .map_err(|error| message!("the answer is too long for UDP, and over TCP: {}", tcp::problem(&error)))?;
+            .map_err(|error| message!("the answer is too long for UDP, and over TCP: {}", net::problem(&error)))?;
         read(&answer, id, self.r#type).unwrap_or_else(|| Err(message!("the answer over TCP cannot be understood")))
     }
 }

@@ -18,7 +18,7 @@ use ureq::{Agent, Error, Proxy};
 
 use super::plan::{Limits, MINUTE, Plan, Probe, clean, keys};
 use super::services::{Answer, Asked, ask, asked, measurement, well};
-use super::{tcp, trusted};
+use super::{net, tcp, trusted};
 use crate::kind::Kind;
 use crate::spec::Installed;
 
@@ -247,7 +247,7 @@ fn problem(error: &Error) -> Message {
     match (error, io) {
         (_, Some(rustls::Error::InvalidCertificate(certificate))) => trusted::problem(certificate),
         (_, Some(tls)) => message!("TLS fails: {}", clean(&tls.to_string())),
-        (Error::Io(io), None) => tcp::problem(io),
+        (Error::Io(io), None) => net::problem(io),
         (Error::Timeout(_), _) => message!("no answer in time"),
         (Error::HostNotFound, _) => message!("the name has no address"),
         (Error::TooManyRedirects, _) => message!("too many redirects"),

@@ -64,7 +64,8 @@ fn default() -> Vec<Installed> {
 
 impl Probe for Packages {
     fn measure(&mut self, context: &Context) -> Result<Measurement, AgentError> {
-        let apt = program("apt-get").ok_or("apt-get is not installed: this agent is for Debian and its kin")?;
+        let apt = program("apt-get")
+            .ok_or_else(|| message!("apt-get is not installed: this agent is for Debian and its kin"))?;
         let args =
             ["-s", "-q", "-o", "Debug::NoLocking=1", "-o", "APT::Get::Show-User-Simulation-Note=0", "dist-upgrade"];
         let text = run(context, &apt, &args)?.succeeded(&apt)?;

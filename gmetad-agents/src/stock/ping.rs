@@ -11,11 +11,11 @@ use serde::Deserialize;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use toml::Table;
 
+use super::net;
 use super::net::{Address, Until};
 use super::plan::{BLUE, GREEN, Limits, MINUTE, Plan, Probe, RED, area, graph, keys, percentages};
 use super::rand::random_bits;
 use super::services::{Answer, Asked, ask, asked, measurement};
-use super::tcp;
 use crate::kind::Kind;
 use crate::spec::Installed;
 
@@ -95,7 +95,7 @@ impl Probe for Ping {
                 let average = times.iter().sum::<Duration>().as_secs_f64() / times.len() as f64;
                 Answer { measurement: measurement.number("seconds", average), problem: None }
             }
-            Err(error) => Answer { measurement: Measurement::new(), problem: Some(tcp::problem(&error)) },
+            Err(error) => Answer { measurement: Measurement::new(), problem: Some(net::problem(&error)) },
         });
         Ok(measurement(&self.hosts, answers))
     }

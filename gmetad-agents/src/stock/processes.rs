@@ -5,6 +5,7 @@ use gmetad_core::message;
 use serde::Deserialize;
 use toml::Table;
 
+use super::net::problem;
 use super::pids;
 use super::plan::{
     BLUE, GREEN, GREY, Limits, MINUTE, ORANGE, PURPLE, Plan, Probe, RED, area, count, graph, keys, line, plain, share,
@@ -61,7 +62,8 @@ fn build(name: &str, mut own: Table) -> Result<Installed, String> {
 impl Probe for Processes {
     fn measure(&mut self, _context: &Context) -> Result<Measurement, AgentError> {
         let mut states = [0_u64; 6];
-        pids::each(|_, stat| states[state(stat.state)] += 1).map_err(|error| format!("/proc: {error}"))?;
+        pids::each(|_, stat| states[state(stat.state)] += 1)
+            .map_err(|error| message!("{}: {}", "/proc", problem(&error)))?;
         let [running, sleeping, blocked, zombies, stopped, idle] = states.map(|count| count as f64);
         let mut measurement = Measurement::new()
             .number("total", states.iter().sum::<u64>() as f64)

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use toml::Table;
 
 use super::command::program;
-use super::net::{Address, Timed, Until, reason};
+use super::net::{Address, Timed, Until, problem};
 use super::plan::{
     BLUE, GREEN, INSTANCES, Limits, MINUTE, ORANGE, Plan, Probe, RED, area, clean, graph, keys, line, percentages,
     plain, round,
@@ -116,11 +116,14 @@ fn is_name(name: &str) -> bool {
 impl Probe for Ups {
     fn measure(&mut self, context: &Context) -> Result<Measurement, AgentError> {
         let until = Until::of(context);
-        let failed = |error: std::io::Error| format!("upsd at {}: {}", self.server, reason(&error));
+        let failed = |error: std::io::Error| message!("upsd at {}: {}", self.server.to_string(), problem(&error));
         let stream = self.server.connect(until).map_err(failed)?;
         let mut session = Session(BufReader::new(Timed { stream, until }.take(LONGEST)));
         let names = if self.names.is_empty() {
-            let lines = session.list("UPS", "UPS ").map_err(failed)??;
+            let lines = session
+                .list("UPS", "UPS ")
+                .map_err(failed)?
+                .map_err(|error| message!("upsd at {}: {}", self.server.to_string(), error))?;
             lines
                 .iter()
                 .filter_map(|line| line.split(' ').next())
@@ -132,7 +135,7 @@ impl Probe for Ups {
             self.names.clone()
         };
         if names.is_empty() {
-            return Err(format!("upsd at {} has no UPS: see ups.conf", self.server).into());
+            return Err(message!("upsd at {} has no UPS: see ups.conf", self.server.to_string()).into());
         }
         let mut measurement = Measurement::new();
         let mut status = Status::ok();

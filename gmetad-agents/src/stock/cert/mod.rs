@@ -18,7 +18,7 @@ use x509_parser::prelude::X509Certificate;
 use self::tls::{Before, of_service};
 use super::net::{Address, Until};
 use super::plan::{GREEN, INSTANCES, Limits, Plan, Probe, area, clean, count, graph, keys, plain};
-use super::proc::{bytes, fits};
+use super::proc::{content, fits};
 use super::services::{Answer, Asked, ask, asked};
 use crate::kind::Kind;
 use crate::spec::Installed;
@@ -107,13 +107,13 @@ impl Probe for Cert {
             if found.is_empty() && !USUAL.contains(&&**pattern) {
                 all.push((pattern.clone(), Err(message!("there is no such file"))));
             }
-            let one = |file: PathBuf| (file.display().to_string(), of_file(&file).map_err(Message::from));
+            let one = |file: PathBuf| (file.display().to_string(), of_file(&file));
             all.extend(found.into_iter().map(one));
         }
         let until = Until::of(context);
         let certificates = parking_lot::Mutex::new(Vec::new());
         ask(&self.services, |service| {
-            let found = of_service(&service.what, self.before, until).map_err(Message::from);
+            let found = of_service(&service.what, self.before, until);
             certificates.lock().push((service.label.clone(), found));
             Answer { measurement: Measurement::new(), problem: None }
         });
@@ -187,8 +187,8 @@ fn files(pattern: &str) -> Vec<PathBuf> {
 }
 
 /// The certificate of a file that expires first.
-fn of_file(path: &Path) -> Result<Found, String> {
-    read(&bytes(path)?).ok_or_else(|| format!("{} has no certificate: expected PEM or DER", path.display()))
+fn of_file(path: &Path) -> Result<Found, Message> {
+    read(&content(path)?).ok_or_else(|| message!("there is no certificate in it: expected PEM or DER"))
 }
 
 fn read(bytes: &[u8]) -> Option<Found> {
@@ -247,7 +247,7 @@ mod tests {
         assert_eq!(gone.status(), Some(&Status::ok()), "the threshold says it");
         let none =
             super::super::measure_once(&KIND, &format!("files = [\"{path}/none.pem\"]")).status().unwrap().to_string();
-        assert!(none.ends_with("has no certificate: expected PEM or DER"), "{none}");
+        assert_eq!(none, format!("Error: {path}/none.pem: there is no certificate in it: expected PEM or DER"));
         let missing =
             super::super::measure_once(&KIND, &format!("files = [\"{path}/x*.pem\"]")).status().unwrap().to_string();
         assert!(missing.ends_with("there is no such file"), "{missing}");
