@@ -361,3 +361,23 @@ proptest! {
         prop_assert!(!written || !loaded.agents.is_empty() || !loaded.left.is_empty() || text == "\u{feff}", "{:?}", loaded);
     }
 }
+
+#[test]
+fn a_file_that_is_checked_where_it_lies_is_told_of_once() {
+    let twice = "[[agent]]\nname = 'a'\nkind = 'load'\n".repeat(2);
+    for text in ["[[agent]]\nname = 'a\n", &twice] {
+        let root =
+            Root::new(&[("configs/a.agent", text), ("configs/b.agent", "[[agent]]\nname = 'b'\nkind = 'load'\n")]);
+        let loaded = load_with(&root.options(), &[&LOAD, &PORT], &[root.path("configs/../configs/a.agent")]);
+        assert_eq!(loaded.failed.len(), 1, "{:?}", loaded.failed);
+        assert!(names(&loaded).contains(&"b"));
+    }
+}
+
+#[test]
+fn titles_have_no_characters_that_are_not_seen() {
+    let text = "[[agent]]\nname = 'a'\nkind = 'load'\ndescription = \"x\\u001b[31m\\u202ey\"\nsection = \"S\\u0000\\u2066t\\n\"\n";
+    let loaded = Root::new(&[("configs/a.agent", text)]).load();
+    let spec = &loaded.agents[0].spec;
+    assert_eq!((&*spec.description.to_string(), &*spec.section.to_string()), ("x [31my", "S t"));
+}
