@@ -21,6 +21,7 @@ mod files;
 mod load;
 mod overlay;
 mod python;
+mod said;
 mod site;
 mod when;
 mod written;

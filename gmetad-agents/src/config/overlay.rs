@@ -86,7 +86,7 @@ pub(super) fn put(over: &mut Spec, common: Common) -> Result<(), Wrong> {
             };
             if let Some(datasources) = datasources {
                 let meant = datasources.0.into_iter().map(|it| it.meant()).collect::<Result<_, _>>();
-                kept.datasources = meant.map_err(|what| ("datasources", what.into()))?;
+                kept.datasources = meant.map_err(|what| ("datasources", what))?;
             }
             if let Some(archives) = archives {
                 let meant = archives.0.into_iter().map(|it| archive(it, over.period)).collect::<Result<_, _>>();

@@ -171,12 +171,12 @@ fn errors_name_file_line_column_key_and_remedy() {
             "[[agent]]\nname = 'a'\nkind = 'load'\n [[agent.rules]]\n  wran = 1\n field = 'x'",
         ),
         (
-            "configs/a.agent:4:10: 0 s is too short or too long: from 1 s to 31 days",
+            "configs/a.agent:4:10: period: 0 s is too short or too long: from 1 s to 31 days",
             "[[agent]]\nname = 'a'\nkind = 'load'\nperiod = 0\n",
         ),
         ("configs/a.agent:3:8: there is no kind `lood`; is `load` meant?", "[[agent]]\nname = 'a'\nkind = 'lood'\n"),
         ("configs/a.agent:4:1: port 0 cannot be connected to", "[[agent]]\nname = 'a'\nkind = 'port'\nport = 0\n"),
-        ("configs/a.agent:3:8: missing field `port`", "[[agent]]\nname = 'a'\nkind = 'port'\n"),
+        ("configs/a.agent:3:8: the key `port` is missing", "[[agent]]\nname = 'a'\nkind = 'port'\n"),
         ("configs/a.agent:2:8: `a b` cannot be the name of an agent", "[[agent]]\nname = 'a b'\nkind = 'load'\n"),
         ("configs/a.agent:2:1: this agent has no name", "[[agent]]\nkind = 'load'\n"),
         ("configs/a.agent:2:1: agent a has no kind", "[[agent]]\nname = 'a'\n"),
@@ -187,6 +187,18 @@ fn errors_name_file_line_column_key_and_remedy() {
         (
             "configs/a.agent:4:1: what is drawn, b, is none of the datasources",
             "[[agent]]\nname = 'a'\nkind = 'port'\ngraphs = [{ pngname = 'x', series = [{ ds = 'b' }] }]\nport = 1\ndatasources = [{ name = 'a' }]\n",
+        ),
+        (
+            "configs/a.agent:4:33: rules.warn: \"10:5\" is not a range: the lower limit is above the upper one; write",
+            "[[agent]]\nname = 'a'\nkind = 'load'\nrules = [{ field = 'x', warn =  '10:5' }]\n",
+        ),
+        (
+            "configs/a.agent:4:8: when: there stands the number 3, expected is a table",
+            "[[agent]]\nname = 'a'\nkind = 'load'\nwhen = 3\n",
+        ),
+        (
+            "configs/a.agent:4:1: port: there stands the text \"x\", expected is a whole number",
+            "[[agent]]\nname = 'a'\nkind = 'port'\nport = 'x'\n",
         ),
         ("configs/a.agent:4:8: there is no fact `p`", "[[agent]]\nname = 'a'\nkind = 'port'\nport = '${p}'\n"),
         ("configs/a.agent:3:11: enabled is true or false", "[[agent]]\nname = 'a'\nenabled = 'non'\nkind = 'load'\n"),
