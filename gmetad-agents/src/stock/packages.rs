@@ -77,6 +77,7 @@ impl Probe for Packages {
         let [updates, security] = ["updates", "security"].map(|field| last.get_number(field).unwrap_or(0.0));
         let message = match (updates, security) {
             (0.0, _) => message!("all packages are up to date"),
+            (1.0, 0.0) => message!("one update waits"),
             (updates, 0.0) => message!("{} updates wait", updates),
             (updates, security) => message!("{} updates wait, {} of them for security", updates, security),
         };

@@ -128,7 +128,11 @@ impl Probe for Cert {
         let days = |certificate: &Measurement| certificate.get_number("days").unwrap_or(f64::INFINITY);
         match last.instances().min_by(|(_, one), (_, two)| days(one).total_cmp(&days(two))) {
             Some((name, first)) => {
-                Status::new(State::Ok, message!("first to expire: {}, in {} days", name, count(whole(days(first)))))
+                let message = match whole(days(first)) {
+                    1.0 => message!("first to expire: {}, in one day", name),
+                    days => message!("first to expire: {}, in {} days", name, count(days)),
+                };
+                Status::new(State::Ok, message)
             }
             None => Status::new(State::Ok, message!("no certificate to watch")),
         }
