@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use super::facts::Facts;
 use super::fault::{Fault, explained, nearest, unknown_key};
 use super::overlay;
+use super::said;
 use super::when::{Conditions, When};
 use super::written::{Common, KEYS, Words};
 use crate::kind::Kind;
@@ -97,7 +98,7 @@ impl Sources<'_> {
     /// Why the agent is not there on this machine; `None`: it is.
     fn why_not(&mut self, table: &DeTable<'_>) -> Result<Option<Message>, Fault> {
         if let Some(value) = table.get("modules") {
-            let modules: Words = read(value.clone())?;
+            let modules: Words = read(value.clone()).map_err(|fault| named(fault, "modules"))?;
             let module = self.module.unwrap_or_default();
             let plain = module.split('-').next().unwrap_or_default();
             if !modules.0.iter().any(|wanted| wanted == module || wanted == plain) {
@@ -109,7 +110,7 @@ impl Sources<'_> {
         let mut value = value.clone();
         fill(&mut value, self.facts, false, &mut 0)?;
         let at = value.span();
-        let when: When = read(value)?;
+        let when: When = read(value).map_err(|fault| named(fault, "when"))?;
         self.conditions.fails(&when).map_err(|what| Fault::new(at, what))
     }
 
@@ -128,7 +129,13 @@ impl Sources<'_> {
             }
         }
         let everything = 0..0; // tables know no place of their own; their keys do
-        let common: Common = read(Spanned::new(everything.clone(), DeValue::Table(common)))?;
+        let common: Common = read(Spanned::new(everything.clone(), DeValue::Table(common))).map_err(|fault| {
+            let key = fault.at.as_ref().and_then(|at| said::path(table, at));
+            match key {
+                Some(key) => named(fault, &key),
+                None => fault,
+            }
+        })?;
         let own_text =
             toml::Table::deserialize(ValueDeserializer::from(Spanned::new(everything, DeValue::Table(own.clone()))))
                 .map_err(|error| Fault::of_toml(&error))?;
@@ -196,14 +203,22 @@ impl Sources<'_> {
 fn of_kind(error: &str, own: &DeTable<'_>, kind: Range<usize>) -> Fault {
     let common: Vec<_> = KEYS.iter().map(|key| key.name).collect();
     let error = error.trim_end();
-    let what = explained(error, &common).unwrap_or_else(|| error.to_owned().into());
-    let named = unknown_key(error).and_then(|key| key_span(own, key));
+    let what = explained(error, &common).unwrap_or_else(|| said::of_kind(error, own));
+    let named = unknown_key(error).or_else(|| said::meant(error, own)).and_then(|key| key_span(own, key));
     // The first of its keys that the text has as a word.
     let word = || {
         let words = error.split(|char: char| !(char.is_alphanumeric() || char == '_' || char == '-'));
         words.into_iter().find_map(|word| key_span(own, word))
     };
     Fault::new(named.or_else(word).unwrap_or(kind), what)
+}
+
+/// With the key that it is about, unless it names one.
+fn named(fault: Fault, key: &str) -> Fault {
+    if fault.what.to_string().starts_with("unknown key") {
+        return fault;
+    }
+    Fault { what: message!("{}: {}", key, fault.what), ..fault }
 }
 
 fn key_span(table: &DeTable<'_>, key: &str) -> Option<Range<usize>> {

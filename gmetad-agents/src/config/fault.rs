@@ -6,6 +6,8 @@ use std::path::Path;
 use gmetad_core::agent::Message;
 use gmetad_core::message;
 
+use super::said;
+
 /// Something wrong at a place of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Fault {
@@ -29,10 +31,7 @@ impl Fault {
     /// What toml or serde says; unknown keys with the one that was probably meant.
     pub(super) fn of_toml(error: &toml::de::Error) -> Self {
         let text = error.message();
-        Self {
-            at: error.span(),
-            what: explained(text, &[]).unwrap_or_else(|| text.trim_end().replace('\n', ", ").into()),
-        }
+        Self { at: error.span(), what: explained(text, &[]).unwrap_or_else(|| said::message(text)) }
     }
 
     /// For people: `file:line:column: what`.

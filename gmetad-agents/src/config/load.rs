@@ -14,7 +14,7 @@ use super::facts::Facts;
 use super::fault::{Fault, unknown};
 use super::site::Site;
 use super::when::Conditions;
-use super::{Layout, files, python};
+use super::{Layout, files, python, visible};
 use crate::class::LoadErrorAgent;
 use crate::kind::{self, Kind};
 use crate::spec::Installed;
@@ -118,7 +118,8 @@ pub(super) fn load_with(options: &ConfigOptions, kinds: &[&'static Kind], more: 
         good
     });
     let sources = Sources { kinds, module: module.as_deref(), facts: &facts, conditions: Conditions::new(&facts) };
-    let mut loader = Loader { sources, slots: Vec::new(), warnings, failed: Vec::new(), left: Vec::new() };
+    let apart = more.iter().filter_map(|file| file.canonicalize().ok()).collect();
+    let mut loader = Loader { sources, apart, slots: Vec::new(), warnings, failed: Vec::new(), left: Vec::new() };
     if options.defaults {
         loader.defaults();
     }
@@ -161,6 +162,8 @@ struct Slot {
 
 struct Loader<'a> {
     sources: Sources<'a>,
+    /// Files that are read apart, after all others, so that what is wrong with them is told once.
+    apart: Vec<PathBuf>,
     slots: Vec<Slot>,
     warnings: Vec<Message>,
     failed: Vec<Failed>,
@@ -210,7 +213,11 @@ impl Loader<'_> {
                     self.broken_file(directory, what);
                 }
                 for file in files {
-                    self.file(&file, Some(directory));
+                    let is_apart =
+                        !self.apart.is_empty() && file.canonicalize().is_ok_and(|file| self.apart.contains(&file));
+                    if !is_apart {
+                        self.file(&file, Some(directory));
+                    }
                 }
             }
             Err(what) => self.broken_file(directory, what),
@@ -258,7 +265,7 @@ impl Loader<'_> {
             let Some(mut fault) = fault else { continue };
             fault.at = fault.at.or(place);
             let section = match table.get("section").map(Spanned::get_ref) {
-                Some(DeValue::String(section)) => section.as_ref().into(),
+                Some(DeValue::String(section)) => visible(section).into(),
                 _ => Message::default(),
             };
             self.failed(name, file, fault.message(file, &text), section);
@@ -383,7 +390,7 @@ impl Loader<'_> {
             match self.slots.iter_mut().find(|slot| slot.name == agent).and_then(|slot| slot.agent.as_mut()) {
                 Some(installed) => {
                     if let Some(heading) = heading {
-                        installed.spec.section = heading.into();
+                        installed.spec.section = visible(&heading).into();
                     }
                     there.push(agent);
                 }

@@ -21,6 +21,7 @@ mod files;
 mod load;
 mod overlay;
 mod python;
+mod said;
 mod site;
 mod when;
 mod written;
@@ -34,4 +35,12 @@ pub use written::{KEYS, Key};
 pub struct Layout {
     /// Names of agents in order; `None`: all are shown, by section, in the order of the configuration.
     pub shown: Option<Vec<String>>,
+}
+
+/// A text of a file as it may stand on a page and in a terminal: without control characters, and without those that turn the
+/// direction of writing.
+fn visible(text: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let kept = text.chars().filter(|c| !turns(*c));
+    kept.map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
 }

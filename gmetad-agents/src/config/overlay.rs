@@ -6,6 +6,7 @@ use gmetad_core::agent::Message;
 use gmetad_core::message;
 
 use super::agent::is_name;
+use super::visible;
 use super::written::{ArchiveWritten, Common, GraphWritten, KeepWritten, RuleWritten, SeriesWritten, consolidation};
 use crate::spec::{Archive, Field, Graph, Graphs, Keep, Rule, Series, Spec, TIMEOUT};
 
@@ -36,10 +37,10 @@ pub(super) fn put(over: &mut Spec, common: Common) -> Result<(), Wrong> {
     } = common;
     times(over, period.map(|it| it.0), timeout.map(|it| it.0));
     if let Some(text) = description {
-        over.description = text.into();
+        over.description = visible(&text).into();
     }
     if let Some(text) = section {
-        over.section = text.into();
+        over.section = visible(&text).into();
     }
     if let Some(fields) = fields {
         put_fields(over, fields.0)?;
@@ -85,7 +86,7 @@ pub(super) fn put(over: &mut Spec, common: Common) -> Result<(), Wrong> {
             };
             if let Some(datasources) = datasources {
                 let meant = datasources.0.into_iter().map(|it| it.meant()).collect::<Result<_, _>>();
-                kept.datasources = meant.map_err(|what| ("datasources", what.into()))?;
+                kept.datasources = meant.map_err(|what| ("datasources", what))?;
             }
             if let Some(archives) = archives {
                 let meant = archives.0.into_iter().map(|it| archive(it, over.period)).collect::<Result<_, _>>();
@@ -122,7 +123,7 @@ fn put_fields(over: &mut Spec, written: Vec<super::written::FieldWritten>) -> Re
         let before = known.iter().position(|known| known.name == field.name).map(|at| known.remove(at));
         let mut meant = before.unwrap_or_else(|| Field { name: field.name, ..Field::default() });
         if let Some(label) = field.label {
-            meant.label = label.into();
+            meant.label = visible(&label).into();
         }
         if let Some(unit) = field.unit {
             meant.unit = unit;
@@ -197,7 +198,7 @@ fn graph(written: GraphWritten) -> Result<Graph, Message> {
         return Err(message!("{}: series and vnamedefs cannot both be drawn; write one of them", pngname));
     }
     let series = series.0.into_iter().map(drawn).collect::<Result<_, _>>()?;
-    let (title, unit) = (title.unwrap_or_default().into(), unit.unwrap_or_default());
+    let (title, unit) = (visible(&title.unwrap_or_default()).into(), unit.unwrap_or_default());
     Ok(Graph { pngname, title, unit, lower, upper, series, vnamedefs, options: options.0 })
 }
 
@@ -209,7 +210,7 @@ fn drawn(written: SeriesWritten) -> Result<Series, Message> {
     if !matches!(digits.len(), 6 | 8) || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(message!("color `{}` is not written as #RRGGBB", color));
     }
-    Ok(Series { ds, cf, draw, color, legend: legend.unwrap_or_default().into() })
+    Ok(Series { ds, cf, draw, color, legend: visible(&legend.unwrap_or_default()).into() })
 }
 
 /// What is drawn must be kept, and names must be clear.

@@ -171,12 +171,12 @@ fn errors_name_file_line_column_key_and_remedy() {
             "[[agent]]\nname = 'a'\nkind = 'load'\n [[agent.rules]]\n  wran = 1\n field = 'x'",
         ),
         (
-            "configs/a.agent:4:10: 0 s is too short or too long: from 1 s to 31 days",
+            "configs/a.agent:4:10: period: 0 s is too short or too long: from 1 s to 31 days",
             "[[agent]]\nname = 'a'\nkind = 'load'\nperiod = 0\n",
         ),
         ("configs/a.agent:3:8: there is no kind `lood`; is `load` meant?", "[[agent]]\nname = 'a'\nkind = 'lood'\n"),
         ("configs/a.agent:4:1: port 0 cannot be connected to", "[[agent]]\nname = 'a'\nkind = 'port'\nport = 0\n"),
-        ("configs/a.agent:3:8: missing field `port`", "[[agent]]\nname = 'a'\nkind = 'port'\n"),
+        ("configs/a.agent:3:8: the key `port` is missing", "[[agent]]\nname = 'a'\nkind = 'port'\n"),
         ("configs/a.agent:2:8: `a b` cannot be the name of an agent", "[[agent]]\nname = 'a b'\nkind = 'load'\n"),
         ("configs/a.agent:2:1: this agent has no name", "[[agent]]\nkind = 'load'\n"),
         ("configs/a.agent:2:1: agent a has no kind", "[[agent]]\nname = 'a'\n"),
@@ -187,6 +187,18 @@ fn errors_name_file_line_column_key_and_remedy() {
         (
             "configs/a.agent:4:1: what is drawn, b, is none of the datasources",
             "[[agent]]\nname = 'a'\nkind = 'port'\ngraphs = [{ pngname = 'x', series = [{ ds = 'b' }] }]\nport = 1\ndatasources = [{ name = 'a' }]\n",
+        ),
+        (
+            "configs/a.agent:4:33: rules.warn: \"10:5\" is not a range: the lower limit is above the upper one; write",
+            "[[agent]]\nname = 'a'\nkind = 'load'\nrules = [{ field = 'x', warn =  '10:5' }]\n",
+        ),
+        (
+            "configs/a.agent:4:8: when: there stands the number 3, expected is a table",
+            "[[agent]]\nname = 'a'\nkind = 'load'\nwhen = 3\n",
+        ),
+        (
+            "configs/a.agent:4:1: port: there stands the text \"x\", expected is a whole number",
+            "[[agent]]\nname = 'a'\nkind = 'port'\nport = 'x'\n",
         ),
         ("configs/a.agent:4:8: there is no fact `p`", "[[agent]]\nname = 'a'\nkind = 'port'\nport = '${p}'\n"),
         ("configs/a.agent:3:11: enabled is true or false", "[[agent]]\nname = 'a'\nenabled = 'non'\nkind = 'load'\n"),
@@ -360,4 +372,24 @@ proptest! {
         let written = !text.trim().is_empty() && text.lines().any(|line| !line.trim().is_empty() && !line.trim().starts_with('#'));
         prop_assert!(!written || !loaded.agents.is_empty() || !loaded.left.is_empty() || text == "\u{feff}", "{:?}", loaded);
     }
+}
+
+#[test]
+fn a_file_that_is_checked_where_it_lies_is_told_of_once() {
+    let twice = "[[agent]]\nname = 'a'\nkind = 'load'\n".repeat(2);
+    for text in ["[[agent]]\nname = 'a\n", &twice] {
+        let root =
+            Root::new(&[("configs/a.agent", text), ("configs/b.agent", "[[agent]]\nname = 'b'\nkind = 'load'\n")]);
+        let loaded = load_with(&root.options(), &[&LOAD, &PORT], &[root.path("configs/../configs/a.agent")]);
+        assert_eq!(loaded.failed.len(), 1, "{:?}", loaded.failed);
+        assert!(names(&loaded).contains(&"b"));
+    }
+}
+
+#[test]
+fn titles_have_no_characters_that_are_not_seen() {
+    let text = "[[agent]]\nname = 'a'\nkind = 'load'\ndescription = \"x\\u001b[31m\\u202ey\"\nsection = \"S\\u0000\\u2066t\\n\"\n";
+    let loaded = Root::new(&[("configs/a.agent", text)]).load();
+    let spec = &loaded.agents[0].spec;
+    assert_eq!((&*spec.description.to_string(), &*spec.section.to_string()), ("x [31my", "S t"));
 }

@@ -4,7 +4,8 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use gmetad_core::agent::State;
+use gmetad_core::agent::{Message, State};
+use gmetad_core::message;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor, value};
 use serde::{Deserialize, de};
 
@@ -402,16 +403,17 @@ impl<'de> Deserialize<'de> for Bound {
 
 impl DatasourceWritten {
     /// As meant.
-    pub(super) fn meant(self) -> Result<Datasource, String> {
+    pub(super) fn meant(self) -> Result<Datasource, Message> {
         let ds_type = self.ds_type.as_deref().unwrap_or("GAUGE");
         let kind = crate::spec::DsKind::from_name(&ds_type.to_ascii_uppercase());
         let (min, max) = (self.min_bound.and_then(|it| it.0), self.max_bound.and_then(|it| it.0));
         if let (Some(min), Some(max)) = (min, max)
             && min >= max
         {
-            return Err(format!("min_bound {min} of {} is not below its max_bound {max}", self.name));
+            return Err(message!("min_bound {} of {} is not below its max_bound {}", min, &self.name, max));
         }
-        let expected = || format!("ds_type \"{ds_type}\" of {} is none of GAUGE, COUNTER, DERIVE, ABSOLUTE", self.name);
+        let expected =
+            || message!("ds_type \"{}\" of {} is none of GAUGE, COUNTER, DERIVE, ABSOLUTE", ds_type, &self.name);
         Ok(Datasource { ds_type: kind.ok_or_else(expected)?, name: self.name, min_bound: min, max_bound: max })
     }
 }
@@ -428,8 +430,9 @@ pub(super) struct ArchiveWritten {
 }
 
 /// A consolidation function.
-pub(super) fn consolidation(name: &str) -> Result<Cf, String> {
-    Cf::from_name(&name.to_ascii_uppercase()).ok_or_else(|| format!("cf \"{name}\" is none of AVERAGE, MIN, MAX, LAST"))
+pub(super) fn consolidation(name: &str) -> Result<Cf, Message> {
+    Cf::from_name(&name.to_ascii_uppercase())
+        .ok_or_else(|| message!("cf \"{}\" is none of AVERAGE, MIN, MAX, LAST", name))
 }
 
 /// A graph.

@@ -5,8 +5,10 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::net::problem;
 use super::plan::clean;
-use gmetad_core::agent::Context;
+use gmetad_core::agent::{Context, Message};
+use gmetad_core::message;
 use gmetad_process::child::{Child, Ended, Spawn};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -30,13 +32,16 @@ pub(super) struct Output {
 
 impl Output {
     /// Its text if it succeeded.
-    pub(super) fn succeeded(self, program: &Path) -> Result<String, String> {
+    pub(super) fn succeeded(self, program: &Path) -> Result<String, Message> {
         if self.ended == Ended::Exit(0) {
             return Ok(self.text);
         }
         let complaint = self.complaint.trim();
-        let last = clean(complaint.lines().last().unwrap_or("it says nothing"));
-        Err(format!("{}: {}: {last}", program.display(), self.ended))
+        let last = match complaint.lines().last() {
+            Some(last) => clean(last).into(),
+            None => message!("it says nothing"),
+        };
+        Err(message!("{}: {}: {}", program.display().to_string(), self.ended.to_string(), last))
     }
 }
 
@@ -54,9 +59,9 @@ pub(super) fn program(name: &str) -> Option<PathBuf> {
 ///
 /// # Errors
 /// It cannot start, or takes too long: then it is killed with all it started.
-pub(super) fn run(context: &Context, program: &Path, args: &[&str]) -> Result<Output, String> {
+pub(super) fn run(context: &Context, program: &Path, args: &[&str]) -> Result<Output, Message> {
     let end = Instant::now() + context.deadline.mul_f64(0.9);
-    let cannot = |error| format!("{} cannot be run: {error}", program.display());
+    let cannot = |error| message!("{} cannot be run: {}", program.display().to_string(), problem(&error));
     // What is parsed must not be translated.
     let spawn =
         Spawn::new("/usr/bin/env").args(["LC_ALL=C", "LANGUAGE="]).args([program]).args(args).dies_with_thread();
@@ -73,14 +78,15 @@ pub(super) fn run(context: &Context, program: &Path, args: &[&str]) -> Result<Ou
             break ended;
         }
         if context.stop.is_stopped() {
-            return Err(format!("{} was not waited for: the program ends", program.display()));
+            return Err(message!("{} was not waited for: the program ends", program.display().to_string()));
         }
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
             let seconds = context.deadline.as_secs_f64() * 0.9;
-            return Err(format!(
-                "{} took more than {seconds:.0} s and was ended; give the agent a longer timeout",
-                program.display()
+            return Err(message!(
+                "{} took more than {} s and was ended; give the agent a longer timeout",
+                program.display().to_string(),
+                format!("{seconds:.0}")
             ));
         }
         wait(&child, [&stdout, &stderr], left.min(TURN));
@@ -117,7 +123,7 @@ fn wait(child: &Child, pipes: [&Option<impl AsFd>; 2], time: Duration) {
 mod tests {
     use super::*;
 
-    fn sh(deadline: f64, script: &str) -> Result<Output, String> {
+    fn sh(deadline: f64, script: &str) -> Result<Output, Message> {
         let context = Context { deadline: Duration::from_secs_f64(deadline), ..super::super::context() };
         run(&context, Path::new("/bin/sh"), &["-c", script])
     }
@@ -126,7 +132,7 @@ mod tests {
     fn output_status_and_language() {
         let output = sh(20.0, "echo $LC_ALL; echo no >&2; echo nothing at all >&2; exit 3").unwrap();
         assert_eq!((&*output.text, &*output.complaint), ("C\n", "no\nnothing at all\n"));
-        assert_eq!(output.succeeded(Path::new("x")).unwrap_err(), "x: exit status 3: nothing at all");
+        assert_eq!(output.succeeded(Path::new("x")).unwrap_err().to_string(), "x: exit status 3: nothing at all");
         assert_eq!(sh(20.0, "printf é").unwrap().succeeded(Path::new("x")).unwrap(), "é");
     }
 
@@ -136,7 +142,7 @@ mod tests {
         assert_eq!(output.text.len(), OUTPUT);
         let began = Instant::now();
         let error = sh(0.3, "sleep 300").unwrap_err();
-        assert!(error.contains("took more than"), "{error}");
+        assert!(error.to_string().contains("took more than"), "{error}");
         assert!(began.elapsed() < Duration::from_secs(20));
         // A child that keeps the pipes open does not keep us.
         assert!(sh(20.0, "sleep 300 & echo x").is_ok_and(|output| output.text == "x\n"));
@@ -149,6 +155,6 @@ mod tests {
         assert_eq!(program("no-such-program"), None);
         let context = super::super::context();
         let error = run(&context, Path::new("/no/such"), &[]).unwrap().succeeded(Path::new("/no/such")).unwrap_err();
-        assert!(error.contains("/no/such"), "{error}");
+        assert!(error.to_string().contains("/no/such"), "{error}");
     }
 }

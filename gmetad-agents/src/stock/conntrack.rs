@@ -7,7 +7,7 @@ use gmetad_core::message;
 use serde::Deserialize;
 use toml::Table;
 
-use super::plan::{BLUE, Limits, MINUTE, ORANGE, Plan, Probe, area, graph, keys, percentages, plain, round, share};
+use super::plan::{BLUE, Limits, MINUTE, ORANGE, Plan, Probe, area, count, graph, keys, percentages, plain, share};
 use super::proc::number;
 use crate::kind::Kind;
 use crate::spec::Installed;
@@ -43,14 +43,14 @@ fn default() -> Vec<Installed> {
 
 impl Probe for Conntrack {
     fn measure(&mut self, _context: &Context) -> Result<Measurement, AgentError> {
-        let read = |path| {
-            number(path).ok_or_else(|| format!("{path} cannot be read: the firewall keeps track of no connections"))
+        let read = |path: &'static str| {
+            number(path).ok_or_else(|| message!("{} cannot be read: the firewall keeps track of no connections", path))
         };
         Ok(measured(read(COUNT)?, read(MOST)?))
     }
 
     fn judge(&self, last: &Measurement) -> Status {
-        let connections = round(last.get_number("connections").unwrap_or(f64::NAN));
+        let connections = count(last.get_number("connections").unwrap_or(f64::NAN));
         Status::new(State::Ok, message!("{} connections", connections))
     }
 }

@@ -1,6 +1,6 @@
 //! Processor time: what part of the time since the measurement before was spent on what.
 
-use gmetad_core::agent::{AgentError, Context, Measurement, State, Status};
+use gmetad_core::agent::{AgentError, Context, Measurement, Message, State, Status};
 use gmetad_core::message;
 use serde::Deserialize;
 use std::time::Duration;
@@ -98,7 +98,7 @@ impl Probe for Cpu {
     }
 }
 
-fn read() -> Result<Vec<Times>, String> {
+fn read() -> Result<Vec<Times>, Message> {
     Some(parse(&text(FILE)?)).filter(|times| !times.is_empty()).ok_or_else(|| strange(FILE))
 }
 

@@ -10,6 +10,7 @@ use nix::sys::statvfs::statvfs;
 use serde::Deserialize;
 use toml::Table;
 
+use super::net::problem;
 use super::plan::{
     BLUE, GREEN, GREY, INSTANCES, Limits, MINUTE, ORANGE, Plan, Probe, area, graph, keys, percentages, plain, round,
     share, stack,
@@ -230,8 +231,8 @@ fn chosen<'a>(mounts: &'a [Mount], keys: &Keys) -> Vec<&'a Mount> {
     of_disks.filter(wanted).copied().take(INSTANCES).collect()
 }
 
-fn space(mount: &Mount) -> Result<Measurement, String> {
-    let found = statvfs(mount.point.as_os_str()).map_err(|error| error.desc().to_owned())?;
+fn space(mount: &Mount) -> Result<Measurement, Message> {
+    let found = statvfs(mount.point.as_os_str()).map_err(|error| problem(&error.into()))?;
     let block = found.fragment_size() as f64;
     let (blocks, free, available) =
         (found.blocks() as f64, found.blocks_free() as f64, found.blocks_available() as f64);

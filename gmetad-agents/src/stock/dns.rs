@@ -1,5 +1,6 @@
-//! Names that a DNS server must answer, over UDP.
+//! Names that a DNS server must answer, over UDP; what is too long for it is asked over TCP.
 
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
@@ -10,10 +11,10 @@ use simple_dns::rdata::RData;
 use simple_dns::{CLASS, Name, Packet, PacketFlag, QTYPE, Question, RCODE, TYPE};
 use toml::Table;
 
-use super::net::{Address, Until};
+use super::net::{Address, Timed, Until};
 use super::plan::{BLUE, Limits, MINUTE, Plan, Probe, area, clean, graph, keys};
 use super::rand::random_bits;
-use super::{proc, tcp};
+use super::{net, proc};
 use crate::kind::Kind;
 use crate::spec::Installed;
 
@@ -84,7 +85,7 @@ impl Probe for Dns {
         let server = match &self.server {
             Some(server) => server.clone(),
             None => resolver(&proc::text("/etc/resolv.conf")?)
-                .ok_or("/etc/resolv.conf has no nameserver: write server = \"ADDRESS\"")?,
+                .ok_or_else(|| message!("/etc/resolv.conf has no nameserver: write server = \"ADDRESS\""))?,
         };
         let began = Instant::now();
         let answers = match self.ask(&server, Until::of(context)) {
@@ -126,7 +127,7 @@ impl Probe for Dns {
 
 impl Dns {
     fn ask(&self, server: &Address, until: Until) -> Result<Vec<String>, Message> {
-        let failed = |error: std::io::Error| tcp::problem(&error);
+        let failed = |error: std::io::Error| net::problem(&error);
         let id = random_bits() as u16;
         let mut packet = Packet::new_query(id);
         packet.set_flags(PacketFlag::RECURSION_DESIRED);
@@ -143,7 +144,11 @@ impl Dns {
                 match socket.recv(&mut buffer) {
                     Ok(length) => {
                         if let Some(answers) = read(&buffer[..length], id, self.r#type) {
-                            return answers;
+                            return if is_cut(&buffer[..length]) {
+                                self.ask_tcp(server, &question, id, until)
+                            } else {
+                                answers
+                            };
                         }
                     }
                     Err(error)
@@ -157,6 +162,30 @@ impl Dns {
             until.left().map_err(failed)?;
         }
     }
+
+    /// The whole of an answer that UDP has cut.
+    fn ask_tcp(&self, server: &Address, question: &[u8], id: u16, until: Until) -> Result<Vec<String>, Message> {
+        let over = || -> std::io::Result<Vec<u8>> {
+            let mut stream = Timed { stream: server.connect(until)?, until };
+            // Each message has its length before it.
+            let mut framed = (question.len() as u16).to_be_bytes().to_vec();
+            framed.extend_from_slice(question);
+            stream.write_all(&framed)?;
+            let mut length = [0; 2];
+            stream.read_exact(&mut length)?;
+            let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
+            stream.read_exact(&mut answer)?;
+            Ok(answer)
+        };
+        let answer = over()
+            .map_err(|error| message!("the answer is too long for UDP, and over TCP: {}", net::problem(&error)))?;
+        read(&answer, id, self.r#type).unwrap_or_else(|| Err(message!("the answer over TCP cannot be understood")))
+    }
+}
+
+/// Whether the server says that there is more than it sent.
+fn is_cut(answer: &[u8]) -> bool {
+    Packet::parse(answer).is_ok_and(|packet| packet.has_flags(PacketFlag::TRUNCATION))
 }
 
 /// The first name server of a resolv.conf.
@@ -206,7 +235,7 @@ fn same(answer: &str, expected: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::UdpSocket;
+    use std::net::{TcpListener, UdpSocket};
     use std::thread;
 
     use proptest::prelude::*;
@@ -287,6 +316,30 @@ mod tests {
     fn a_lost_question_is_asked_again() {
         let server = server(2, |count, question| (count > 0).then(|| reply(&question, [1, 1, 1, 1])));
         assert_eq!(measure(&server, "").status(), Some(&Status::ok()));
+    }
+
+    #[test]
+    fn what_is_cut_is_asked_over_tcp() {
+        fn cut(question: &Packet<'_>) -> Vec<u8> {
+            let mut bytes = reply(question, [1, 1, 1, 1]);
+            bytes[2] |= 2;
+            bytes
+        }
+        let server = server(2, |_, question| Some(cut(&question)));
+        let status = measure(&server, "expect = [\"10.1.2.3\"]").status().unwrap().to_string();
+        assert!(status.ends_with("too long for UDP, and over TCP: connection refused"), "{status}");
+        let listener = TcpListener::bind(&*server).unwrap();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut length = [0; 2];
+            stream.read_exact(&mut length).unwrap();
+            let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
+            stream.read_exact(&mut question).unwrap();
+            let answer = reply(&Packet::parse(&question).unwrap(), [10, 1, 2, 3]);
+            stream.write_all(&(answer.len() as u16).to_be_bytes()).unwrap();
+            stream.write_all(&answer).unwrap();
+        });
+        assert_eq!(measure(&server, "expect = [\"10.1.2.3\"]").status(), Some(&Status::ok()));
     }
 
     #[test]

@@ -1,23 +1,24 @@
 //! Pages that must answer, over HTTP or HTTPS.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::Read;
 use std::time::{Duration, Instant, SystemTime};
+use std::{fmt, fs};
 
 use gmetad_core::agent::{AgentError, Context, Measurement, Message, Status};
 use gmetad_core::message;
 use memchr::memmem;
-use rustls::CertificateError;
+use rustls::pki_types::CertificateDer;
 use serde::Deserialize;
 use toml::Table;
 use ureq::http::{HeaderName, HeaderValue, Uri};
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::{PemItem, TlsConfig, parse_pem};
+use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Error, Proxy};
 
 use super::plan::{Limits, MINUTE, Plan, Probe, clean, keys};
 use super::services::{Answer, Asked, ask, asked, measurement, well};
-use super::tcp;
+use super::{net, tcp, trusted};
 use crate::kind::Kind;
 use crate::spec::Installed;
 
@@ -68,7 +69,7 @@ fn yes() -> bool {
 }
 
 struct Http {
-    urls: Vec<Asked<Uri>>,
+    urls: Vec<Asked<Url>>,
     right: Vec<(u16, u16)>,
     expect: Option<String>,
     redirects: u32,
@@ -84,8 +85,14 @@ fn build(name: &str, mut own: Table) -> Result<Installed, String> {
     let limits = Limits::take(&mut own)?;
     let keys: Keys =
         keys(own).map_err(|error| format!("{error}; write urls = {{ \"https://host/path\" = \"label\" }}"))?;
+    let mut urls = keys.urls;
+    for (url, label) in &mut urls {
+        if label.is_empty() {
+            *label = shown(url);
+        }
+    }
     let http = Http {
-        urls: asked("urls", keys.urls, url)?,
+        urls: asked("urls", urls, url)?,
         right: statuses(&keys.status)
             .ok_or_else(|| format!("status = \"{}\": write it as 200-299,401", keys.status))?,
         expect: keys.expect.filter(|text| !text.is_empty()),
@@ -95,7 +102,7 @@ fn build(name: &str, mut own: Table) -> Result<Installed, String> {
         headers: keys.headers.iter().map(|(name, value)| header(name, value)).collect::<Result<_, _>>()?,
         proxy: keys
             .proxy
-            .map(|proxy| Proxy::new(&proxy).map_err(|error| format!("proxy = \"{proxy}\": {error}")))
+            .map(|proxy| Proxy::new(&proxy).map_err(|error| format!("proxy = \"{}\": {error}", shown(&proxy))))
             .transpose()?,
         agent: None,
     };
@@ -103,11 +110,30 @@ fn build(name: &str, mut own: Table) -> Result<Installed, String> {
     Ok(tcp::plan(plan, limits).shown("status", message!("status"), "").shown("bytes", message!("size"), "B").build())
 }
 
-fn url(text: &str) -> Result<Uri, String> {
-    let wrong = || format!("\"{text}\" is no URL: write http://HOST/PATH or https://HOST/PATH");
+/// Shown without the name and the password that may stand in it.
+struct Url(Uri);
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&shown(&self.0.to_string()))
+    }
+}
+
+/// A text with `…` for what stands before the host of its URL.
+fn shown(text: &str) -> String {
+    let Some((before, rest)) = text.split_once("://") else { return text.to_owned() };
+    let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..authority].rfind('@') {
+        Some(at) => format!("{before}://…{}", &rest[at..]),
+        None => text.to_owned(),
+    }
+}
+
+fn url(text: &str) -> Result<Url, String> {
+    let wrong = || format!("\"{}\" is no URL: write http://HOST/PATH or https://HOST/PATH", shown(text));
     let uri: Uri = text.parse().map_err(|_| wrong())?;
     let has_host = uri.host().is_some_and(|host| !host.is_empty());
-    if has_host && matches!(uri.scheme_str(), Some("http" | "https")) { Ok(uri) } else { Err(wrong()) }
+    if has_host && matches!(uri.scheme_str(), Some("http" | "https")) { Ok(Url(uri)) } else { Err(wrong()) }
 }
 
 fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
@@ -129,7 +155,7 @@ impl Probe for Http {
     fn measure(&mut self, context: &Context) -> Result<Measurement, AgentError> {
         let agent = self.agent()?;
         let deadline = context.deadline.mul_f64(0.9).min(PATIENCE);
-        let answers = ask(&self.urls, |url| self.check(&agent, &url.what, deadline));
+        let answers = ask(&self.urls, |url| self.check(&agent, &url.what.0, deadline));
         Ok(measurement(&self.urls, answers))
     }
 
@@ -140,8 +166,8 @@ impl Probe for Http {
 
 impl Http {
     /// Made once, and again when the trusted certificates have changed.
-    fn agent(&mut self) -> Result<Agent, String> {
-        let is_tls = self.urls.iter().any(|url| url.what.scheme_str() == Some("https"));
+    fn agent(&mut self) -> Result<Agent, Message> {
+        let is_tls = self.urls.iter().any(|url| url.what.0.scheme_str() == Some("https"));
         let file = if is_tls && self.verify { self.ca.as_deref().or(Some(TRUSTED)) } else { None };
         let changed = file.and_then(|file| fs::metadata(file).ok()?.modified().ok());
         if let Some((known, agent)) = &self.agent
@@ -149,13 +175,7 @@ impl Http {
         {
             return Ok(agent.clone());
         }
-        let mut tls = TlsConfig::builder().disable_verification(!self.verify);
-        match file.map(|file| (file, authorities(file))) {
-            Some((_, Ok(roots))) => tls = tls.root_certs(roots),
-            // Without the system's file those that are built in have to do.
-            Some((_, Err(error))) if self.ca.is_some() => return Err(error),
-            _ => {}
-        }
+        let tls = TlsConfig::builder().disable_verification(!self.verify);
         let config = Agent::config_builder()
             .tls_config(tls.build())
             .max_redirects(self.redirects)
@@ -166,7 +186,12 @@ impl Http {
             .max_idle_connections(0)
             .user_agent(concat!("z_stats/", env!("CARGO_PKG_VERSION")))
             .build();
-        let agent = Agent::new_with_config(config);
+        let agent = match file.map(authorities) {
+            Some(Ok(trusted)) => Agent::with_parts(config, trusted::connector(trusted)?, DefaultResolver::default()),
+            Some(Err(error)) if self.ca.is_some() => return Err(error),
+            // Without the system's file those that are built in have to do.
+            _ => Agent::new_with_config(config),
+        };
         self.agent = Some((changed, agent.clone()));
         Ok(agent)
     }
@@ -201,18 +226,14 @@ impl Http {
     }
 }
 
-fn authorities(path: &str) -> Result<RootCerts, String> {
+fn authorities(path: &str) -> Result<Vec<CertificateDer<'static>>, Message> {
     let bytes = super::proc::bytes(path)?;
     let items = parse_pem(&bytes).filter_map(|item| match item {
-        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        Ok(PemItem::Certificate(certificate)) => Some(CertificateDer::from(certificate.der().to_vec())),
         _ => None,
     });
     let found: Vec<_> = items.collect();
-    if found.is_empty() {
-        Err(format!("{path} has no certificate: expected a file in PEM"))
-    } else {
-        Ok(RootCerts::new_with_certs(&found))
-    }
+    if found.is_empty() { Err(message!("{} has no certificate: expected a file in PEM", path)) } else { Ok(found) }
 }
 
 /// What went wrong, for people.
@@ -224,26 +245,13 @@ fn problem(error: &Error) -> Message {
         _ => None,
     };
     match (error, io) {
-        (_, Some(rustls::Error::InvalidCertificate(certificate))) => match certificate {
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                message!("the certificate has expired")
-            }
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                message!("the certificate is not valid yet")
-            }
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                message!("the certificate is for another name")
-            }
-            CertificateError::UnknownIssuer => message!("the certificate is signed by nobody who is trusted"),
-            CertificateError::Revoked => message!("the certificate is revoked"),
-            other => message!("the certificate is bad: {}", clean(&other.to_string())),
-        },
+        (_, Some(rustls::Error::InvalidCertificate(certificate))) => trusted::problem(certificate),
         (_, Some(tls)) => message!("TLS fails: {}", clean(&tls.to_string())),
-        (Error::Io(io), None) => tcp::problem(io),
+        (Error::Io(io), None) => net::problem(io),
         (Error::Timeout(_), _) => message!("no answer in time"),
         (Error::HostNotFound, _) => message!("the name has no address"),
         (Error::TooManyRedirects, _) => message!("too many redirects"),
-        (other, _) => clean(&other.to_string()).into(),
+        (other, _) => clean(&shown(&other.to_string())).into(),
     }
 }
 
@@ -256,7 +264,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::cert::made::{self_signed, tls_server};
+    use super::super::cert::made::{self_signed, tls_server, usual};
     use super::*;
 
     /// A server that answers requests by their paths; its address.
@@ -355,6 +363,46 @@ mod tests {
         let other = Arc::new(self_signed("elsewhere", -1, 100));
         fs::write(ca.path(), &other.pem).unwrap();
         assert_eq!(of(&other, &own), "Error: the certificate is for another name");
+        // As `openssl req -x509` makes them: an authority, and its only name is the common one.
+        let usual = |name, until| Arc::new(usual(name, until));
+        let authority = usual("localhost", 100);
+        assert!(of(&authority, "").contains("write ca = "), "{}", of(&authority, ""));
+        fs::write(ca.path(), format!("{}{}", good.pem, authority.pem)).unwrap();
+        assert_eq!((&*of(&authority, &own), &*of(&good, &own)), ("OK", "OK"));
+        assert!(
+            of(&usual("localhost", 100), &own).starts_with("Error: the certificate is"),
+            "the same name is not enough"
+        );
+        let expired = usual("localhost", -1);
+        fs::write(ca.path(), &expired.pem).unwrap();
+        assert_eq!(of(&expired, &own), "Error: the certificate has expired");
+        let other = usual("elsewhere", 100);
+        fs::write(ca.path(), &other.pem).unwrap();
+        assert_eq!(of(&other, &own), "Error: the certificate is for another name");
+    }
+
+    #[test]
+    fn certificates_of_webpkis_names() {
+        for (name, words) in [("UnsupportedCertVersion", "old version 1"), ("CaUsedAsEndEntity", "write ca = ")] {
+            let other = rustls::CertificateError::Other(rustls::OtherError(Arc::new(std::io::Error::other(name))));
+            let text = problem(&Error::Rustls(rustls::Error::InvalidCertificate(other))).to_string();
+            assert!(text.contains(words) && !text.contains(name), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_and_passwords_are_not_shown() {
+        assert_eq!(shown("http://user:p@ss@host/a@b"), "http://…@host/a@b");
+        assert_eq!(shown("http://host/a@b"), "http://host/a@b");
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let keys =
+            format!("urls = {{ \"http://user:secret@{closed}/\" = \"\", \"http://u:secret@{closed}/b\" = \"B\" }}");
+        let mut agent = build("http", keys.parse().unwrap()).unwrap().agent;
+        let measurement = agent.measure(&super::super::context()).unwrap();
+        let all = format!("{measurement:?}");
+        assert!(!all.contains("secret") && all.contains(&format!("http://…@{closed}/")), "{all}");
+        let error = build("x", "urls = { \"ftp://u:secret@h/\" = \"\" }".parse().unwrap()).unwrap_err();
+        assert!(!error.contains("secret"), "{error}");
     }
 
     #[test]

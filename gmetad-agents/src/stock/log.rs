@@ -12,6 +12,7 @@ use regex::bytes::{Regex, RegexBuilder};
 use serde::Deserialize;
 use toml::Table;
 
+use super::net::problem;
 use super::plan::{GREY, Limits, MINUTE, Plan, Probe, RED, area, graph, keys, line};
 use crate::kind::Kind;
 use crate::spec::Installed;
@@ -113,12 +114,12 @@ fn build(name: &str, mut own: Table) -> Result<Installed, String> {
 impl Probe for Log {
     fn measure(&mut self, context: &Context) -> Result<Measurement, AgentError> {
         let read = self.advance().map_err(|error| {
-            let remedy = if error.kind() == ErrorKind::PermissionDenied {
-                ": the service's user must be in the file's group (often adm)"
+            let file = self.keys.file.display().to_string();
+            if error.kind() == ErrorKind::PermissionDenied {
+                message!("{}: permission denied: the service's user must be in the file's group (often adm)", file)
             } else {
-                ""
-            };
-            format!("{}: {error}{remedy}", self.keys.file.display())
+                message!("{}: {}", file, problem(&error))
+            }
         })?;
         if read.matches > 0 {
             self.matches.push_back((context.now, read.matches));

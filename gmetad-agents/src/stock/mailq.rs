@@ -9,7 +9,7 @@ use serde::Deserialize;
 use toml::Table;
 
 use super::command::{program, run};
-use super::plan::{BLUE, GREEN, Limits, ORANGE, Plan, Probe, RED, area, graph, keys, plain, round, stack};
+use super::plan::{BLUE, GREEN, Limits, ORANGE, Plan, Probe, RED, area, count, graph, keys, plain, stack};
 use crate::kind::Kind;
 use crate::spec::Installed;
 
@@ -101,7 +101,7 @@ impl Probe for Mailq {
                 Some(counts) => queues(counts),
                 None => {
                     let postqueue = program("postqueue")
-                        .ok_or("postqueue is not installed, and /var/spool/postfix cannot be read")?;
+                        .ok_or_else(|| message!("postqueue is not installed, and /var/spool/postfix cannot be read"))?;
                     queues(parse(&run(context, &postqueue, &["-p"])?.succeeded(&postqueue)?))
                 }
             },
@@ -110,9 +110,11 @@ impl Probe for Mailq {
                 let total = match spools.iter().find_map(|spool| exim_spool(&self.root.join(spool))) {
                     Some(total) => total,
                     None => {
-                        let exim = program("exim4").or_else(|| program("exim")).ok_or("exim is not installed")?;
+                        let exim = program("exim4")
+                            .or_else(|| program("exim"))
+                            .ok_or_else(|| message!("exim is not installed"))?;
                         let text = run(context, &exim, &["-bpc"])?.succeeded(&exim)?;
-                        text.trim().parse().map_err(|_| "exim -bpc does not answer with a number")?
+                        text.trim().parse().map_err(|_| message!("exim -bpc does not answer with a number"))?
                     }
                 };
                 Measurement::new().number("total", total as f64)
@@ -122,7 +124,8 @@ impl Probe for Mailq {
 
     fn judge(&self, last: &Measurement) -> Status {
         match last.get_number("total") {
-            Some(total) if total > 0.0 => Status::new(State::Ok, message!("{} mails wait", round(total))),
+            Some(1.0) => Status::new(State::Ok, message!("one mail waits")),
+            Some(total) if total > 0.0 => Status::new(State::Ok, message!("{} mails wait", count(total))),
             _ => Status::new(State::Ok, message!("no mail waits")),
         }
     }

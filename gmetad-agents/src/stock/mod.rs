@@ -30,6 +30,7 @@ mod squid;
 mod systemd;
 mod tcp;
 mod time;
+mod trusted;
 mod ups;
 mod uptime;
 

@@ -4,7 +4,10 @@ use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
 use std::time::{Duration, Instant};
 
-use gmetad_core::agent::Context;
+use gmetad_core::agent::{Context, Message};
+use gmetad_core::message;
+
+use super::plan::clean;
 
 /// How long a question over the network may take, unless the agent's own time is shorter.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -72,7 +75,7 @@ impl Address {
     pub(super) fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         let found: Vec<_> = (&*self.host, self.port).to_socket_addrs()?.collect();
         if found.is_empty() {
-            Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
+            Err(io::Error::new(io::ErrorKind::NotFound, message!("the name has no address")))
         } else {
             Ok(found)
         }
@@ -82,7 +85,7 @@ impl Address {
     pub(super) fn connect(&self, until: Until) -> io::Result<TcpStream> {
         let addresses = self.resolve()?;
         let count = addresses.len() as u32;
-        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        let mut last = io::Error::new(io::ErrorKind::NotFound, message!("the name has no address"));
         for (at, address) in addresses.into_iter().enumerate() {
             // One that is silent leaves time for the others.
             let share = until.left()? / (count - at as u32);
@@ -96,7 +99,7 @@ impl Address {
 
     /// A UDP socket that hears this address only.
     pub(super) fn udp(&self) -> io::Result<UdpSocket> {
-        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        let mut last = io::Error::new(io::ErrorKind::NotFound, message!("the name has no address"));
         for address in self.resolve()? {
             let any: SocketAddr = if address.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
             match UdpSocket::bind(any).and_then(|socket| socket.connect(address).map(|()| socket)) {
@@ -143,12 +146,35 @@ impl io::Write for Timed {
     }
 }
 
-/// Why nothing came, for people: the system's words for a timeout ("Resource temporarily unavailable") help nobody.
-pub(super) fn reason(error: &io::Error) -> String {
+/// Why something failed, for people: the system's words are English, and those for a timeout ("Resource temporarily
+/// unavailable") help nobody.
+pub(super) fn problem(error: &io::Error) -> Message {
+    if let Some(said) = error.get_ref().and_then(|inner| inner.downcast_ref::<Message>()) {
+        return said.clone();
+    }
+    if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        return message!("TLS fails: {}", clean(&tls.to_string()));
+    }
     match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "no answer in time".to_owned(),
-        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        _ => error.to_string(),
+        io::ErrorKind::NotFound => message!("no such file or directory"),
+        io::ErrorKind::PermissionDenied => message!("permission denied"),
+        io::ErrorKind::IsADirectory => message!("it is a directory"),
+        io::ErrorKind::NotADirectory => message!("a part of the path is no directory"),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => message!("no answer in time"),
+        io::ErrorKind::ConnectionRefused => message!("connection refused"),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
+            message!("connection reset")
+        }
+        io::ErrorKind::HostUnreachable => message!("the host cannot be reached"),
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown => message!("the network cannot be reached"),
+        io::ErrorKind::UnexpectedEof => message!("the data ended too early"),
+        _ => {
+            let text = error.to_string();
+            match text.strip_prefix("failed to lookup address information: ") {
+                Some(why) => message!("the name cannot be looked up: {}", clean(why)),
+                None => clean(&text).into(),
+            }
+        }
     }
 }
 
@@ -179,6 +205,21 @@ mod tests {
     }
 
     #[test]
+    fn reasons_are_templates() {
+        use crate::lang::Lang;
+        for (error, french) in [
+            (io::Error::from_raw_os_error(2), "fichier ou répertoire inexistant"),
+            (io::Error::from_raw_os_error(13), "permission refusée"),
+            (io::Error::from_raw_os_error(104), "connexion coupée par l'autre côté"),
+            (io::Error::new(io::ErrorKind::UnexpectedEof, "Peer disconnected"), "les données se terminent trop tôt"),
+            (io::Error::other(message!("no answer in HTTP")), "la réponse n'est pas du HTTP"),
+        ] {
+            assert_eq!(Lang::French.message(&problem(&error)), french);
+        }
+        assert_eq!(problem(&io::Error::other("odd\nwords")).to_string(), "odd words");
+    }
+
+    #[test]
     fn a_stream_that_trickles_ends_in_time() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = Address::parse(&listener.local_addr().unwrap().to_string(), None).unwrap();
@@ -188,7 +229,8 @@ mod tests {
         let trickle = std::thread::spawn(move || while io::Write::write_all(&mut peer, b"x").is_ok() {});
         let began = Instant::now();
         let error = io::copy(&mut timed, &mut io::sink()).unwrap_err();
-        assert_eq!((reason(&error), began.elapsed() < Duration::from_secs(10)), ("no answer in time".to_owned(), true));
+        assert_eq!(problem(&error).to_string(), "no answer in time");
+        assert!(began.elapsed() < Duration::from_secs(10));
         drop(timed);
         trickle.join().unwrap();
     }

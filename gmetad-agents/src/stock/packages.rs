@@ -64,7 +64,8 @@ fn default() -> Vec<Installed> {
 
 impl Probe for Packages {
     fn measure(&mut self, context: &Context) -> Result<Measurement, AgentError> {
-        let apt = program("apt-get").ok_or("apt-get is not installed: this agent is for Debian and its kin")?;
+        let apt = program("apt-get")
+            .ok_or_else(|| message!("apt-get is not installed: this agent is for Debian and its kin"))?;
         let args =
             ["-s", "-q", "-o", "Debug::NoLocking=1", "-o", "APT::Get::Show-User-Simulation-Note=0", "dist-upgrade"];
         let text = run(context, &apt, &args)?.succeeded(&apt)?;
@@ -76,6 +77,7 @@ impl Probe for Packages {
         let [updates, security] = ["updates", "security"].map(|field| last.get_number(field).unwrap_or(0.0));
         let message = match (updates, security) {
             (0.0, _) => message!("all packages are up to date"),
+            (1.0, 0.0) => message!("one update waits"),
             (updates, 0.0) => message!("{} updates wait", updates),
             (updates, security) => message!("{} updates wait, {} of them for security", updates, security),
         };

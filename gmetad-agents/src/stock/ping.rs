@@ -5,17 +5,17 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use gmetad_core::agent::{AgentError, Context, Measurement, Status};
+use gmetad_core::agent::{AgentError, Context, Measurement, State, Status};
 use gmetad_core::message;
 use serde::Deserialize;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use toml::Table;
 
+use super::net;
 use super::net::{Address, Until};
 use super::plan::{BLUE, GREEN, Limits, MINUTE, Plan, Probe, RED, area, graph, keys, percentages};
 use super::rand::random_bits;
-use super::services::{Answer, Asked, ask, asked, measurement, well};
-use super::tcp;
+use super::services::{Answer, Asked, ask, asked, measurement};
 use crate::kind::Kind;
 use crate::spec::Installed;
 
@@ -95,13 +95,16 @@ impl Probe for Ping {
                 let average = times.iter().sum::<Duration>().as_secs_f64() / times.len() as f64;
                 Answer { measurement: measurement.number("seconds", average), problem: None }
             }
-            Err(error) => Answer { measurement: Measurement::new(), problem: Some(tcp::problem(&error)) },
+            Err(error) => Answer { measurement: Measurement::new(), problem: Some(net::problem(&error)) },
         });
         Ok(measurement(&self.hosts, answers))
     }
 
     fn judge(&self, _last: &Measurement) -> Status {
-        well(&self.hosts)
+        match &*self.hosts {
+            [only] => Status::new(State::Ok, only.label.as_str()),
+            all => Status::new(State::Ok, message!("{} hosts answer", all.len())),
+        }
     }
 }
 

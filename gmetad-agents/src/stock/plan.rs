@@ -202,6 +202,16 @@ pub(super) struct Limits {
 }
 
 impl Limits {
+    /// The range of Error that counts; `usual`: where the file says nothing.
+    pub(super) fn error(&self, usual: &str) -> Range {
+        self.error.unwrap_or_else(|| usual.parse().expect("a range of the program's own"))
+    }
+
+    /// Whether the file says anything.
+    pub(super) fn is_said(&self) -> bool {
+        *self != Self::default()
+    }
+
     /// Takes `warn`, `error` and `for` out of the keys.
     pub(super) fn take(own: &mut Table) -> Result<Self, String> {
         let consecutive = match own.remove("for") {
@@ -238,6 +248,11 @@ pub(super) fn round(value: f64) -> Message {
         2
     };
     Message::number(format!("{value:.digits$}").parse().unwrap_or(value), "")
+}
+
+/// A count, as it is; rates are [`round`]ed.
+pub(super) fn count(value: f64) -> String {
+    format!("{value:.0}")
 }
 
 /// A text of somebody else's as it may stand in a message or a log: one line, not long.
@@ -300,6 +315,7 @@ mod tests {
             [0.0, 0.123, 1.26, 42.7, -3.12].map(|value| round(value).to_string()),
             ["0", "0.12", "1.3", "43", "-3.1"]
         );
+        assert_eq!([0.0, 6.0, 204.0].map(count), ["0", "6", "204"]);
         assert_eq!((share(1.0, 4.0), share(1.0, 0.0), share(5.0, 4.0)), (25.0, 0.0, 100.0));
     }
 }

@@ -6,21 +6,30 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use gmetad_core::agent::Message;
+use gmetad_core::message;
+
+use super::net::problem;
+
 /// Longest file of /proc that is read: /proc/stat of 1,000 processors and 10,000 interrupts has 120 kB, /proc/self/mounts of a host
 /// with thousands of containers 1 MB.
 pub(super) const LONGEST: u64 = 4 << 20;
 
-/// The bytes of a file, at most [`LONGEST`].
-pub(super) fn bytes(path: impl AsRef<Path>) -> Result<Vec<u8>, String> {
-    let path = path.as_ref();
-    let cannot = |error| format!("{}: {error}", path.display());
+/// As [`bytes`], with a reason that does not name the file.
+pub(super) fn content(path: &Path) -> Result<Vec<u8>, Message> {
     let mut bytes = Vec::with_capacity(4096);
-    File::open(path).map_err(cannot)?.take(LONGEST).read_to_end(&mut bytes).map_err(cannot)?;
-    Ok(bytes)
+    let read = File::open(path).and_then(|file| file.take(LONGEST).read_to_end(&mut bytes));
+    read.map(|_| bytes).map_err(|error| problem(&error))
+}
+
+/// The bytes of a file, at most [`LONGEST`].
+pub(super) fn bytes(path: impl AsRef<Path>) -> Result<Vec<u8>, Message> {
+    let path = path.as_ref();
+    content(path).map_err(|error| message!("{}: {}", path.display().to_string(), error))
 }
 
 /// The text of a file; bytes that are no UTF-8 are replaced.
-pub(super) fn text(path: impl AsRef<Path>) -> Result<String, String> {
+pub(super) fn text(path: impl AsRef<Path>) -> Result<String, Message> {
     bytes(path).map(|bytes| {
         String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
     })
@@ -32,8 +41,8 @@ pub(super) fn number(path: impl AsRef<Path>) -> Option<f64> {
 }
 
 /// That a file is not what it should be.
-pub(super) fn strange(path: &str) -> String {
-    format!("{path} is not as expected: is this a Linux with /proc mounted?")
+pub(super) fn strange(path: &str) -> Message {
+    message!("{} is not as expected: is this a Linux with /proc mounted?", path)
 }
 
 /// The numbers of a line, as far as they are.
@@ -90,7 +99,7 @@ mod tests {
 
     #[test]
     fn files_that_are_missing_are_named() {
-        assert!(text("/proc/no such file").unwrap_err().starts_with("/proc/no such file: "));
+        assert!(text("/proc/no such file").unwrap_err().to_string().starts_with("/proc/no such file: "));
         assert_eq!(number("/proc/version"), None);
     }
 

@@ -9,6 +9,7 @@ use std::time::Instant;
 use toml::Table;
 
 use super::memory::page_size;
+use super::net::problem;
 use super::pids;
 use super::plan::{BLUE, GREEN, INSTANCES, MINUTE, ORANGE, Plan, Probe, area, graph, keys};
 use super::proc::bytes;
@@ -150,7 +151,7 @@ fn judge(wanted: &Counted, program: &str, count: u64) -> Status {
 }
 
 /// The living processes of each name, as pidof finds them: by the name of the program, or of the script it runs.
-fn find(names: &[&str]) -> Result<Vec<Found>, String> {
+fn find(names: &[&str]) -> Result<Vec<Found>, Message> {
     let mut found = vec![Found::default(); names.len()];
     pids::each(|id, stat| {
         if matches!(stat.state, b'Z' | b'X' | b'x') {
@@ -178,7 +179,7 @@ fn find(names: &[&str]) -> Result<Vec<Found>, String> {
             }
         }
     })
-    .map_err(|error| format!("/proc: {error}"))?;
+    .map_err(|error| message!("{}: {}", "/proc", problem(&error)))?;
     Ok(found)
 }
 

@@ -5,9 +5,10 @@ use gmetad_core::message;
 use serde::Deserialize;
 use toml::Table;
 
+use super::net::problem;
 use super::pids;
 use super::plan::{
-    BLUE, GREEN, GREY, Limits, MINUTE, ORANGE, PURPLE, Plan, Probe, RED, area, graph, keys, line, plain, round, share,
+    BLUE, GREEN, GREY, Limits, MINUTE, ORANGE, PURPLE, Plan, Probe, RED, area, count, graph, keys, line, plain, share,
     stack,
 };
 use super::proc::{number, numbers, text};
@@ -61,7 +62,8 @@ fn build(name: &str, mut own: Table) -> Result<Installed, String> {
 impl Probe for Processes {
     fn measure(&mut self, _context: &Context) -> Result<Measurement, AgentError> {
         let mut states = [0_u64; 6];
-        pids::each(|_, stat| states[state(stat.state)] += 1).map_err(|error| format!("/proc: {error}"))?;
+        pids::each(|_, stat| states[state(stat.state)] += 1)
+            .map_err(|error| message!("{}: {}", "/proc", problem(&error)))?;
         let [running, sleeping, blocked, zombies, stopped, idle] = states.map(|count| count as f64);
         let mut measurement = Measurement::new()
             .number("total", states.iter().sum::<u64>() as f64)
@@ -88,9 +90,9 @@ impl Probe for Processes {
     fn judge(&self, last: &Measurement) -> Status {
         let [total, zombies] = ["total", "zombies"].map(|field| last.get_number(field).unwrap_or(f64::NAN));
         let message = if zombies > 0.0 {
-            message!("{} processes, {} of them zombies", round(total), round(zombies))
+            message!("{} processes, {} of them zombies", count(total), count(zombies))
         } else {
-            message!("{} processes", round(total))
+            message!("{} processes", count(total))
         };
         Status::new(State::Ok, message)
     }

@@ -3,13 +3,13 @@
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use gmetad_core::agent::{AgentError, Context, Measurement, State, Status};
+use gmetad_core::agent::{AgentError, Context, Measurement, Message, State, Status};
 use gmetad_core::message;
 use serde::Deserialize;
 use toml::Table;
 
 use super::command::program;
-use super::net::{Address, Timed, Until, reason};
+use super::net::{Address, Timed, Until, problem};
 use super::plan::{
     BLUE, GREEN, Limits, ORANGE, Plan, Probe, RED, area, clean, graph, keys, line, percentages, plain, round, share,
 };
@@ -103,13 +103,13 @@ fn port(conf: &str) -> Address {
 impl Probe for Squid {
     fn measure(&mut self, context: &Context) -> Result<Measurement, AgentError> {
         let answer = ask(&self.server, Until::of(context).at_most(PATIENCE))
-            .map_err(|error| format!("Squid at {}: {error}", self.server))?;
+            .map_err(|error| message!("Squid at {}: {}", self.server.to_string(), error))?;
         let counter = |name: &str| counter(&answer, name);
         let wanted =
             ["client_http.requests", "client_http.hits", "client_http.kbytes_out", "client_http.hit_kbytes_out"]
                 .map(counter);
         let [Some(requests), Some(hits), Some(out), Some(hits_out)] = wanted else {
-            return Err(format!("Squid at {} sends no counters", self.server).into());
+            return Err(message!("Squid at {} sends no counters", self.server.to_string()).into());
         };
         let now = [requests, hits, out, hits_out];
         let ratio = |part: usize, whole: usize| {
@@ -138,8 +138,8 @@ impl Probe for Squid {
 }
 
 /// The page of counters.
-fn ask(server: &Address, until: Until) -> Result<String, String> {
-    let failed = |error: std::io::Error| reason(&error);
+fn ask(server: &Address, until: Until) -> Result<String, Message> {
+    let failed = |error: std::io::Error| problem(&error);
     let mut timed = Timed { stream: server.connect(until).map_err(failed)?, until };
     // 1.0: no chunks, and the connection ends with the page.
     let request = format!("GET /squid-internal-mgr/counters HTTP/1.0\r\nHost: {server}\r\nAccept: text/plain\r\n\r\n");
@@ -147,13 +147,13 @@ fn ask(server: &Address, until: Until) -> Result<String, String> {
     let mut bytes = Vec::new();
     timed.take(LONGEST).read_to_end(&mut bytes).map_err(failed)?;
     let text = String::from_utf8_lossy(&bytes);
-    let (head, body) = text.split_once("\r\n\r\n").ok_or("no answer in HTTP")?;
+    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| message!("no answer in HTTP"))?;
     match head.split(' ').nth(1).unwrap_or_default() {
         "200" => Ok(body.to_owned()),
         status @ ("401" | "403") => {
-            Err(format!("status {status}: write \"http_access allow localhost manager\" into squid.conf"))
+            Err(message!("status {}: write \"http_access allow localhost manager\" into squid.conf", status))
         }
-        status => Err(format!("status {}", clean(status))),
+        status => Err(message!("status {}", clean(status))),
     }
 }
 

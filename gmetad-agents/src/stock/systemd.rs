@@ -59,7 +59,8 @@ fn default() -> Vec<Installed> {
 
 impl Probe for Systemd {
     fn measure(&mut self, context: &Context) -> Result<Measurement, AgentError> {
-        let systemctl = program("systemctl").ok_or("systemctl is not installed: this machine has no systemd")?;
+        let systemctl =
+            program("systemctl").ok_or_else(|| message!("systemctl is not installed: this machine has no systemd"))?;
         let ask = |args: &[&str]| run(context, &systemctl, args)?.succeeded(&systemctl);
         let text = ask(&["list-units", "--state=failed", "--plain", "--no-legend", "--full", "--no-pager", "--all"])?;
         let failed: Vec<_> = failed(&text).into_iter().filter(|(unit, _)| !fits(&self.0.skip, unit)).collect();

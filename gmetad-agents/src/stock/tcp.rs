@@ -8,7 +8,7 @@ use gmetad_core::message;
 use serde::Deserialize;
 use toml::Table;
 
-use super::net::{Address, Until, reason};
+use super::net::{Address, Until, problem};
 use super::plan::{BLUE, GREEN, Limits, MINUTE, Plan, Probe, area, graph, keys};
 use super::services::{Answer, Asked, ask, asked, measurement, well};
 use crate::kind::Kind;
@@ -61,15 +61,6 @@ impl Probe for Tcp {
 
     fn judge(&self, _last: &Measurement) -> Status {
         well(&self.0)
-    }
-}
-
-/// The reason as a message: the frequent ones are translated.
-pub(super) fn problem(error: &std::io::Error) -> gmetad_core::agent::Message {
-    match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => message!("connection refused"),
-        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => message!("no answer in time"),
-        _ => reason(error).into(),
     }
 }
 

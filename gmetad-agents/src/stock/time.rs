@@ -4,13 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use gmetad_core::agent::{AgentError, Context, Measurement, State, Status};
+use gmetad_core::agent::{AgentError, Context, Measurement, Message, State, Status};
 use gmetad_core::message;
 use serde::Deserialize;
 use toml::Table;
 
 use super::command::{self, program};
-use super::net::{Address, Until, reason};
+use super::net::{Address, Until, problem};
 use super::plan::{BLUE, Limits, ORANGE, Plan, Probe, graph, keys, line};
 use super::rand::random_bits;
 use super::uptime::span;
@@ -101,16 +101,15 @@ impl Probe for Time {
         let ask = |program: &Path, args: &[&str]| command::run(context, program, args)?.succeeded(program);
         Ok(match &self.0 {
             Source::Server(server) => {
-                let answer = sntp(server, Until::of(context)).map_err(|error| format!("{server}: {error}"))?;
+                let answer =
+                    sntp(server, Until::of(context)).map_err(|error| message!("{}: {}", server.to_string(), error))?;
                 let measurement = Measurement::new().number("offset", answer.offset).number("delay", answer.delay);
                 measurement.number("stratum", f64::from(answer.stratum))
             }
-            Source::Chrony(program) => {
-                chrony(&ask(program, &["-c", "-n", "tracking"])?).ok_or("chronyc answers strangely")?
-            }
-            Source::Ntpd(program) => {
-                ntpd(&ask(program, &["-c", "rv 0 leap,stratum,offset,rootdelay"])?).ok_or("ntpq answers strangely")?
-            }
+            Source::Chrony(program) => chrony(&ask(program, &["-c", "-n", "tracking"])?)
+                .ok_or_else(|| message!("{} answers strangely", "chronyc"))?,
+            Source::Ntpd(program) => ntpd(&ask(program, &["-c", "rv 0 leap,stratum,offset,rootdelay"])?)
+                .ok_or_else(|| message!("{} answers strangely", "ntpq"))?,
             Source::Timesyncd => match fs::metadata(TIMESYNCD).and_then(|file| file.modified()) {
                 Ok(time) => Measurement::new().number("age", time.elapsed().unwrap_or_default().as_secs_f64()),
                 Err(_) => Measurement::new().judged(unsynchronised()),
@@ -171,8 +170,8 @@ struct Answer {
 }
 
 /// Asks a server (RFC 4330).
-fn sntp(server: &Address, until: Until) -> Result<Answer, String> {
-    let failed = |error: std::io::Error| reason(&error);
+fn sntp(server: &Address, until: Until) -> Result<Answer, Message> {
+    let failed = |error: std::io::Error| problem(&error);
     let socket = server.udp().map_err(failed)?;
     loop {
         let turn = until.at_most(AGAIN);
@@ -210,7 +209,7 @@ fn now() -> u64 {
 }
 
 /// `None`: it is no answer to us.
-fn read(bytes: &[u8], cookie: u64, sent: u64, came: u64) -> Option<Result<Answer, String>> {
+fn read(bytes: &[u8], cookie: u64, sent: u64, came: u64) -> Option<Result<Answer, Message>> {
     let bytes: &[u8; 48] = bytes.first_chunk()?;
     let time = |at: usize| bytes[at..at + 8].iter().fold(0_u64, |time, byte| time << 8 | u64::from(*byte));
     if bytes[0] & 7 != 4 || time(24) != cookie {
@@ -219,10 +218,10 @@ fn read(bytes: &[u8], cookie: u64, sent: u64, came: u64) -> Option<Result<Answer
     let stratum = bytes[1];
     if stratum == 0 {
         let word: String = bytes[12..16].iter().map(|byte| char::from(*byte)).filter(char::is_ascii_graphic).collect();
-        return Some(Err(format!("the server does not want to be asked ({word})")));
+        return Some(Err(message!("the server does not want to be asked ({})", word)));
     }
     if bytes[0] >> 6 == 3 || stratum > 15 {
-        return Some(Err("the server is not synchronised itself".to_owned()));
+        return Some(Err(message!("the server is not synchronised itself")));
     }
     let (received, replied) = (time(32), time(40));
     // Differences are right even when the 32 bits of seconds overflow (in 2036).

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use toml::Table;
 
 use super::command::program;
-use super::net::{Address, Timed, Until, reason};
+use super::net::{Address, Timed, Until, problem};
 use super::plan::{
     BLUE, GREEN, INSTANCES, Limits, MINUTE, ORANGE, Plan, Probe, RED, area, clean, graph, keys, line, percentages,
     plain, round,
@@ -41,6 +41,8 @@ impl Default for Keys {
 struct Ups {
     server: Address,
     names: Vec<String>,
+    /// A threshold of the file judges the charge.
+    is_limited: bool,
 }
 
 /// Variables of upsd and our fields.
@@ -60,7 +62,7 @@ fn build(name: &str, mut own: Table) -> Result<Installed, String> {
     if let Some(name) = ups.iter().find(|name| !is_name(name)) {
         return Err(format!("ups: \"{name}\" is no name of a UPS: write what stands in brackets in ups.conf"));
     }
-    Ok(Plan::new(name, &KIND, MINUTE, Ups { server, names: ups })
+    let plan = Plan::new(name, &KIND, MINUTE, Ups { server, names: ups, is_limited: limits.is_said() })
         .shown("status", message!("state"), "")
         .percent("charge", message!("charge of the battery"))
         .gauge("runtime", message!("time left on battery"), "s")
@@ -68,8 +70,10 @@ fn build(name: &str, mut own: Table) -> Result<Installed, String> {
         .gauge("input_voltage", message!("input voltage"), "V")
         .gauge("battery_voltage", message!("battery voltage"), "V")
         .signed("temperature", message!("temperature"), "°C")
-        .limited("charge", "50:", "20:", 1, limits)
-        .rule("load", "~:80", "~:95", 3)
+        .rule("load", "~:80", "~:95", 3);
+    // Without these the state and the charge are judged as one.
+    let plan = if limits.is_said() { plan.limited("charge", "50:", "20:", 1, limits) } else { plan };
+    Ok(plan
         .graph(percentages(
             "charge.png",
             message!("Charge and load"),
@@ -112,11 +116,14 @@ fn is_name(name: &str) -> bool {
 impl Probe for Ups {
     fn measure(&mut self, context: &Context) -> Result<Measurement, AgentError> {
         let until = Until::of(context);
-        let failed = |error: std::io::Error| format!("upsd at {}: {}", self.server, reason(&error));
+        let failed = |error: std::io::Error| message!("upsd at {}: {}", self.server.to_string(), problem(&error));
         let stream = self.server.connect(until).map_err(failed)?;
         let mut session = Session(BufReader::new(Timed { stream, until }.take(LONGEST)));
         let names = if self.names.is_empty() {
-            let lines = session.list("UPS", "UPS ").map_err(failed)??;
+            let lines = session
+                .list("UPS", "UPS ")
+                .map_err(failed)?
+                .map_err(|error| message!("upsd at {}: {}", self.server.to_string(), error))?;
             lines
                 .iter()
                 .filter_map(|line| line.split(' ').next())
@@ -128,7 +135,7 @@ impl Probe for Ups {
             self.names.clone()
         };
         if names.is_empty() {
-            return Err(format!("upsd at {} has no UPS: see ups.conf", self.server).into());
+            return Err(message!("upsd at {} has no UPS: see ups.conf", self.server.to_string()).into());
         }
         let mut measurement = Measurement::new();
         let mut status = Status::ok();
@@ -136,7 +143,7 @@ impl Probe for Ups {
             match session.list(&format!("VAR {name}"), &format!("VAR {name} ")).map_err(failed)? {
                 Ok(lines) => {
                     let ups = of(&lines);
-                    status = status.worse(judge(&name, &ups));
+                    status = status.worse(judge(&name, &ups, self.is_limited));
                     measurement = measurement.instance(name, ups);
                 }
                 // The driver has lost the UPS, or there is none of that name.
@@ -210,8 +217,8 @@ fn of(lines: &[String]) -> Measurement {
     measurement.text("status", value("ups.status").map(|words| clean(words)).unwrap_or_default())
 }
 
-/// By the words of `ups.status`.
-fn judge(name: &str, ups: &Measurement) -> Status {
+/// By the words of `ups.status`, and unless a threshold does it, by the charge.
+fn judge(name: &str, ups: &Measurement, is_limited: bool) -> Status {
     let words = match ups.get("status") {
         Some(gmetad_core::agent::Value::Text(words)) => words.as_str(),
         _ => "",
@@ -219,9 +226,10 @@ fn judge(name: &str, ups: &Measurement) -> Status {
     let has = |word: &str| words.split_ascii_whitespace().any(|other| other == word);
     let left = || ups.get_number("runtime").map_or_else(|| Message::from("?"), span);
     let status = |state, message| Status::new(state, message);
+    let charge = ups.get_number("charge").filter(|_| !is_limited).unwrap_or(f64::INFINITY);
     if words.is_empty() {
         status(State::Error, message!("{} does not say its state", name))
-    } else if has("LB") {
+    } else if has("LB") || (has("OB") && charge < 20.0) {
         status(State::Error, message!("{}: battery low, {} left", name, left()))
     } else if has("OFF") {
         status(State::Error, message!("{} is off", name))
@@ -233,6 +241,9 @@ fn judge(name: &str, ups: &Measurement) -> Status {
         status(State::Warn, message!("{} is overloaded", name))
     } else if has("BYPASS") {
         status(State::Warn, message!("{} does not protect: bypass", name))
+    } else if charge < 50.0 {
+        let state = if charge < 20.0 { State::Error } else { State::Warn };
+        status(state, message!("{}: the battery has only {} % of its charge", name, round(charge)))
     } else {
         Status::ok()
     }
@@ -283,6 +294,14 @@ mod tests {
             let (name, ups) = measurement.instances().next().unwrap();
             assert_eq!((name, ups.get_number("charge"), ups.get_number("runtime")), ("eaton", Some(87.0), Some(754.0)));
         }
+        let of = |words: &str, charge: &str, is_limited| {
+            let ups = of(&[format!("battery.charge \"{charge}\""), format!("ups.status \"{words}\"")]);
+            judge("x", &ups, is_limited).to_string()
+        };
+        assert_eq!(of("OB", "19", false), "Error: x: battery low, ? left");
+        assert_eq!(of("OB", "19", true), "Warn: x runs on battery, ? left", "the threshold says the rest");
+        assert_eq!(of("OL", "49", false), "Warn: x: the battery has only 49 % of its charge");
+        assert_eq!((&*of("OL", "19", true), &*of("OL", "60", false)), ("OK", "OK"));
         let gone =
             super::super::measure_once(&KIND, &format!("server = \"{}\"\nups = [\"eaton\", \"gone\"]", upsd("OL")));
         assert_eq!(gone.status().unwrap().to_string(), "Error: gone: UNKNOWN-UPS");
@@ -306,7 +325,7 @@ mod tests {
         #[test]
         fn no_line_panics(line in "\\PC*|[a-z.]{0,3} \"[\\\\\"a]{0,9}", words in "[A-Z ]{0,9}") {
             let _ = variable(&line);
-            let _ = judge("x", &of(&[line, format!("ups.status \"{words}\"")]));
+            let _ = judge("x", &of(&[line, format!("ups.status \"{words}\"")]), false);
         }
     }
 }

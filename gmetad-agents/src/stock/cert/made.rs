@@ -19,12 +19,25 @@ pub(in super::super) struct Made {
 
 /// Valid from and until that many days from now.
 pub(in super::super) fn self_signed(name: &str, from: i64, until: i64) -> Made {
+    let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    made(params, from, until)
+}
+
+/// As `openssl req -x509` makes it: an authority, with no name but the common one.
+pub(in super::super) fn usual(name: &str, until: i64) -> Made {
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    made(params, -100, until)
+}
+
+fn made(mut params: rcgen::CertificateParams, from: i64, until: i64) -> Made {
     let day = |days: i64| {
         let span = Duration::from_secs(days.unsigned_abs() * 86_400);
         if days < 0 { SystemTime::now() - span } else { SystemTime::now() + span }
     };
-    let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
-    params.distinguished_name.push(rcgen::DnType::CommonName, name);
     (params.not_before, params.not_after) = (day(from).into(), day(until).into());
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key).unwrap();

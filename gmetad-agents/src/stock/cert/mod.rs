@@ -17,14 +17,17 @@ use x509_parser::prelude::X509Certificate;
 
 use self::tls::{Before, of_service};
 use super::net::{Address, Until};
-use super::plan::{GREEN, INSTANCES, Limits, Plan, Probe, area, clean, graph, keys, plain, round};
-use super::proc::{bytes, fits};
+use super::plan::{GREEN, INSTANCES, Limits, Plan, Probe, area, clean, count, graph, keys, plain};
+use super::proc::{content, fits};
 use super::services::{Answer, Asked, ask, asked};
 use crate::kind::Kind;
 use crate::spec::Installed;
+use crate::status::Range;
 
 /// Certificates change once in weeks.
 const PERIOD: u64 = 3600;
+/// Days left that are an error, unless the file says something else.
+const ERROR: &str = "7:";
 const DAY: f64 = 86_400.0;
 /// Most certificates of one file: a bundle has 150.
 const IN_A_FILE: usize = 500;
@@ -45,6 +48,8 @@ struct Keys {
 }
 
 struct Cert {
+    /// Days at which the threshold says Error, so that this need not.
+    error: Range,
     files: Vec<String>,
     services: Vec<Asked<Address>>,
     before: Before,
@@ -73,9 +78,10 @@ fn build(name: &str, mut own: Table) -> Result<Installed, String> {
     } else {
         files
     };
-    Ok(Plan::new(name, &KIND, PERIOD, Cert { files, services, before })
+    let error = limits.error(ERROR);
+    Ok(Plan::new(name, &KIND, PERIOD, Cert { error, files, services, before })
         .signed("days", message!("days left"), "d")
-        .limited("days", "30:", "7:", 1, limits)
+        .limited("days", "30:", ERROR, 1, limits)
         .graph(graph("days.png", message!("Days left"), "d", vec![area("days", GREEN)]))
         .build())
 }
@@ -101,13 +107,13 @@ impl Probe for Cert {
             if found.is_empty() && !USUAL.contains(&&**pattern) {
                 all.push((pattern.clone(), Err(message!("there is no such file"))));
             }
-            let one = |file: PathBuf| (file.display().to_string(), of_file(&file).map_err(Message::from));
+            let one = |file: PathBuf| (file.display().to_string(), of_file(&file));
             all.extend(found.into_iter().map(one));
         }
         let until = Until::of(context);
         let certificates = parking_lot::Mutex::new(Vec::new());
         ask(&self.services, |service| {
-            let found = of_service(&service.what, self.before, until).map_err(Message::from);
+            let found = of_service(&service.what, self.before, until);
             certificates.lock().push((service.label.clone(), found));
             Answer { measurement: Measurement::new(), problem: None }
         });
@@ -115,21 +121,30 @@ impl Probe for Cert {
         of_services.sort_by(|(one, _), (two, _)| one.cmp(two));
         all.extend(of_services);
         all.truncate(INSTANCES);
-        Ok(measured(all, context.now as f64))
+        Ok(measured(all, context.now as f64, self.error))
     }
 
     fn judge(&self, last: &Measurement) -> Status {
         let days = |certificate: &Measurement| certificate.get_number("days").unwrap_or(f64::INFINITY);
         match last.instances().min_by(|(_, one), (_, two)| days(one).total_cmp(&days(two))) {
             Some((name, first)) => {
-                Status::new(State::Ok, message!("first to expire: {}, in {} days", name, round(days(first).floor())))
+                let message = match whole(days(first)) {
+                    1.0 => message!("first to expire: {}, in one day", name),
+                    days => message!("first to expire: {}, in {} days", name, count(days)),
+                };
+                Status::new(State::Ok, message)
             }
             None => Status::new(State::Ok, message!("no certificate to watch")),
         }
     }
 }
 
-fn measured(all: Vec<(String, Result<Found, Message>)>, now: f64) -> Measurement {
+/// Whole days that are left, or over.
+fn whole(days: f64) -> f64 {
+    days.trunc() + 0.0 // not -0
+}
+
+fn measured(all: Vec<(String, Result<Found, Message>)>, now: f64, error: Range) -> Measurement {
     let mut measurement = Measurement::new();
     let mut status = Status::ok();
     let mut rows = Vec::new();
@@ -145,10 +160,10 @@ fn measured(all: Vec<(String, Result<Found, Message>)>, now: f64) -> Measurement
         let days = (found.until as f64 - now) / DAY;
         if found.from as f64 > now {
             status = status.worse(Status::new(State::Error, message!("{}: the certificate is not valid yet", name)));
-        } else if days < 0.0 {
+        } else if days < 0.0 && !error.alerts(days) {
             status = status.worse(Status::new(State::Error, message!("{}: the certificate has expired", name)));
         }
-        rows.push(vec![Cell::Text(name.as_str().into()), Cell::Number(days.floor()), Cell::Text(found.subject.into())]);
+        rows.push(vec![Cell::Text(name.as_str().into()), Cell::Number(whole(days)), Cell::Text(found.subject.into())]);
         measurement = measurement.instance(name, Measurement::new().number("days", days));
     }
     let columns = vec![message!("Certificate"), message!("Days left"), message!("Subject")];
@@ -176,8 +191,8 @@ fn files(pattern: &str) -> Vec<PathBuf> {
 }
 
 /// The certificate of a file that expires first.
-fn of_file(path: &Path) -> Result<Found, String> {
-    read(&bytes(path)?).ok_or_else(|| format!("{} has no certificate: expected PEM or DER", path.display()))
+fn of_file(path: &Path) -> Result<Found, Message> {
+    read(&content(path)?).ok_or_else(|| message!("there is no certificate in it: expected PEM or DER"))
 }
 
 fn read(bytes: &[u8]) -> Option<Found> {
@@ -217,7 +232,8 @@ mod tests {
         write("gone.pem", gone.pem.as_bytes());
         write("none.pem", b"nothing");
         let path = directory.path().display();
-        let measurement = super::super::measure_once(&KIND, &format!("files = [\"{path}/*.pem\", \"{path}/far.der\"]"));
+        let keys = format!("files = [\"{path}/*.pem\", \"{path}/far.der\"]\nerror = \"-5:\"");
+        let measurement = super::super::measure_once(&KIND, &keys);
         let days: Vec<_> = measurement
             .instances()
             .map(|(name, of_it)| (name.rsplit('/').next().unwrap(), of_it.get_number("days").unwrap().ceil()))
@@ -230,9 +246,12 @@ mod tests {
             measurement.status().unwrap().to_string(),
             format!("Error: {path}/gone.pem: the certificate has expired")
         );
+        assert_eq!([-0.2, -1.00001, 1.9].map(|days| count(whole(days))), ["0", "-1", "1"]);
+        let gone = super::super::measure_once(&KIND, &format!("files = [\"{path}/gone.pem\"]"));
+        assert_eq!(gone.status(), Some(&Status::ok()), "the threshold says it");
         let none =
             super::super::measure_once(&KIND, &format!("files = [\"{path}/none.pem\"]")).status().unwrap().to_string();
-        assert!(none.ends_with("has no certificate: expected PEM or DER"), "{none}");
+        assert_eq!(none, format!("Error: {path}/none.pem: there is no certificate in it: expected PEM or DER"));
         let missing =
             super::super::measure_once(&KIND, &format!("files = [\"{path}/x*.pem\"]")).status().unwrap().to_string();
         assert!(missing.ends_with("there is no such file"), "{missing}");

@@ -3,13 +3,15 @@
 use std::io::{BufRead, BufReader, Write};
 use std::sync::Arc;
 
+use gmetad_core::agent::Message;
+use gmetad_core::message;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
 use x509_parser::parse_x509_certificate;
 
-use super::super::net::{Address, Timed, Until, reason};
+use super::super::net::{Address, Timed, Until, problem};
 use super::{Found, found};
 
 /// What is said before TLS begins.
@@ -22,8 +24,8 @@ pub(super) enum Before {
 }
 
 /// The certificate that a service shows for the name by which it is called.
-pub(super) fn of_service(address: &Address, before: Before, until: Until) -> Result<Found, String> {
-    let failed = |error: std::io::Error| reason(&error);
+pub(super) fn of_service(address: &Address, before: Before, until: Until) -> Result<Found, Message> {
+    let failed = |error: std::io::Error| problem(&error);
     let provider = Arc::new(ring::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
     let config = config.map_err(|error| error.to_string())?;
@@ -43,10 +45,12 @@ pub(super) fn of_service(address: &Address, before: Before, until: Until) -> Res
             break;
         }
     }
-    let certificate =
-        connection.peer_certificates().and_then(|chain| chain.first()).ok_or("the service shows no certificate")?;
-    let (_, certificate) =
-        parse_x509_certificate(certificate).map_err(|error| format!("the certificate cannot be read: {error}"))?;
+    let certificate = connection
+        .peer_certificates()
+        .and_then(|chain| chain.first())
+        .ok_or_else(|| message!("the service shows no certificate"))?;
+    let (_, certificate) = parse_x509_certificate(certificate)
+        .map_err(|error| message!("the certificate cannot be read: {}", error.to_string()))?;
     Ok(found(&certificate))
 }
 
@@ -82,7 +86,7 @@ fn answered(stream: &mut Timed, wanted: &str) -> std::io::Result<()> {
             break;
         }
     }
-    Err(std::io::Error::other("the service does not begin TLS"))
+    Err(std::io::Error::other(message!("the service does not begin TLS")))
 }
 
 /// Takes any certificate: it is only looked at, and nothing is said over the connection.
