@@ -216,6 +216,15 @@ fi
     let mut deaf = agent("exec", "command = ['deaf']", root.path());
     (0..3).for_each(|_| drop(failed(&mut deaf, 0.2)));
     assert_eq!(measured(&mut deaf).get_number("n"), Some(5.0));
+    // Nor is one left out whose next measurement is far.
+    let mut daily = agent("exec", "command = ['deaf']", root.path());
+    let place = gmetad_core::agent::Place {
+        state: root.path().join("daily"),
+        root: root.path().into(),
+        period: Duration::from_secs(86_400),
+    };
+    daily.agent.init_data(&place);
+    assert_eq!(daily.agent.measure(&within(4.0)).unwrap().get_number("n"), Some(5.0));
     // One that needs long for it has its whole time to measure.
     script(root.path(), "long", "#!/bin/sh\n[ \"$1\" = describe ] && sleep 1.2\necho '{\"fields\":{\"n\":5}}'\n");
     let mut long = agent("exec", "command = ['long']", root.path());

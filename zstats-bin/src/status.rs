@@ -1,7 +1,7 @@
 //! `z_stats status`: how the service's agents are, for people and for whatever runs monitoring plugins.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -136,7 +136,7 @@ fn ask(settings: &Settings) -> Result<Value, Unasked> {
     let address = SocketAddr::new(ip, settings.port);
     let failed = |error: std::io::Error| Unasked {
         reason: message!("{} does not answer: {}", address.to_string(), error.to_string()),
-        refused: error.kind() == std::io::ErrorKind::ConnectionRefused,
+        refused: error.kind() == ErrorKind::ConnectionRefused,
     };
     let authorization = authorization(settings).unwrap_or_default();
     let lang = settings.lang.tag();
@@ -164,7 +164,7 @@ fn exchange(address: SocketAddr, request: &[u8]) -> std::io::Result<String> {
     loop {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() || answer.len() as u64 > ANSWER {
-            return Err(std::io::ErrorKind::TimedOut.into());
+            return Err(ErrorKind::TimedOut.into());
         }
         stream.set_read_timeout(Some(left))?;
         match stream.read(&mut buffer)? {
@@ -187,23 +187,36 @@ fn read(settings: &Settings, reason: &Message, refused: bool) -> Result<Value, M
             error.to_string()
         )
     };
-    let mut views = Vec::new();
+    let (mut views, mut unread) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(&data).map_err(failed)?.take(AGENTS) {
         let path = entry.map_err(failed)?.path();
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        views.extend(Some(path.join("agent.json")).filter(|_| !hidden).and_then(|file| view(&file)));
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with('.') {
+            continue;
+        }
+        match view(&path.join("agent.json")) {
+            Ok(view) => views.push(view),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error) => unread.push((name, error)),
+        }
     }
     views.sort_by(|one, other| one.spec.name.cmp(&other.spec.name));
     let newest = views.iter().map(measured).max().unwrap_or(0);
     let is_over = refused && gmetad_core::now() > newest + YOUNG;
-    let agents: Vec<_> = views.iter().map(|view| listed(view, is_over, settings)).collect();
+    let mut agents: Vec<_> = views.iter().map(|view| listed(view, is_over, settings)).collect();
+    // They are not left out: that would look as if all were well.
+    agents.extend(unread.into_iter().map(|(name, error)| {
+        let text = message!("{}: cannot be read: {}", "agent.json", error.to_string());
+        let text = settings.lang.message(&text);
+        serde_json::json!({ "name": name, "section": "", "status": State::Unknown.name(), "message": text })
+    }));
     Ok(serde_json::json!({ "agents": agents }))
 }
 
-fn view(file: &Path) -> Option<AgentView> {
+fn view(file: &Path) -> std::io::Result<AgentView> {
     let mut bytes = Vec::new();
-    fs::File::open(file).ok()?.take(ANSWER).read_to_end(&mut bytes).ok()?;
-    serde_json::from_slice(&bytes).ok()
+    fs::File::open(file)?.take(ANSWER).read_to_end(&mut bytes)?;
+    Ok(serde_json::from_slice(&bytes)?)
 }
 
 /// When an agent was measured, or was seen for the first time.

@@ -25,6 +25,8 @@ const PROBE: Duration = Duration::from_secs(3600);
 /// After so many times in a row without an answer to `describe` it is measured without, and asked again after this.
 const TRIES: u32 = 3;
 const ASK_AGAIN: Duration = Duration::from_secs(3600);
+/// A measurement is left out for a description only if the next one comes within that time.
+const SOON: Duration = Duration::from_secs(600);
 /// Longest that the verbs may take.
 const VERB: Duration = Duration::from_secs(10);
 /// Bytes of a description.
@@ -102,12 +104,14 @@ impl ExecAgent {
             return Ok(Some(Reading { measurement, ..Reading::default() }));
         }
         let is_unanswered = self.unanswered.is_some_and(|(asked, times)| times >= TRIES && asked.elapsed() < ASK_AGAIN);
+        let may_wait = self.may_wait();
         if self.settings.is_described() && self.description.is_none() && !is_unanswered {
-            self.describe_itself(program, context, context.deadline.saturating_sub(began.elapsed()))?;
+            let left = context.deadline.saturating_sub(began.elapsed());
+            self.describe_itself(program, context, if may_wait { left } else { left.min(context.deadline / 4) })?;
         }
         // With what is left it would be cut short for no fault of its measuring.
         let took = began.elapsed();
-        if took > context.deadline / 4 {
+        if took > context.deadline / 4 && may_wait {
             let seconds = (took.as_secs_f64() * 10.0).round() / 10.0;
             return Err(message!("to say what it is took it {} s: it is measured the next time", seconds));
         }
@@ -245,11 +249,17 @@ impl ExecAgent {
         Ok(())
     }
 
+    /// Whether a measurement may be left out for the sake of a description: not again and again, and not if the next one is far.
+    fn may_wait(&self) -> bool {
+        let is_soon = self.place.as_ref().is_none_or(|place| place.period <= SOON);
+        is_soon && self.unanswered.is_none_or(|(_, times)| times < TRIES)
+    }
+
     /// There was no answer to `describe`.
     fn without_answer(&mut self, why: Message) -> Result<(), Message> {
         let times = self.unanswered.map_or(1, |(_, times)| times.saturating_add(1));
         self.unanswered = Some((Instant::now(), times));
-        if times < TRIES {
+        if self.may_wait() {
             return Err(message!("asked what it is (`describe`): {}; it is asked again the next time", why));
         }
         log::warn!(

@@ -38,6 +38,8 @@ const ASKED: Duration = Duration::from_secs(5);
 const LOOKED_AT: Duration = Duration::from_secs(3);
 /// Largest part of a period by which a first measurement is delayed.
 const JITTER_PART: u32 = 10;
+/// What is given up has that long to end before another one of its name measures.
+const LOST_WAIT: Duration = Duration::from_secs(2);
 /// Replaced and retired agents that hang, at most: each has a thread.
 const LOST: usize = 64;
 /// The schedule is looked at at least that often, so that it is seen to be alive.
@@ -73,6 +75,16 @@ pub(super) struct Pace {
     pub(super) settle: Duration,
 }
 
+/// A measurement that does not count any more, and is still under way.
+struct Lost {
+    name: String,
+    generation: u64,
+    stop: Stop,
+    /// How long its successor waits: what has not ended by then hangs in the kernel, and must not keep the one that was put in its
+    /// place, which may be there to mend that, from ever measuring.
+    until: Instant,
+}
+
 pub(super) struct Core {
     slots: Vec<Slot>,
     depend: Depend,
@@ -80,7 +92,7 @@ pub(super) struct Core {
     board: Arc<Board>,
     pace: Pace,
     /// Those that were replaced or retired while they measured.
-    lost: Vec<(String, u64, Stop)>,
+    lost: Vec<Lost>,
     /// Those that are not there, but whose file cannot be read now: their data stay where they are.
     held: HashMap<String, Arc<AgentView>>,
     generation: u64,
@@ -221,7 +233,8 @@ impl Core {
     fn lose(&mut self, slot: &mut Slot) {
         if let Some(run) = slot.run.take() {
             run.stop.stop();
-            self.lost.push((slot.name().to_owned(), slot.generation, run.stop));
+            let until = run.deadline() + LOST_WAIT;
+            self.lost.push(Lost { name: slot.name().to_owned(), generation: slot.generation, stop: run.stop, until });
         }
     }
 
@@ -242,7 +255,7 @@ impl Core {
                 slot.view.silenced = None;
                 self.touch(at, true);
             }
-            let lost = self.waits_for_lost(at);
+            let lost = self.waits_for_lost(at, now.mono);
             let slot = &mut self.slots[at];
             if slot.come(now, lost) && (slot.run.is_some() || lost) {
                 self.touch(at, false);
@@ -262,16 +275,17 @@ impl Core {
 
     /// Whether an agent has to wait for an earlier one of its name, which was replaced and still measures. What only stands for
     /// an agent touches nothing that the other one does.
-    fn waits_for_lost(&self, at: usize) -> bool {
+    fn waits_for_lost(&self, at: usize, now: Instant) -> bool {
         let slot = &self.slots[at];
-        !slot.written.load_error && self.lost.iter().any(|(name, ..)| name == slot.name())
+        !slot.written.load_error && self.lost.iter().any(|lost| lost.name == slot.name() && now < lost.until)
     }
 
     /// Launches those that wait, in the order in which they were due.
     fn launch(&mut self, now: Now) {
         let young = |slot: &Slot| slot.run.as_ref().is_some_and(|run| run.began + COUNTS_FOR > now.mono);
         let free = self.pace.at_once.saturating_sub(self.slots.iter().filter(|slot| young(slot)).count());
-        let waits = |(at, slot): (usize, &Slot)| Some((slot.waiting.filter(|_| !self.waits_for_lost(at))?, at));
+        let waits =
+            |(at, slot): (usize, &Slot)| Some((slot.waiting.filter(|_| !self.waits_for_lost(at, now.mono))?, at));
         let mut waiting: Vec<(Instant, usize)> = self.slots.iter().enumerate().filter_map(waits).collect();
         waiting.sort_unstable();
         for (_, at) in waiting.into_iter().take(free) {
@@ -287,7 +301,7 @@ impl Core {
         let Return { name, generation, agent, outcome, described } = back;
         let found = self.slots.iter().position(|slot| slot.generation == generation && slot.name() == name);
         let Some(at) = found else {
-            self.lost.retain(|(lost, number, _)| (lost, *number) != (&name, generation));
+            self.lost.retain(|lost| (&lost.name, lost.generation) != (&name, generation));
             self.again = true; // its successor waits
             return vec![Effect::End(name, agent)];
         };
@@ -378,7 +392,8 @@ impl Core {
             let free = run.filter(|_| waits).map(|run| run.began + COUNTS_FOR).filter(|then| *then > now);
             [Some(slot.due), run.map(super::slot::Run::deadline), slot.stale_at(), settled, sure, free]
         };
-        let next = self.slots.iter().flat_map(of).flatten().min();
+        let lost = self.lost.iter().map(|lost| lost.until).filter(|until| *until > now);
+        let next = self.slots.iter().flat_map(of).flatten().chain(lost).min();
         next.map_or(now + HEARTBEAT, |next| next.min(now + HEARTBEAT))
     }
 }

@@ -53,6 +53,7 @@ fn instead(other: Installed, name: String, error: Message) -> Installed {
     spec.name.clone_from(&name);
     // So that a reload sees when what is wrong has changed.
     spec.written = written;
+    spec.load_error = true;
     Installed { spec, agent: Box::new(LoadErrorAgent::new(name, error)) }
 }
 

@@ -231,8 +231,9 @@ impl Slot {
                 self.view.measured = self.view.measured.saturating_add(1);
                 self.view.failure = None;
                 self.fresh = Ok(began);
-                if let Some(before) = self.view.last.replace(taken) {
-                    self.view.before.insert(0, before);
+                // What only stands for an agent has measured nothing: the agent's own is there when it is mended.
+                if !spec.load_error {
+                    self.view.before.splice(0..0, self.view.last.replace(taken));
                 }
                 self.cut();
             }
@@ -246,6 +247,9 @@ impl Slot {
 
     /// Leaves as many earlier measurements as are shown.
     fn cut(&mut self) {
+        if self.view.spec.load_error {
+            return;
+        }
         let before = match self.view.spec.keep {
             Keep::Table { rows } => rows.clamp(2, ROWS) - 1,
             Keep::Last | Keep::Rrd(_) => 1,

@@ -167,7 +167,8 @@ impl Probe for Http {
 impl Http {
     /// Made once, and again when the trusted certificates have changed.
     fn agent(&mut self) -> Result<Agent, Message> {
-        let is_tls = self.urls.iter().any(|url| url.what.0.scheme_str() == Some("https"));
+        // Also one that is not asked for by https may send us there.
+        let is_tls = self.redirects > 0 || self.urls.iter().any(|url| url.what.0.scheme_str() == Some("https"));
         let file = if is_tls && self.verify { self.ca.as_deref().or(Some(TRUSTED)) } else { None };
         let changed = file.and_then(|file| fs::metadata(file).ok()?.modified().ok());
         if let Some((known, agent)) = &self.agent

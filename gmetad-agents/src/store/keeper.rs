@@ -214,7 +214,9 @@ impl Keeper {
         let over = self.trouble.leave(agent);
         over.iter().for_each(|text| self.say(Level::Info, text));
         let root = self.shared.root.clone();
-        if view.is_some_and(|view| view.spec.load_error) && files::remove_view(&root, agent) {
+        // One that only stood for a file; but it may have stood for an agent with a past.
+        let stood = |view: &AgentView| view.spec.load_error && view.last.is_none() && view.before.is_empty();
+        if view.is_some_and(stood) && files::remove_view(&root, agent) {
             return;
         }
         match files::retire(&root, agent, gmetad_core::now()) {

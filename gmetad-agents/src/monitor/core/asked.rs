@@ -7,7 +7,7 @@ impl Core {
     pub(in super::super) fn ask(&mut self, agent: &str, now: Instant) -> Result<(), Message> {
         let at = self.slots.iter().position(|slot| slot.name() == agent);
         let at = at.ok_or_else(|| message!("there is no agent {}", agent))?;
-        let lost = self.waits_for_lost(at);
+        let lost = self.waits_for_lost(at, now);
         let slot = &mut self.slots[at];
         if self.stopping {
             return Err(message!("the service is being stopped"));
@@ -51,13 +51,13 @@ impl Core {
     pub(in super::super) fn stop(&mut self) {
         self.stopping = true;
         let running = self.slots.iter().filter_map(|slot| slot.run.as_ref()).map(|run| &run.stop);
-        running.chain(self.lost.iter().map(|(_, _, stop)| stop)).for_each(Stop::stop);
+        running.chain(self.lost.iter().map(|lost| &lost.stop)).for_each(Stop::stop);
     }
 
     /// Who measures: those that may still end, and those that hang.
     pub(in super::super) fn running(&self) -> (usize, Vec<String>) {
         let runs = || self.slots.iter().filter_map(|slot| Some((slot.name(), slot.run.as_ref()?)));
-        let hanging = runs().map(|(name, _)| name).chain(self.lost.iter().map(|(name, ..)| name.as_str()));
+        let hanging = runs().map(|(name, _)| name).chain(self.lost.iter().map(|lost| lost.name.as_str()));
         (runs().filter(|(_, run)| !run.overdue).count(), hanging.map(str::to_owned).collect())
     }
 
@@ -65,7 +65,7 @@ impl Core {
     pub(in super::super) fn hanging(&self) -> Vec<String> {
         let overdue = |slot: &&Slot| slot.run.as_ref().is_some_and(|run| run.overdue);
         let names = self.slots.iter().filter(overdue).map(Slot::name);
-        names.chain(self.lost.iter().map(|(name, ..)| name.as_str())).map(str::to_owned).collect()
+        names.chain(self.lost.iter().map(|lost| lost.name.as_str())).map(str::to_owned).collect()
     }
 
     /// All agents that are at home.
