@@ -42,6 +42,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 const PASS_ON_WITHIN: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
+    limits::share_arenas();
     let version = concat!("gmetad ", env!("CARGO_PKG_VERSION"), " (compatible with Ganglia gmetad 3.7.2)");
     let result = match cli::parse(std::env::args_os().skip(1)) {
         Ok(Command::Help) => {

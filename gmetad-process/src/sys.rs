@@ -1,6 +1,6 @@
 //! The calls that need `unsafe`, each behind a safe function that states why it is sound.
 
-#![allow(unsafe_code)] // fork, _exit, localtime_r, pre_exec, pidfd and closing foreign descriptors have no safe form; nothing else may need it
+#![allow(unsafe_code)] // fork, _exit, localtime_r, pre_exec, pidfd and closing foreign descriptors have no safe form, nor has mallopt; nothing else may need it
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -33,6 +33,17 @@ pub(crate) fn fork() -> io::Result<Fork> {
 /// Number of threads of this process; 1 where the system does not tell.
 pub(crate) fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
+}
+
+/// The number of arenas that malloc may have, where it has some.
+pub(crate) fn limit_arenas(number: usize) {
+    // SAFETY: a parameter of malloc, which checks it.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, number.try_into().unwrap_or(libc::c_int::MAX));
+    }
+    #[cfg(not(target_env = "gnu"))]
+    let _ = number;
 }
 
 /// Ends the process at once: no destructors, no flushing of buffers the parent will flush again.

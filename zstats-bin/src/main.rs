@@ -29,6 +29,7 @@ type Said = (String, ExitCode);
 const UNKNOWN: u8 = 3;
 
 fn main() -> ExitCode {
+    gmetad_process::limits::share_arenas();
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     // The process that draws for the page is this program.
     if args.first().is_some_and(|word| word == graph::WORD) {

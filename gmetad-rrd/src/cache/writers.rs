@@ -17,8 +17,8 @@ use crate::update::UpdateError;
 
 /// Groups written together, at most: new files of all of them are synced by one call.
 const GROUPS: usize = 32;
-/// Groups taken together, at least, if so many are due.
-const FEW_GROUPS: usize = 6;
+/// Groups taken together, at least, if so many are due: all writers end a flush together.
+const FEW_GROUPS: usize = 2;
 /// Points written together, at most.
 const POINTS: usize = 20_000;
 /// Longest time to the next try after failures, in milliseconds.
