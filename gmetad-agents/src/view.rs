@@ -63,7 +63,7 @@ pub struct AgentView {
     /// Until when nobody is to be told of it.
     #[serde(default)]
     pub silenced: Option<UnixTime>,
-    /// A mail about its present Error was sent, and none yet that it is over.
+    /// A mail about its present Error went, and none yet that it is over.
     #[serde(default)]
     pub told: bool,
 }

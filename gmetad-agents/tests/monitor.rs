@@ -307,6 +307,35 @@ fn one_mail_about_one_cause() {
     assert!(!text.contains("site"), "{text}");
 }
 
+/// Else the next process would send it again.
+#[test]
+fn a_mail_that_goes_during_the_stop_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let [begun, go] = ["begun", "go"].map(|name| dir.path().join(name));
+    let script = format!("touch {}; until [ -e {} ]; do sleep 0.01; done", begun.display(), go.display());
+    let mail = MailOptions {
+        sendmail: acts::script(dir.path(), &script),
+        collect: Duration::ZERO,
+        ..MailOptions::new("root", "amon")
+    };
+    let data = dir.path().join("stats");
+    let options = MonitorOptions { mail: Some(mail), ..options(&data) };
+    let ended = Arc::new(AtomicUsize::new(0));
+    let bad = Acts::new("bad", |_| Ok(Measurement::new().judged(Status::new(State::Error, "down"))));
+    let agents = vec![bad.ending(&ended).installed(Duration::from_secs(60))];
+    let monitor = Monitor::start(options, agents, Layout::default()).unwrap();
+    eventually("a mail is on its way", || begun.exists());
+    assert!(!monitor.board().agent("bad").unwrap().told);
+    let stopping = thread::spawn(move || {
+        eventually("the stop has begun", || ended.load(Ordering::SeqCst) > 0);
+        fs::write(go, "").unwrap();
+    });
+    monitor.stop(Duration::from_secs(20)).unwrap();
+    stopping.join().unwrap();
+    let kept = fs::read_to_string(data.join("bad/agent.json")).unwrap();
+    assert!(kept.contains("\"told\":true"), "{kept}");
+}
+
 #[test]
 fn configuration_with_passwords_is_nobody_elses() {
     let dir = tempfile::tempdir().unwrap();

@@ -73,6 +73,8 @@ pub(super) struct Pace {
     pub(super) at_once: usize,
     /// How long an Error must stay before somebody is told.
     pub(super) settle: Duration,
+    /// There is somebody to be told.
+    pub(super) mails: bool,
 }
 
 /// A measurement that does not count any more, and is still under way.

@@ -49,13 +49,13 @@ impl Run {
     }
 }
 
-/// Whether somebody is to be told of an Error, or was.
+/// Whether somebody is to be told of an Error, or is being told; [`AgentView::told`] is whether a mail went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Told {
     Nothing,
     /// There is one to be told of since then.
     Since(Instant),
-    /// It was told, and not yet that it is over.
+    /// It is on its way or was told, and not yet that it is over.
     Error,
 }
 
@@ -346,9 +346,10 @@ impl Slot {
     }
 
     /// Whether somebody should be told of an Error; the count of it begins and ends here.
-    pub(super) fn watch(&mut self, now: Now) {
+    pub(super) fn watch(&mut self, now: Now, mails: bool) {
         let view = &self.view;
-        let worth = view.status.state == State::Error && view.acknowledged.is_none() && view.silenced.is_none();
+        let is_known = view.acknowledged.is_some() || view.silenced.is_some();
+        let worth = mails && view.status.state == State::Error && !is_known;
         self.told = match self.told {
             Told::Nothing if worth => Told::Since(now.mono),
             Told::Since(_) if !worth => Told::Nothing,

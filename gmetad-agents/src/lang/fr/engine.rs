@@ -23,7 +23,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("panicked: {}", "erreur interne (panic) : {}"),
     ("no answer within {} s", "pas de réponse en {} s"),
     ("mail through {}: {}", "courriel par {} : {}"),
-    ("mail through {}: one about {} agents is given up: {}", "courriel par {} : un message concernant {} agents est abandonné : {}"),
+    ("mail through {}: one about {} agents did not go, the next start tries again: {}", "courriel par {} : un message concernant {} agents n'est pas parti, le prochain démarrage réessaiera : {}"),
     ("… and {} more", "… et {} de plus"),
     ("{}: {} {}", "{} : {} {}"),
     ("{}: {} agents in Error, {} recovered", "{} : {} agents en erreur, {} rétablis"),

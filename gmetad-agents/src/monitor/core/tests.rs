@@ -33,16 +33,18 @@ struct World {
     log: Vec<String>,
     ended: Vec<String>,
     retired: Vec<String>,
+    /// Mails go.
+    sends: bool,
 }
 
 impl World {
     fn new(at_once: usize) -> Self {
         let board = Arc::new(Board::default());
         let now = Now { mono: Instant::now() + Duration::from_secs(100), wall: 1_000_000 };
-        let pace = Pace { jitter: Duration::ZERO, at_once, settle: Duration::from_secs(10) };
+        let pace = Pace { jitter: Duration::ZERO, at_once, settle: Duration::from_secs(10), mails: true };
         let core = Core::new(Arc::clone(&board), pace, now.mono);
         let (away, told, log, ended, retired) = Default::default();
-        Self { core, board, start: now.mono, now, away, told, log, ended, retired }
+        Self { core, board, start: now.mono, now, away, told, log, ended, retired, sends: true }
     }
 
     fn install(&mut self, agents: &[Spec], loaded: Vec<AgentView>) {
@@ -62,6 +64,10 @@ impl World {
                 Effect::Tell(notice) => {
                     let over = if notice.over { "over" } else { "down" };
                     self.told.push(format!("{} {over}", notice.agent));
+                    if self.sends {
+                        let effects = self.core.sent(&[notice], self.now);
+                        self.take(effects);
+                    }
                 }
                 Effect::Log(_, text) => self.log.push(text.to_string()),
                 Effect::End(name, _) => self.ended.push(name),
@@ -422,6 +428,44 @@ fn who_ends_before_it_is_told_tells_after_the_restart() {
     world.go(2.0);
     assert_eq!(world.told, ["a over"]);
     assert!(!world.view("a").told);
+}
+
+/// Nobody is told twice, and nobody not at all, whatever becomes of mails and processes.
+#[test]
+fn an_error_counts_as_told_when_its_mail_went() {
+    let begin = |view: Option<AgentView>, mails: bool, sends: bool| {
+        let mut world = World::new(16);
+        world.now.wall = view.as_ref().map_or(world.now.wall, |view| view.since + 30);
+        (world.core.pace.mails, world.sends) = (mails, sends);
+        world.install(&[spec("a", &[])], view.into_iter().collect());
+        world.go(1.0);
+        world.back("a", Ok((1.0, State::Error)));
+        world.go(50.0);
+        let told = std::mem::take(&mut world.told);
+        (world, told)
+    };
+    let (world, told) = begin(None, false, false);
+    assert!(told.is_empty() && !world.view("a").told, "there is nobody to be told");
+    let (world, told) = begin(Some((*world.view("a")).clone()), true, false);
+    assert!(told == ["a down"] && !world.view("a").told, "the mail did not go");
+    let (world, told) = begin(Some((*world.view("a")).clone()), true, true);
+    assert!(told == ["a down"] && world.view("a").told);
+    let (world, told) = begin(Some((*world.view("a")).clone()), true, true);
+    assert!(told.is_empty() && world.view("a").told, "once");
+    // Without mail for a while: that it is over is not told, and the next one is.
+    let (mut world, told) = begin(Some((*world.view("a")).clone()), false, false);
+    assert!(told.is_empty() && world.view("a").told);
+    world.go(60.0);
+    world.back("a", Ok((1.0, State::Ok)));
+    world.go(61.0);
+    assert!(world.told.is_empty() && !world.view("a").told);
+    // Its end is told by the next process if the mail about it did not go.
+    let (world, _) = begin(Some((*world.view("a")).clone()), true, true);
+    let (mut world, told) = begin(Some((*world.view("a")).clone()), true, false);
+    world.go(60.0);
+    world.back("a", Ok((1.0, State::Ok)));
+    world.go(61.0);
+    assert!(told.is_empty() && world.told == ["a over"] && world.view("a").told);
 }
 
 impl World {
