@@ -1,10 +1,12 @@
 //! The thread that writes.
 
+mod lock;
+
 use std::collections::HashMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use std::{fs, io};
 
 use gmetad_core::agent::Message;
 use gmetad_core::message;
@@ -12,9 +14,10 @@ use gmetad_rrd::native::Options;
 use gmetad_rrd::{Backend as _, Job, NativeStore, Point, RrdError, Schema, Value, View, path};
 use log::Level;
 
+pub(super) use self::lock::take;
 use super::files::{self, Loaded};
 use super::trouble::{self, Trouble};
-use super::{Active, LOCK, Shared, Task, Waiting, schema};
+use super::{Active, Shared, Task, Waiting, schema};
 use crate::lang::Lang;
 use crate::spec::{Datasource, Graphs, Keep, Spec, is_of};
 use crate::view::{AgentView, Taken};
@@ -37,6 +40,8 @@ pub(super) struct Keeper {
     lang: Lang,
     files: NativeStore,
     active: Active,
+    /// The directory is.
+    is_ours: bool,
     trouble: Trouble,
     /// Agents of which it was said that they have too many files, or names that are too long.
     told: HashMap<String, (bool, bool)>,
@@ -69,6 +74,7 @@ impl Keeper {
             lang,
             files,
             active: Active::default(),
+            is_ours: true,
             trouble: Trouble::default(),
             told: HashMap::new(),
             looked: HashMap::new(),
@@ -78,7 +84,7 @@ impl Keeper {
 
     pub(super) fn run(&mut self) {
         while let Some(work) = self.next() {
-            self.lock();
+            self.is_ours = self.lock();
             for task in work.tasks {
                 match task {
                     Task::Points { spec, taken, .. } => self.points(&spec, &taken),
@@ -89,8 +95,10 @@ impl Keeper {
                     Task::Retire(agents) => agents.iter().for_each(|view| self.retire(&view.spec.name, Some(view))),
                 }
             }
-            for view in work.views {
-                self.save(&view);
+            if self.is_ours {
+                work.views.iter().for_each(|view| self.save(view));
+            } else {
+                self.keep_waiting(work.views);
             }
             if work.dropped > self.dropped {
                 let now = work.dropped - self.dropped;
@@ -100,26 +108,6 @@ impl Keeper {
         }
         self.shared.inbox.lock().ended = true;
         self.shared.changed.notify_all();
-    }
-
-    /// Locks the directory again if somebody removed it.
-    fn lock(&mut self) {
-        let root = self.shared.root.clone();
-        if matches!(root.join(LOCK).symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound) {
-            match super::lock(&root) {
-                Ok(lock) => {
-                    let before = self.shared.lock.lock().replace(lock);
-                    drop(before); // a system call
-                    self.well("");
-                }
-                Err(error) => {
-                    let root = shown(&root);
-                    if self.trouble.enter(&format!("lock {root}"), "") {
-                        self.say(Level::Error, &error.to_string().into());
-                    }
-                }
-            }
-        }
     }
 
     /// Waits for work; `None` when all is done and no more will come.
@@ -156,6 +144,10 @@ impl Keeper {
     }
 
     fn adopt(&mut self, agents: Vec<String>, only: Option<Vec<String>>) -> HashMap<String, AgentView> {
+        if !self.is_ours {
+            self.active.extend(agents);
+            return HashMap::new();
+        }
         let root = self.shared.root.clone();
         if let Some(but) = only {
             for stranger in files::strangers(&root, &agents) {
@@ -199,7 +191,7 @@ impl Keeper {
 
     /// Puts the data of an agent aside; `view` is what is known of it, if that is not on the disk.
     fn retire(&mut self, agent: &str, view: Option<&AgentView>) {
-        if let Some(view) = view.filter(|_| path::agent_dir(&self.shared.root, agent).is_dir()) {
+        if let Some(view) = view.filter(|_| self.is_ours && path::agent_dir(&self.shared.root, agent).is_dir()) {
             self.save(view);
         }
         self.active.remove(agent);
@@ -213,6 +205,9 @@ impl Keeper {
         }
         let over = self.trouble.leave(agent);
         over.iter().for_each(|text| self.say(Level::Info, text));
+        if !self.is_ours {
+            return;
+        }
         let root = self.shared.root.clone();
         // One that only stood for a file; but it may have stood for an agent with a past.
         let stood = |view: &AgentView| view.spec.load_error && view.last.is_none() && view.before.is_empty();
@@ -272,7 +267,7 @@ impl Keeper {
     fn points(&mut self, spec: &Spec, taken: &Taken) {
         let Keep::Rrd(graphs) = &spec.keep else { return };
         let agent = spec.name.as_str();
-        if !self.active.contains(agent) {
+        if !self.is_ours || !self.active.contains(agent) {
             return;
         }
         let mut schemas: Vec<(Datasource, Schema)> = Vec::new();

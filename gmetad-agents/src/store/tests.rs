@@ -133,3 +133,31 @@ fn a_directory_that_was_removed_is_locked_again() {
     assert!(store.close(Duration::from_secs(20)));
     assert!(Store::start(root, Lang::English).is_ok());
 }
+
+#[test]
+fn a_directory_that_another_process_has_taken_is_left_alone_until_it_is_free() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("stats");
+    let store = Store::start(root.clone(), Lang::English).unwrap();
+    store.adopt(vec!["some".to_owned()], None, Duration::from_secs(20)).unwrap();
+    fs::remove_dir_all(&root).unwrap();
+    let other = Store::start(root.clone(), Lang::English).unwrap();
+    store.points(spec(), taken(1_000_000, 1));
+    store.save(Arc::new(AgentView { measured: 7, ..AgentView::fresh(spec(), 1_000_000) }), true);
+    let known = store.adopt(vec!["more".to_owned()], None, Duration::from_secs(20));
+    assert_eq!(known, Some(HashMap::new()), "it answers");
+    store.retire(vec![Arc::new(AgentView::fresh(Arc::new(Spec { name: "more".to_owned(), ..(*spec()).clone() }), 1))]);
+    assert_eq!(store.adopt(Vec::new(), None, Duration::from_secs(20)), Some(HashMap::new()), "all that is done");
+    assert!(!root.join("some").exists() && !root.join(".retired").exists());
+    assert!(other.close(Duration::from_secs(20)));
+    let file = root.join("some/agent.json");
+    let end = Instant::now() + Duration::from_secs(20);
+    while !file.exists() {
+        assert!(Instant::now() < end, "it takes the directory again by itself");
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(fs::read_to_string(&file).unwrap().contains("\"measured\":7"), "what was known last");
+    store.points(spec(), taken(1_000_060, 1));
+    assert!(store.close(Duration::from_secs(20)));
+    assert!(root.join("some/field0.rrd").exists());
+}
