@@ -69,6 +69,11 @@ pub struct AgentView {
 }
 
 impl AgentView {
+    /// It only stood for configuration that could not be loaded, and not for an agent with a past.
+    pub(crate) fn is_stand_in(&self) -> bool {
+        self.spec.load_error && self.last.is_none() && self.before.is_empty()
+    }
+
     /// Of an agent of which nothing is known.
     pub(crate) fn fresh(spec: Arc<Spec>, now: UnixTime) -> Self {
         let status = stale(None, None);

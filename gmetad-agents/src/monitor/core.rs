@@ -95,7 +95,7 @@ pub(super) struct Core {
     pace: Pace,
     /// Those that were replaced or retired while they measured.
     lost: Vec<Lost>,
-    /// Those that are not there, but whose file cannot be read now: their data stay where they are.
+    /// Those that are not there, but whose file cannot be read now: their data stay where they are. Also of earlier processes.
     held: HashMap<String, Arc<AgentView>>,
     generation: u64,
     /// Something changed what agents say of themselves.
@@ -141,7 +141,7 @@ impl Core {
     }
 
     /// Replaces all agents; those whose spec is the same go on, with the agent that there is. `loaded` are views of an earlier
-    /// process. To be called with what [`prepared`] made.
+    /// process, also of agents whose file cannot be read now. To be called with what [`prepared`] made.
     pub(super) fn replace(
         &mut self,
         installed: Vec<Installed>,
@@ -173,10 +173,12 @@ impl Core {
             self.slots.push(slot);
         }
         let gone: Vec<Arc<AgentView>> = old.values().map(|slot| Arc::new(slot.kept())).collect();
+        // What an earlier process held.
+        self.held.extend(loaded.into_iter().map(|(name, view)| (name, Arc::new(view))));
         let there: HashSet<&str> = self.slots.iter().map(Slot::name).collect();
         self.held.retain(|name, _| !there.contains(name.as_str()));
         let (held, mut retired): (Vec<_>, Vec<_>) =
-            gone.into_iter().partition(|view| !view.spec.load_error && is_of(&view.spec.origin, &broken));
+            gone.into_iter().partition(|view| !view.is_stand_in() && is_of(&view.spec.origin, &broken));
         retired.extend(self.held.extract_if(|_, view| !is_of(&view.spec.origin, &broken)).map(|(_, view)| view));
         for view in held {
             self.effects.push(Effect::Save { view: Arc::clone(&view), at_once: true });

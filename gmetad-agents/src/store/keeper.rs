@@ -149,18 +149,20 @@ impl Keeper {
             return HashMap::new();
         }
         let root = self.shared.root.clone();
+        let mut views = HashMap::new();
         if let Some(but) = only {
             for stranger in files::strangers(&root, &agents) {
-                let view = match files::load(&root, &stranger) {
-                    Ok(Loaded::View(view)) => Some(*view),
-                    _ => None,
-                };
-                if view.as_ref().is_none_or(|view| !is_of(&view.spec.origin, &but)) {
-                    self.retire(&stranger, view.as_ref());
+                match files::load(&root, &stranger) {
+                    Ok(Loaded::View(view)) if is_of(&view.spec.origin, &but) && !view.is_stand_in() => {
+                        views.insert(stranger, *view);
+                    }
+                    Ok(Loaded::View(view)) => self.retire(&stranger, Some(&view)),
+                    // It may come from one of those files.
+                    _ if !but.is_empty() => {}
+                    _ => self.retire(&stranger, None),
                 }
             }
         }
-        let mut views = HashMap::new();
         for agent in agents {
             match files::restore(&root, &agent) {
                 Ok(Some(from)) => {
@@ -209,9 +211,7 @@ impl Keeper {
             return;
         }
         let root = self.shared.root.clone();
-        // One that only stood for a file; but it may have stood for an agent with a past.
-        let stood = |view: &AgentView| view.spec.load_error && view.last.is_none() && view.before.is_empty();
-        if view.is_some_and(stood) && files::remove_view(&root, agent) {
+        if view.is_some_and(AgentView::is_stand_in) && files::remove_view(&root, agent) {
             return;
         }
         match files::retire(&root, agent, gmetad_core::now()) {

@@ -129,7 +129,8 @@ impl Store {
     }
 
     /// Reads what earlier processes knew of these agents, whose data are written from now on. With `only`, those of all other
-    /// agents are put aside, unless they come from these files. `None`: the disk has not answered in time; what is not read is not known.
+    /// agents are put aside, unless they come from these files: what is known of such is given back, too. `None`: the disk has
+    /// not answered in time; what is not read is not known.
     pub(crate) fn adopt(
         &self,
         agents: Vec<String>,

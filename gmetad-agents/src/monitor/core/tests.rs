@@ -538,6 +538,27 @@ fn a_file_that_cannot_be_read_retires_nobody() {
     assert_eq!(world.retired.len(), 2, "once");
 }
 
+/// First an agent of a file gets a mistake, then the file as a whole, then the service is started again.
+#[test]
+fn a_file_that_gets_worse_retires_nobody() {
+    let from = |name: &str| Spec { origin: "/c/x.agent".to_owned(), ..spec(name, &[]) };
+    let wrong = |name: &str| Spec { load_error: true, ..from(name) };
+    let mut world = World::new(16);
+    world.install(&[from("a"), from("b")], vec![]);
+    world.go(1.0);
+    world.back("b", Ok((1.0, State::Ok)));
+    world.install(&[from("a"), wrong("b")], vec![]);
+    let b = (*world.view("b")).clone();
+    world.install(&[wrong("x.agent")], vec![]);
+    assert!(world.retired.is_empty(), "{:?}", world.retired);
+    let mut world = World::new(16);
+    world.install(&[wrong("x.agent")], vec![b]);
+    world.install(&[wrong("x.agent")], vec![]);
+    assert!(world.retired.is_empty(), "{:?}", world.retired);
+    world.install(&[from("a")], vec![]);
+    assert_eq!(world.retired, ["b", "x.agent"], "now it is known that it is no more");
+}
+
 /// It may be what was put there to mend that.
 #[test]
 fn one_that_hangs_in_the_kernel_does_not_keep_its_successor_for_ever() {
