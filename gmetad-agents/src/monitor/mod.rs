@@ -274,10 +274,10 @@ impl Shared {
                         notifier.tell(notice);
                     }
                 }
-                Effect::End(name, agent) => {
+                Effect::End { name, generation, agent } => {
                     self.ending.lock().push(name.clone());
                     let shared = Arc::clone(self);
-                    run::end(&name.clone(), agent, move || shared.ended(&name));
+                    run::end(&name.clone(), agent, move || shared.ended(&name, generation));
                 }
                 Effect::Launch(launch) => {
                     let shared = Arc::clone(self);
@@ -306,13 +306,13 @@ impl Shared {
         self.perform(effects);
     }
 
-    fn ended(&self, name: &str) {
+    fn ended(&self, name: &str, generation: u64) {
         let mut ending = self.ending.lock();
         if let Some(at) = ending.iter().position(|other| other == name) {
             ending.swap_remove(at);
         }
         drop(ending);
-        drop(self.core.lock());
+        self.core.lock().ended(name, generation);
         self.changed.notify_all();
     }
 

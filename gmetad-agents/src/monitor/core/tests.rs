@@ -35,6 +35,8 @@ struct World {
     retired: Vec<String>,
     /// Mails go.
     sends: bool,
+    /// Agents end at once.
+    ends: bool,
 }
 
 impl World {
@@ -44,7 +46,7 @@ impl World {
         let pace = Pace { jitter: Duration::ZERO, at_once, settle: Duration::from_secs(10), mails: true };
         let core = Core::new(Arc::clone(&board), pace, now.mono);
         let (away, told, log, ended, retired) = Default::default();
-        Self { core, board, start: now.mono, now, away, told, log, ended, retired, sends: true }
+        Self { core, board, start: now.mono, now, away, told, log, ended, retired, sends: true, ends: true }
     }
 
     fn install(&mut self, agents: &[Spec], loaded: Vec<AgentView>) {
@@ -70,7 +72,12 @@ impl World {
                     }
                 }
                 Effect::Log(_, text) => self.log.push(text.to_string()),
-                Effect::End(name, _) => self.ended.push(name),
+                Effect::End { name, generation, .. } => {
+                    if self.ends {
+                        self.core.ended(&name, generation);
+                    }
+                    self.ended.push(name);
+                }
                 Effect::Retire(views) => self.retired.extend(views.iter().map(|view| view.spec.name.clone())),
                 Effect::Save { .. } | Effect::Points(..) => {}
             }
@@ -591,6 +598,31 @@ fn what_stands_for_an_agent_keeps_its_past() {
     world.back("a", Ok((9.0, State::Error)));
     world.install(&[table], vec![]);
     assert_eq!(world.view("a").before.len(), rows);
+}
+
+/// It may still run a program, and have what its successor wants: a port, say.
+#[test]
+fn a_successor_waits_for_the_end_of_an_idle_agent() {
+    let number = |n: u32| Spec { written: n.to_string(), ..spec("a", &[]) };
+    let mut world = World::new(16);
+    world.install(&[number(1)], vec![]);
+    world.go(0.0);
+    world.back("a", Ok((1.0, State::Ok)));
+    world.ends = false;
+    let generation = world.core.slots[0].generation;
+    world.install(&[number(2)], vec![]);
+    world.go(1.0);
+    assert_eq!((world.ended.as_slice(), world.away().len()), (&["a".to_owned()][..], 0));
+    assert!(world.core.hanging().is_empty() && world.core.running() == (0, vec![]));
+    world.core.ended("a", generation);
+    world.go(1.1);
+    assert_eq!(world.away(), ["a"]);
+    world.back("a", Ok((1.0, State::Ok)));
+    world.install(&[number(3)], vec![]);
+    world.go(3.0);
+    assert!(world.away().is_empty());
+    world.go(3.2);
+    assert_eq!(world.away(), ["a"], "what does not end is not waited for for ever");
 }
 
 #[test]
