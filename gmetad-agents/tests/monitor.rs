@@ -343,6 +343,8 @@ fn configuration_with_passwords_is_nobody_elses() {
     // What an earlier process left is not private.
     fs::create_dir_all(data.join("old")).unwrap();
     fs::write(data.join("old/agent.json.new"), "").unwrap();
+    fs::create_dir_all(data.join(".retired/older-5")).unwrap();
+    fs::write(data.join(".retired/older-5/agent.json"), "").unwrap();
     let fresh = dir.path().join("fresh/stats");
     for data in [&data, &fresh] {
         let mut one = good("secretive").installed(Duration::from_secs(60));
@@ -358,6 +360,8 @@ fn configuration_with_passwords_is_nobody_elses() {
             assert!(!fs::read_to_string(&file).unwrap().contains("sesame"));
             assert_eq!(mode(&file), 0o600, "{file:?}");
         }
+        let retired = data.join(".retired/older-5/agent.json");
+        assert!(!retired.exists() || mode(&retired) == 0o600, "{retired:?}");
         assert!(*data != fresh || mode(data) & 0o007 == 0, "made for nobody else");
     }
 }

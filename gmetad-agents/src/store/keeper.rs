@@ -151,6 +151,14 @@ impl Keeper {
         let root = self.shared.root.clone();
         let mut views = HashMap::new();
         if let Some(but) = only {
+            if let Err((file, error)) = files::make_private(&root) {
+                let text = message!(
+                    "{} may be read by others, and has passwords perhaps: {}",
+                    shown(&file),
+                    error.to_string()
+                );
+                self.say(Level::Warn, &text);
+            }
             for stranger in files::strangers(&root, &agents) {
                 match files::load(&root, &stranger) {
                     Ok(Loaded::View(view)) if is_of(&view.spec.origin, &but) && !view.is_stand_in() => {

@@ -77,4 +77,5 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("data of agents are written again: \"{}\" is over", "les données des agents sont de nouveau écrites : « {} » est terminé"),
     ("{}: nothing can be kept now: {}", "{} : rien ne peut être conservé pour l'instant : {}"),
     ("{}: another z_stats has taken this directory: nothing is kept until it is free", "{} : un autre z_stats a pris ce répertoire : rien n'est conservé jusqu'à ce qu'il soit libre"),
+    ("{} may be read by others, and has passwords perhaps: {}", "{} est lisible par d'autres, et contient peut-être des mots de passe : {}"),
 ];
