@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     }
     let early = settings::early_lang(&args);
     // Whoever runs it as a plugin takes 1 for a warning.
-    let meant = if args.iter().any(|word| word == "status") { Do::Status } else { Do::Serve };
+    let meant = cli::meant(&args);
     let line = match cli::parse(args) {
         Ok(line) => line,
         Err(error) => return fail(early, &error, meant),
