@@ -155,6 +155,17 @@ pub(super) fn known(root: &Path, agent: &str, most: usize) -> BTreeMap<Key, bool
     found
 }
 
+/// Bytes of the RRD files of an agent, also of those set aside.
+pub(super) fn bytes(root: &Path, agent: &str) -> u64 {
+    let dir = path::agent_dir(root, agent);
+    let all = entries(&dir).into_iter().flat_map(|(name, is_dir)| {
+        let place = dir.join(name);
+        if is_dir { entries(&place).into_iter().map(|(name, _)| place.join(name)).collect() } else { vec![place] }
+    });
+    let is_rrd = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().contains(".rrd"));
+    all.filter(is_rrd).filter_map(|path| Some(path.symlink_metadata().ok()?.len())).sum()
+}
+
 /// Removes the files of those instances that were not written for so long; what was removed.
 ///
 /// # Errors

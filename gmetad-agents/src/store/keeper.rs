@@ -1,12 +1,13 @@
 //! The thread that writes.
 
 mod lock;
+pub(super) mod room;
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use gmetad_core::agent::Message;
 use gmetad_core::message;
@@ -15,6 +16,7 @@ use gmetad_rrd::{Backend as _, Job, NativeStore, Point, RrdError, Schema, Value,
 use log::Level;
 
 pub(super) use self::lock::take;
+use self::room::{MOST_FILES, Room};
 use super::files::{self, Loaded};
 use super::trouble::{self, Trouble};
 use super::{Active, Shared, Task, Waiting, schema};
@@ -22,18 +24,10 @@ use crate::lang::Lang;
 use crate::spec::{Datasource, Graphs, Keep, Spec, is_of};
 use crate::view::{AgentView, Taken};
 
-/// RRD files of one agent, at most: 2,000 are 200 MB with the standard archives.
-pub(crate) const MOST_FILES: usize = 2_000;
 /// Files of one source that are set aside.
 const MOST_ASIDE: u32 = 9;
-/// How long an instance was not measured whose files may go, where an agent has too many.
-const FORGOTTEN: Duration = Duration::from_secs(30 * 86_400);
-/// How often such are looked for.
-const LOOK_EVERY: Duration = Duration::from_secs(3600);
 /// Seconds by which the last value of a file may be in the future: it could not be written until then.
 const TO_COME: i64 = 86_400;
-/// Longest name of an instance or a field that gets a file: its path can be read back, and shown.
-const LONGEST_NAME: usize = 80;
 
 pub(super) struct Keeper {
     shared: Arc<Shared>,
@@ -43,10 +37,8 @@ pub(super) struct Keeper {
     /// The directory is.
     is_ours: bool,
     trouble: Trouble,
-    /// Agents of which it was said that they have too many files, or names that are too long.
-    told: HashMap<String, (bool, bool)>,
-    /// When it was looked for files of an agent that could go.
-    looked: HashMap<String, Instant>,
+    /// What the files of agents take, and what was said of that.
+    rooms: HashMap<String, Room>,
     /// Points dropped that were told.
     dropped: u64,
 }
@@ -76,8 +68,7 @@ impl Keeper {
             active: Active::default(),
             is_ours: true,
             trouble: Trouble::default(),
-            told: HashMap::new(),
-            looked: HashMap::new(),
+            rooms: HashMap::new(),
             dropped: 0,
         }
     }
@@ -205,8 +196,7 @@ impl Keeper {
             self.save(view);
         }
         self.active.remove(agent);
-        self.told.remove(agent);
-        self.looked.remove(agent);
+        self.rooms.remove(agent);
         self.shared.known.lock().remove(agent);
         {
             let mut inbox = self.shared.inbox.lock();
@@ -294,63 +284,6 @@ impl Keeper {
         self.write(agent, taken.time, &entries, &schemas);
     }
 
-    /// Whether a field gets a file. When it is first met, a file that there is is compared with what is wanted.
-    fn is_kept(&mut self, agent: &str, instance: Option<&str>, field: &str, path: &Path, wanted: &Schema) -> bool {
-        if field.len() > LONGEST_NAME || instance.is_some_and(|name| name.len() > LONGEST_NAME) {
-            let told = &mut self.told.entry(agent.to_owned()).or_default().1;
-            if !std::mem::replace(told, true) {
-                let text = message!("agent {}: what has a name of over {} bytes gets no RRD file", agent, LONGEST_NAME);
-                self.say(Level::Warn, &text);
-            }
-            return false;
-        }
-        let key = (instance.map(str::to_owned), field.to_owned());
-        let (count, known) = {
-            let all = self.shared.known.lock();
-            let of_agent = all.get(agent);
-            (of_agent.map_or(0, |known| known.len()), of_agent.and_then(|known| known.get(&key).copied()))
-        };
-        match known {
-            Some(true) => return true,
-            Some(false) => self.compare(agent, path, wanted),
-            None if count >= MOST_FILES && !self.make_room(agent) => {
-                let told = &mut self.told.entry(agent.to_owned()).or_default().0;
-                if !std::mem::replace(told, true) {
-                    let text = message!("agent {} has {} RRD files: others are not kept", agent, MOST_FILES);
-                    self.say(Level::Warn, &text);
-                }
-                return false;
-            }
-            None => {}
-        }
-        self.shared.known.lock().entry(agent.to_owned()).or_default().insert(key, true);
-        true
-    }
-
-    /// Removes what an agent has not measured for long; whether there is room for another file.
-    fn make_room(&mut self, agent: &str) -> bool {
-        let now = Instant::now();
-        let looked = self.looked.insert(agent.to_owned(), now);
-        if let Some(looked) = looked.filter(|looked| now.duration_since(*looked) < LOOK_EVERY) {
-            self.looked.insert(agent.to_owned(), looked);
-            return false;
-        }
-        let removed = files::forget(&self.shared.root, agent, FORGOTTEN).unwrap_or_else(|error| {
-            let text = message!("data of agent {} cannot be removed: {}", agent, error.to_string());
-            self.failed(&trouble::of_io(&error), agent, text);
-            Vec::new()
-        });
-        for (_, place) in &removed {
-            let place = shown(place);
-            let text = message!("{} is removed: not measured for long, and agent {} has too many files", place, agent);
-            self.say(Level::Warn, &text);
-        }
-        let mut all = self.shared.known.lock();
-        let known = all.entry(agent.to_owned()).or_default();
-        known.retain(|(instance, _), _| !removed.iter().any(|(gone, _)| instance.as_ref() == Some(gone)));
-        known.len() < MOST_FILES
-    }
-
     /// Sets a file aside that is not made as it should be, or is damaged.
     fn compare(&mut self, agent: &str, path: &Path, wanted: &Schema) {
         let why = match View::open(path) {
@@ -387,6 +320,7 @@ impl Keeper {
         let aside = aside(path);
         match fs::rename(path, &aside) {
             Ok(()) => {
+                self.takes(agent, wanted);
                 let text = message!("{} is set aside as {} and begins anew: {}", shown(path), shown(&aside), why);
                 self.say(Level::Warn, &text);
             }

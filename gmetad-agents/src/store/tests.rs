@@ -5,7 +5,7 @@ use std::process::Command;
 
 use gmetad_core::agent::{Agent, AgentError, Context, Measurement};
 
-use super::keeper::MOST_FILES;
+use super::keeper::room::{MOST_BYTES, MOST_FILES};
 use super::*;
 use crate::spec::{Archive, Graphs, Installed, Keep};
 
@@ -44,6 +44,28 @@ fn files_have_a_bound() {
     assert_eq!(store.kept("some").len(), MOST_FILES);
     let files = fs::read_dir(dir.path().join("some")).unwrap().count();
     assert_eq!((files, store.dropped()), (MOST_FILES, 0));
+}
+
+#[test]
+fn bytes_of_files_have_a_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = spec();
+    let Keep::Rrd(graphs) = &spec.keep else { panic!("no files") };
+    let schema = schema::schema(spec.period, graphs, &schema::source(graphs, "x").unwrap());
+    let size = gmetad_rrd::format::Layout::new(schema).unwrap().file_size();
+    // What was set aside takes room, too; this one takes none on the disk.
+    fs::create_dir_all(dir.path().join("some/eth0")).unwrap();
+    File::create(dir.path().join("some/eth0/rx.rrd.old")).unwrap().set_len(MOST_BYTES - 3 * size).unwrap();
+    let store = Store::start(dir.path().to_owned(), Lang::English).unwrap();
+    store.adopt(vec!["some".to_owned()], Some(Vec::new()), Duration::from_secs(20)).unwrap();
+    store.points(Arc::clone(&spec), taken(1_000_000, 5));
+    store.points(spec, taken(1_000_060, 5));
+    assert!(store.close(Duration::from_secs(20)));
+    assert_eq!(store.kept("some").len(), 3);
+    let file = dir.path().join("some/field0.rrd");
+    assert_eq!(fs::metadata(&file).unwrap().len(), size);
+    assert_eq!(gmetad_rrd::View::open(&file).unwrap().last(), 1_000_060, "what has a file is written on");
+    assert!(!dir.path().join("some/field3.rrd").exists());
 }
 
 #[test]

@@ -11,7 +11,8 @@ use gmetad_core::message;
 use log::Level;
 
 use super::super::{EVERY, StoreError, Waiting, files};
-use super::{Keeper, MOST_FILES, shown};
+use super::room::MOST_FILES;
+use super::{Keeper, shown};
 use crate::view::AgentView;
 
 /// The file that is locked.
@@ -35,6 +36,7 @@ impl Keeper {
             Ok(lock) => {
                 *self.shared.lock.lock() = Some(lock);
                 // They are other files now.
+                self.rooms.clear();
                 for agent in &self.active {
                     let known = files::known(&root, agent, MOST_FILES);
                     self.shared.known.lock().insert(agent.clone(), known);
