@@ -7,7 +7,7 @@ use gmetad_core::model::UnixTime;
 use serde::{Deserialize, Serialize};
 
 use crate::spec::Spec;
-use crate::status::stale;
+use crate::status::{Streaks, stale};
 
 /// Most changes of status that are remembered of an agent.
 pub const CHANGES: usize = 100;
@@ -66,6 +66,9 @@ pub struct AgentView {
     /// A mail about its present Error went, and none yet that it is over.
     #[serde(default)]
     pub told: bool,
+    /// Bad results in a row, so that a restart does not begin to count anew.
+    #[serde(default, skip_serializing_if = "Streaks::is_empty")]
+    pub streaks: Streaks,
 }
 
 impl AgentView {
@@ -97,6 +100,7 @@ impl AgentView {
             acknowledged: None,
             silenced: None,
             told: false,
+            streaks: Streaks::default(),
         }
     }
 }

@@ -409,6 +409,46 @@ fn what_an_earlier_process_knew_stands_until_there_is_a_result() {
 }
 
 #[test]
+fn a_restart_begins_no_row_anew() {
+    let rule = |text: &str| crate::spec::Rule {
+        field: "n".to_owned(),
+        warn: None,
+        error: text.parse().ok(),
+        r#for: 3,
+        nodata: None,
+    };
+    let ruled = |text: &str| Spec { rules: vec![rule(text)], ..spec("a", &[]) };
+    // Two bad results, then a restart that takes so long.
+    let after = |seconds: i64, ruled: Spec, old: Spec| {
+        let mut world = World::new(16);
+        world.install(&[old], vec![]);
+        for minute in 0..2 {
+            world.go(f64::from(minute) * 60.0);
+            world.back("a", Ok((5.0, State::Ok)));
+        }
+        let view = serde_json::to_string(&*world.view("a")).unwrap();
+        let mut next = World::new(16);
+        next.now.wall = world.now.wall + seconds;
+        next.install(&[ruled], vec![serde_json::from_str(&view).unwrap()]);
+        let loaded = next.view("a").streaks == world.view("a").streaks;
+        next.go(0.0);
+        next.back("a", Ok((5.0, State::Ok)));
+        (next.view("a").status.state, loaded)
+    };
+    assert_eq!(after(30, ruled("~:4"), ruled("~:4")), (State::Error, true), "the third in a row");
+    assert_eq!(after(3600, ruled("~:4"), ruled("~:4")).0, State::Ok, "there is a gap");
+    assert_eq!(after(30, ruled("~:3"), ruled("~:4")).0, State::Ok, "it is another rule");
+    let mut world = World::new(16);
+    world.install(&[ruled("~:4")], vec![]);
+    for second in 1..=3 {
+        world.install(&[Spec { written: second.to_string(), ..ruled("~:4") }], vec![]);
+        world.go(f64::from(second));
+        world.back("a", Ok((5.0, State::Ok)));
+    }
+    assert_eq!(world.status("a"), "Error: n is 5 (error if above 4)", "nor does a reload");
+}
+
+#[test]
 fn who_ends_before_it_is_told_tells_after_the_restart() {
     let mut world = World::new(16);
     world.install(&[spec("a", &[])], vec![]);
