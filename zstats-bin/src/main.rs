@@ -12,6 +12,7 @@ use gmetad_core::agent::Message;
 mod check;
 mod cli;
 mod demo;
+mod exact;
 mod made_up;
 mod man;
 mod measure;
