@@ -7,7 +7,7 @@ use gmetad_core::model::UnixTime;
 use serde::{Deserialize, Serialize};
 
 use crate::spec::Spec;
-use crate::status::stale;
+use crate::status::{Streaks, stale};
 
 /// Most changes of status that are remembered of an agent.
 pub const CHANGES: usize = 100;
@@ -63,12 +63,20 @@ pub struct AgentView {
     /// Until when nobody is to be told of it.
     #[serde(default)]
     pub silenced: Option<UnixTime>,
-    /// A mail about its present Error was sent, and none yet that it is over.
+    /// A mail about its present Error went, and none yet that it is over.
     #[serde(default)]
     pub told: bool,
+    /// Bad results in a row, so that a restart does not begin to count anew.
+    #[serde(default, skip_serializing_if = "Streaks::is_empty")]
+    pub streaks: Streaks,
 }
 
 impl AgentView {
+    /// It only stood for configuration that could not be loaded, and not for an agent with a past.
+    pub(crate) fn is_stand_in(&self) -> bool {
+        self.spec.load_error && self.last.is_none() && self.before.is_empty()
+    }
+
     /// Of an agent of which nothing is known.
     pub(crate) fn fresh(spec: Arc<Spec>, now: UnixTime) -> Self {
         let status = stale(None, None);
@@ -92,6 +100,7 @@ impl AgentView {
             acknowledged: None,
             silenced: None,
             told: false,
+            streaks: Streaks::default(),
         }
     }
 }

@@ -307,6 +307,35 @@ fn one_mail_about_one_cause() {
     assert!(!text.contains("site"), "{text}");
 }
 
+/// Else the next process would send it again.
+#[test]
+fn a_mail_that_goes_during_the_stop_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let [begun, go] = ["begun", "go"].map(|name| dir.path().join(name));
+    let script = format!("touch {}; until [ -e {} ]; do sleep 0.01; done", begun.display(), go.display());
+    let mail = MailOptions {
+        sendmail: acts::script(dir.path(), &script),
+        collect: Duration::ZERO,
+        ..MailOptions::new("root", "amon")
+    };
+    let data = dir.path().join("stats");
+    let options = MonitorOptions { mail: Some(mail), ..options(&data) };
+    let ended = Arc::new(AtomicUsize::new(0));
+    let bad = Acts::new("bad", |_| Ok(Measurement::new().judged(Status::new(State::Error, "down"))));
+    let agents = vec![bad.ending(&ended).installed(Duration::from_secs(60))];
+    let monitor = Monitor::start(options, agents, Layout::default()).unwrap();
+    eventually("a mail is on its way", || begun.exists());
+    assert!(!monitor.board().agent("bad").unwrap().told);
+    let stopping = thread::spawn(move || {
+        eventually("the stop has begun", || ended.load(Ordering::SeqCst) > 0);
+        fs::write(go, "").unwrap();
+    });
+    monitor.stop(Duration::from_secs(20)).unwrap();
+    stopping.join().unwrap();
+    let kept = fs::read_to_string(data.join("bad/agent.json")).unwrap();
+    assert!(kept.contains("\"told\":true"), "{kept}");
+}
+
 #[test]
 fn configuration_with_passwords_is_nobody_elses() {
     let dir = tempfile::tempdir().unwrap();
@@ -314,6 +343,8 @@ fn configuration_with_passwords_is_nobody_elses() {
     // What an earlier process left is not private.
     fs::create_dir_all(data.join("old")).unwrap();
     fs::write(data.join("old/agent.json.new"), "").unwrap();
+    fs::create_dir_all(data.join(".retired/older-5")).unwrap();
+    fs::write(data.join(".retired/older-5/agent.json"), "").unwrap();
     let fresh = dir.path().join("fresh/stats");
     for data in [&data, &fresh] {
         let mut one = good("secretive").installed(Duration::from_secs(60));
@@ -329,6 +360,8 @@ fn configuration_with_passwords_is_nobody_elses() {
             assert!(!fs::read_to_string(&file).unwrap().contains("sesame"));
             assert_eq!(mode(&file), 0o600, "{file:?}");
         }
+        let retired = data.join(".retired/older-5/agent.json");
+        assert!(!retired.exists() || mode(&retired) == 0o600, "{retired:?}");
         assert!(*data != fresh || mode(data) & 0o007 == 0, "made for nobody else");
     }
 }
@@ -355,9 +388,21 @@ fn a_file_that_cannot_be_read_costs_no_data() {
     }
     monitor.stop(Duration::from_secs(20)).unwrap();
     drop(monitor);
-    // And at the start.
+    // And at a start, however often, also if nobody knows whose data they are.
+    for round in 0..3 {
+        let monitor = start(dir.path(), vec![agent("/c/x.agent", true)]);
+        eventually("the mistake is shown", || wrong.exists());
+        monitor.stop(Duration::from_secs(20)).unwrap();
+        assert!(dir.path().join("precious").exists() && !dir.path().join(".retired").exists(), "{round}");
+        if round == 1 {
+            fs::create_dir(dir.path().join("damaged")).unwrap();
+            fs::write(dir.path().join("damaged/agent.json"), "{").unwrap();
+        }
+    }
+    assert!(dir.path().join("damaged").exists());
+    // Once the file is well, and has it no more, its data are put aside: by the process that did not know it itself.
     let monitor = start(dir.path(), vec![agent("/c/x.agent", true)]);
-    eventually("the mistake is shown", || wrong.exists());
+    monitor.replace(vec![good("other").installed(Duration::from_secs(60))], Layout::default());
+    eventually("it is put aside", || !dir.path().join("precious").exists());
     monitor.stop(Duration::from_secs(20)).unwrap();
-    assert!(file.exists() && !dir.path().join(".retired").exists());
 }

@@ -162,6 +162,12 @@ impl Line {
     }
 }
 
+/// What a line is about that may not be understood.
+pub(crate) fn meant(args: &[OsString]) -> Do {
+    let named = args.iter().find_map(|word| COMMANDS.iter().find(|command| word.to_str() == Some(command.name)));
+    named.map_or(Do::Serve, |command| command.what)
+}
+
 /// Reads the words after the program's name. Options and command may come in any order; `--help` counts as soon as it is met.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, Message> {
     let mut parser = Parser::from_args(args);

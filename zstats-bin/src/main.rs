@@ -12,6 +12,7 @@ use gmetad_core::agent::Message;
 mod check;
 mod cli;
 mod demo;
+mod exact;
 mod made_up;
 mod man;
 mod measure;
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
     }
     let early = settings::early_lang(&args);
     // Whoever runs it as a plugin takes 1 for a warning.
-    let meant = if args.iter().any(|word| word == "status") { Do::Status } else { Do::Serve };
+    let meant = cli::meant(&args);
     let line = match cli::parse(args) {
         Ok(line) => line,
         Err(error) => return fail(early, &error, meant),

@@ -14,10 +14,11 @@ use gmetad_agents::status::{STALE_PERIODS, name as state_name};
 use gmetad_core::agent::{Message, State};
 use gmetad_core::message;
 use gmetad_process::mail::clean;
+use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 
-use crate::Said;
 use crate::settings::{Settings, secret};
+use crate::{Said, exact};
 
 /// How long the service has to answer.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -128,20 +129,25 @@ fn authorization(settings: &Settings) -> Option<String> {
 
 /// What the running service says.
 fn ask(settings: &Settings) -> Result<Value, Unasked> {
-    if settings.tls_cert.is_some() {
-        return Err(message!("the page is served over TLS").into());
-    }
+    let certificate = settings.tls_cert.as_deref().map(exact::certificate).transpose()?;
     let ip = settings.bind.iter().map(|ip| if ip.is_unspecified() { IpAddr::from(Ipv4Addr::LOCALHOST) } else { *ip });
     let ip = ip.clone().find(IpAddr::is_loopback).or_else(|| ip.clone().next()).unwrap_or(Ipv4Addr::LOCALHOST.into());
     let address = SocketAddr::new(ip, settings.port);
     let failed = |error: std::io::Error| Unasked {
-        reason: message!("{} does not answer: {}", address.to_string(), error.to_string()),
+        reason: match &settings.tls_cert {
+            Some(file) if exact::is_another(&error) => message!(
+                "{} shows another certificate than {}: reload the service",
+                address.to_string(),
+                file.display().to_string()
+            ),
+            _ => message!("{} does not answer: {}", address.to_string(), error.to_string()),
+        },
         refused: error.kind() == ErrorKind::ConnectionRefused,
     };
     let authorization = authorization(settings).unwrap_or_default();
     let lang = settings.lang.tag();
     let request = format!("GET /api/v1/status?lang={lang} HTTP/1.0\r\nHost: {address}\r\n{authorization}\r\n");
-    let text = exchange(address, request.as_bytes()).map_err(failed)?;
+    let text = exchange(address, certificate, request.as_bytes()).map_err(failed)?;
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let first = head.lines().next().unwrap_or_default();
     if first.split(' ').nth(1) != Some("200") {
@@ -154,10 +160,22 @@ fn ask(settings: &Settings) -> Result<Value, Unasked> {
     Err(message!("{} answers, but is not z_stats", address.to_string()).into())
 }
 
-fn exchange(address: SocketAddr, request: &[u8]) -> std::io::Result<String> {
+fn exchange(
+    address: SocketAddr,
+    certificate: Option<CertificateDer<'static>>,
+    request: &[u8],
+) -> std::io::Result<String> {
     let end = Instant::now() + WITHIN;
-    let mut stream = TcpStream::connect_timeout(&address, WITHIN)?;
-    stream.set_write_timeout(Some(WITHIN))?;
+    let socket = TcpStream::connect_timeout(&address, WITHIN)?;
+    socket.set_write_timeout(Some(WITHIN))?;
+    socket.set_read_timeout(Some(WITHIN))?;
+    match certificate {
+        Some(it) => talk(&mut exact::connection(socket.try_clone()?, it)?, &socket, request, end),
+        None => talk(&mut &socket, &socket, request, end),
+    }
+}
+
+fn talk(stream: &mut (impl Read + Write), socket: &TcpStream, request: &[u8], end: Instant) -> std::io::Result<String> {
     stream.write_all(request)?;
     let mut answer = Vec::new();
     let mut buffer = [0; 16 << 10];
@@ -166,7 +184,7 @@ fn exchange(address: SocketAddr, request: &[u8]) -> std::io::Result<String> {
         if left.is_zero() || answer.len() as u64 > ANSWER {
             return Err(ErrorKind::TimedOut.into());
         }
-        stream.set_read_timeout(Some(left))?;
+        socket.set_read_timeout(Some(left))?;
         match stream.read(&mut buffer)? {
             0 => return Ok(String::from_utf8_lossy(&answer).into_owned()),
             length => answer.extend_from_slice(&buffer[..length]),

@@ -106,11 +106,20 @@ fn kinds_help_and_mistakes() {
     assert!(code == 0 && text.contains("Commandes :") && text.contains("--tls-cert FILE"), "{text}");
     let (code, text) = root.run(&["--prot", "1"]);
     assert_eq!((code, text.as_str()), (1, "z_stats: there is no option --prot; z_stats --help lists the options\n"));
-    let (code, text) = root.run(&["status", "--prot", "1"]);
-    assert!(code == 3 && text.contains("there is no option --prot"), "{text}");
+    // Of commands whose exit status says something, a mistake is none of its good ones.
+    let commands = [(&["status"][..], 3), (&["run", "load"], 3), (&["check"], 2), (&["kinds"], 1)];
+    for (command, expected) in commands {
+        let (code, text) = root.run(&[command, &["--prot", "1"]].concat());
+        assert!(code == expected && text.contains("there is no option --prot"), "{command:?}: {code} {text}");
+        let (code, text) = root.run(&[&["--prot", "1"], command].concat());
+        assert!(code == expected && text.contains("there is no option --prot"), "{command:?}: {code} {text}");
+    }
+    assert_eq!(root.run(&["run"]).0, 3, "without an agent");
     root.write("settings.toml", "prot = 1\n");
-    let (code, text) = root.run(&["status"]);
-    assert!(code == 3 && text.contains("settings.toml: there is no setting prot"), "{text}");
+    for (command, expected) in commands {
+        let (code, text) = root.run(command);
+        assert!(code == expected && text.contains("settings.toml: there is no setting prot"), "{command:?}: {text}");
+    }
     root.write("settings.toml", "");
     let (code, text) = root.run(&["status", "--port", "1"]);
     assert!(code == 3 && text.contains("name its directory with --data"), "{text}");

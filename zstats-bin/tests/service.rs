@@ -327,8 +327,19 @@ fn with_a_certificate_nothing_is_served_without_tls() {
     if let Ok(output) = curl {
         assert!(output.status.success() && !output.stdout.is_empty(), "{output:?}");
     }
-    let (_, text) = root.run(&["status", "--tls-cert", "cert.pem", "--tls-key", "key.pem"]);
-    assert!(text.contains("the page is served over TLS"), "{text}");
+    let port = service.port.to_string();
+    let status = |certificate: &str| {
+        root.run(&["status", "--tls-cert", certificate, "--tls-key", "key.pem", "--bind", "127.0.0.1", "--port", &port])
+    };
+    let (_, text) = status("cert.pem");
+    assert!(text.starts_with("ZSTATS ") && !text.contains("read from"), "the service itself answers: {text}");
+    // Nobody else is asked: there may be a password in the question.
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    root.write("other.pem", &other.cert.pem());
+    let (_, text) = status("other.pem");
+    assert!(text.contains("shows another certificate than") && text.contains("other.pem: reload"), "{text}");
+    let (_, text) = status("key.pem");
+    assert!(text.contains("key.pem: cannot be read") && text.contains("(read from"), "{text}");
 }
 
 #[test]

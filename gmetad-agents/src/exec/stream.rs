@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use gmetad_core::agent::Message;
@@ -45,6 +45,7 @@ pub(super) struct Stream {
     shared: Arc<Shared>,
     /// A word on it, or its end, ends the thread.
     wake: UnixStream,
+    thread: Option<JoinHandle<()>>,
 }
 
 /// What a measurement takes.
@@ -90,8 +91,9 @@ impl Stream {
         woken.set_nonblocking(true)?;
         let shared = Arc::new(Shared::default());
         let reader = Reader { agent: agent.to_owned(), spawn, format, shared: Arc::clone(&shared), woken };
-        thread::Builder::new().name(format!("stream {}", names::cut(agent, 40))).spawn(move || reader.live())?;
-        Ok(Self { shared, wake })
+        let name = format!("stream {}", names::cut(agent, 40));
+        let thread = thread::Builder::new().name(name).spawn(move || reader.live())?;
+        Ok(Self { shared, wake, thread: Some(thread) })
     }
 
     /// The newest line, if it is not too old; otherwise the next one is waited for.
@@ -329,5 +331,9 @@ fn timeout(left: Duration) -> PollTimeout {
 impl Drop for Stream {
     fn drop(&mut self) {
         let _ = self.wake.write_all(b"x");
+        // Until the program is gone: the next one may want what it has.
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }

@@ -59,8 +59,12 @@ pub(super) enum Effect {
     Retire(Vec<Arc<AgentView>>),
     /// To whom it may concern.
     Tell(Notice),
-    /// To be dropped.
-    End(String, Box<dyn Agent>),
+    /// To be dropped; then [`Core::ended`] is told.
+    End {
+        name: String,
+        generation: u64,
+        agent: Box<dyn Agent>,
+    },
     Launch(Launch),
 }
 
@@ -73,6 +77,8 @@ pub(super) struct Pace {
     pub(super) at_once: usize,
     /// How long an Error must stay before somebody is told.
     pub(super) settle: Duration,
+    /// There is somebody to be told.
+    pub(super) mails: bool,
 }
 
 /// A measurement that does not count any more, and is still under way.
@@ -85,6 +91,13 @@ struct Lost {
     until: Instant,
 }
 
+/// An agent that is being dropped, with what it still runs: its successor waits, but not longer than that.
+struct Ending {
+    name: String,
+    generation: u64,
+    until: Instant,
+}
+
 pub(super) struct Core {
     slots: Vec<Slot>,
     depend: Depend,
@@ -93,7 +106,8 @@ pub(super) struct Core {
     pace: Pace,
     /// Those that were replaced or retired while they measured.
     lost: Vec<Lost>,
-    /// Those that are not there, but whose file cannot be read now: their data stay where they are.
+    ending: Vec<Ending>,
+    /// Those that are not there, but whose file cannot be read now: their data stay where they are. Also of earlier processes.
     held: HashMap<String, Arc<AgentView>>,
     generation: u64,
     /// Something changed what agents say of themselves.
@@ -119,6 +133,7 @@ impl Core {
             board,
             pace,
             lost: Vec::new(),
+            ending: Vec::new(),
             held: HashMap::new(),
             generation: 0,
             stirred: false,
@@ -139,7 +154,7 @@ impl Core {
     }
 
     /// Replaces all agents; those whose spec is the same go on, with the agent that there is. `loaded` are views of an earlier
-    /// process. To be called with what [`prepared`] made.
+    /// process, also of agents whose file cannot be read now. To be called with what [`prepared`] made.
     pub(super) fn replace(
         &mut self,
         installed: Vec<Installed>,
@@ -157,10 +172,11 @@ impl Core {
             let first = now.mono + Duration::from_micros(u64::try_from(jitter).unwrap_or(0));
             let slot = match old.remove(&name) {
                 Some(slot) if *slot.written == installed.spec => {
-                    self.effects.push(Effect::End(name, installed.agent));
+                    // It never ran, so nobody waits for its end.
+                    self.effects.push(Effect::End { name, generation: 0, agent: installed.agent });
                     slot
                 }
-                Some(slot) => self.changed(slot, installed, first),
+                Some(slot) => self.changed(slot, installed, first, now.mono),
                 None => {
                     self.generation += 1;
                     let mut slot = Slot::new(installed, loaded.remove(&name), first, now);
@@ -171,10 +187,12 @@ impl Core {
             self.slots.push(slot);
         }
         let gone: Vec<Arc<AgentView>> = old.values().map(|slot| Arc::new(slot.kept())).collect();
+        // What an earlier process held.
+        self.held.extend(loaded.into_iter().map(|(name, view)| (name, Arc::new(view))));
         let there: HashSet<&str> = self.slots.iter().map(Slot::name).collect();
         self.held.retain(|name, _| !there.contains(name.as_str()));
         let (held, mut retired): (Vec<_>, Vec<_>) =
-            gone.into_iter().partition(|view| !view.spec.load_error && is_of(&view.spec.origin, &broken));
+            gone.into_iter().partition(|view| !view.is_stand_in() && is_of(&view.spec.origin, &broken));
         retired.extend(self.held.extract_if(|_, view| !is_of(&view.spec.origin, &broken)).map(|(_, view)| view));
         for view in held {
             self.effects.push(Effect::Save { view: Arc::clone(&view), at_once: true });
@@ -183,7 +201,10 @@ impl Core {
         retired.sort_by(|one, other| one.spec.name.cmp(&other.spec.name));
         for (name, mut slot) in old {
             self.lose(&mut slot);
-            self.effects.extend(slot.agent.take().map(|agent| Effect::End(name, agent)));
+            if let Some(agent) = slot.agent.take() {
+                let end = self.end(name, slot.generation, agent, now.mono);
+                self.effects.push(end);
+            }
         }
         if !retired.is_empty() {
             self.effects.push(Effect::Retire(retired));
@@ -213,7 +234,7 @@ impl Core {
         std::mem::take(&mut self.effects)
     }
 
-    fn changed(&mut self, mut slot: Slot, mut installed: Installed, first: Instant) -> Slot {
+    fn changed(&mut self, mut slot: Slot, mut installed: Installed, first: Instant, now: Instant) -> Slot {
         let name = slot.name().to_owned();
         if slot.run.is_some() && self.lost.len() >= LOST {
             let text = message!("{} agents that were replaced still hang, and this one too: restart the service", LOST);
@@ -222,11 +243,28 @@ impl Core {
             installed.spec.load_error = true;
         }
         self.lose(&mut slot);
+        let generation = slot.generation;
         self.generation += 1;
         slot.generation = self.generation;
-        self.effects.extend(slot.change(installed, first).map(|agent| Effect::End(name.clone(), agent)));
+        if let Some(agent) = slot.change(installed, first) {
+            let end = self.end(name.clone(), generation, agent, now);
+            self.effects.push(end);
+        }
         self.touched.insert(name, true);
         slot
+    }
+
+    /// Has an agent dropped, and its successor wait for that.
+    fn end(&mut self, name: String, generation: u64, agent: Box<dyn Agent>, now: Instant) -> Effect {
+        self.ending.retain(|ending| now < ending.until);
+        self.ending.push(Ending { name: name.clone(), generation, until: now + LOST_WAIT });
+        Effect::End { name, generation, agent }
+    }
+
+    /// An agent was dropped.
+    pub(super) fn ended(&mut self, name: &str, generation: u64) {
+        self.ending.retain(|ending| (ending.name.as_str(), ending.generation) != (name, generation));
+        self.again = true;
     }
 
     /// A measurement under way will not count any more.
@@ -273,11 +311,13 @@ impl Core {
         self.publish(now)
     }
 
-    /// Whether an agent has to wait for an earlier one of its name, which was replaced and still measures. What only stands for
-    /// an agent touches nothing that the other one does.
+    /// Whether an agent has to wait for an earlier one of its name, which was replaced and still measures or ends. What only
+    /// stands for an agent touches nothing that the other one does.
     fn waits_for_lost(&self, at: usize, now: Instant) -> bool {
         let slot = &self.slots[at];
-        !slot.written.load_error && self.lost.iter().any(|lost| lost.name == slot.name() && now < lost.until)
+        let lost = self.lost.iter().any(|lost| lost.name == slot.name() && now < lost.until);
+        let ending = self.ending.iter().any(|ending| ending.name == slot.name() && now < ending.until);
+        !slot.written.load_error && (lost || ending)
     }
 
     /// Launches those that wait, in the order in which they were due.
@@ -302,13 +342,12 @@ impl Core {
         let found = self.slots.iter().position(|slot| slot.generation == generation && slot.name() == name);
         let Some(at) = found else {
             self.lost.retain(|lost| (&lost.name, lost.generation) != (&name, generation));
-            self.again = true; // its successor waits
-            return vec![Effect::End(name, agent)];
+            return vec![self.end(name, generation, agent, now.mono)];
         };
         if self.stopping {
             // It may have been cut short: that says nothing.
             self.slots[at].run = None;
-            return vec![Effect::End(name, agent)];
+            return vec![Effect::End { name, generation, agent }];
         }
         // Before its points are kept: counters are to be known as such.
         if let Some((spec, remarks)) = described {
@@ -392,8 +431,8 @@ impl Core {
             let free = run.filter(|_| waits).map(|run| run.began + COUNTS_FOR).filter(|then| *then > now);
             [Some(slot.due), run.map(super::slot::Run::deadline), slot.stale_at(), settled, sure, free]
         };
-        let lost = self.lost.iter().map(|lost| lost.until).filter(|until| *until > now);
-        let next = self.slots.iter().flat_map(of).flatten().chain(lost).min();
+        let lost = self.lost.iter().map(|lost| lost.until).chain(self.ending.iter().map(|ending| ending.until));
+        let next = self.slots.iter().flat_map(of).flatten().chain(lost.filter(|until| *until > now)).min();
         next.map_or(now + HEARTBEAT, |next| next.min(now + HEARTBEAT))
     }
 }

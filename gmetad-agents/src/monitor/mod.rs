@@ -12,7 +12,7 @@ mod slot;
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ use self::slot::Now;
 use crate::board::{Board, Control};
 use crate::config::Layout;
 use crate::lang::Lang;
-use crate::notify::{MailOptions, Notifier};
+use crate::notify::{MailOptions, Notice, Notifier};
 use crate::spec::Installed;
 use crate::store::{Store, StoreError};
 use crate::view::Acknowledged;
@@ -107,7 +107,7 @@ struct Shared {
     /// There may be something to do, or somebody ended.
     changed: Condvar,
     store: Store,
-    notifier: Option<Notifier>,
+    notifier: OnceLock<Notifier>,
     lang: Lang,
     /// Agents that are being dropped.
     ending: Mutex<Vec<String>>,
@@ -133,11 +133,19 @@ impl Monitor {
         let MonitorOptions { data, jitter, at_once, settle, lang, mail } = options;
         let board = Arc::new(Board::default());
         let store = Store::start(data, lang)?;
-        let notifier = mail.map(|mail| Notifier::start(mail, lang)).transpose()?;
-        let pace = Pace { jitter, at_once: at_once.max(1), settle };
+        let pace = Pace { jitter, at_once: at_once.max(1), settle, mails: mail.is_some() };
         let core = Mutex::new(Core::new(Arc::clone(&board), pace, Instant::now()));
         let (changed, ending) = (Condvar::new(), Mutex::default());
-        let shared = Arc::new(Shared { core, changed, store, notifier, lang, ending });
+        let shared = Arc::new(Shared { core, changed, store, notifier: OnceLock::new(), lang, ending });
+        if let Some(mail) = mail {
+            let theirs = Arc::downgrade(&shared);
+            let sent = move |notices: &[Notice]| {
+                if let Some(shared) = theirs.upgrade() {
+                    shared.sent(notices);
+                }
+            };
+            let _ = shared.notifier.set(Notifier::start(mail, lang, sent)?); // it is the first
+        }
         let monitor = Self { shared, board, scheduler: Mutex::new(None), replacing: Mutex::new(()) };
         monitor.install(installed, layout, true);
         let shared = Arc::clone(&monitor.shared);
@@ -212,11 +220,12 @@ impl Monitor {
         self.shared.perform(agents);
         let mut hanging = self.shared.wait_for_agents(agents_end);
         let rest = || end.saturating_duration_since(Instant::now());
+        // Before the disk: what was told is to be kept.
+        if let Some(notifier) = self.shared.notifier.get() {
+            let _ = notifier.close(rest() / 2); // it says itself what it could not send
+        }
         if !self.shared.store.close(rest()) {
             hanging.push(self.shared.store.root().display().to_string());
-        }
-        if let Some(notifier) = &self.shared.notifier {
-            let _ = notifier.close(rest()); // it says itself what it could not send
         }
         if hanging.is_empty() { Ok(()) } else { Err(hanging) }
     }
@@ -261,14 +270,14 @@ impl Shared {
                 Effect::Points(spec, taken) => self.store.points(spec, taken),
                 Effect::Retire(agents) => self.store.retire(agents),
                 Effect::Tell(notice) => {
-                    if let Some(notifier) = &self.notifier {
+                    if let Some(notifier) = self.notifier.get() {
                         notifier.tell(notice);
                     }
                 }
-                Effect::End(name, agent) => {
+                Effect::End { name, generation, agent } => {
                     self.ending.lock().push(name.clone());
                     let shared = Arc::clone(self);
-                    run::end(&name.clone(), agent, move || shared.ended(&name));
+                    run::end(&name.clone(), agent, move || shared.ended(&name, generation));
                 }
                 Effect::Launch(launch) => {
                     let shared = Arc::clone(self);
@@ -291,13 +300,19 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    fn ended(&self, name: &str) {
+    /// A mail about these went.
+    fn sent(self: &Arc<Self>, notices: &[Notice]) {
+        let effects = self.core.lock().sent(notices, now());
+        self.perform(effects);
+    }
+
+    fn ended(&self, name: &str, generation: u64) {
         let mut ending = self.ending.lock();
         if let Some(at) = ending.iter().position(|other| other == name) {
             ending.swap_remove(at);
         }
         drop(ending);
-        drop(self.core.lock());
+        self.core.lock().ended(name, generation);
         self.changed.notify_all();
     }
 

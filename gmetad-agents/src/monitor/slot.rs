@@ -13,7 +13,7 @@ use gmetad_process::time::local_text;
 use super::run::{Launch, Outcome, context};
 use super::schedule::{Grid, bounded};
 use crate::spec::{Installed, Keep, Spec};
-use crate::status::{Judge, STALE_PERIODS, is_stale, stale};
+use crate::status::{Judge, STALE_PERIODS, Streaks, is_stale, stale};
 use crate::view::{AgentView, CHANGES, Change};
 
 /// Most rows of a table of measurements.
@@ -49,13 +49,13 @@ impl Run {
     }
 }
 
-/// Whether somebody is to be told of an Error, or was.
+/// Whether somebody is to be told of an Error, or is being told; [`AgentView::told`] is whether a mail went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Told {
     Nothing,
     /// There is one to be told of since then.
     Since(Instant),
-    /// It was told, and not yet that it is over.
+    /// It is on its way or was told, and not yet that it is over.
     Error,
 }
 
@@ -106,16 +106,18 @@ impl Slot {
         let Installed { spec, agent } = installed;
         let spec = Arc::new(spec);
         let is_known = loaded.is_some();
-        let view = match loaded {
-            Some(view) => AgentView { spec: Arc::clone(&spec), running: None, ..view },
-            None => AgentView::fresh(Arc::clone(&spec), now.wall),
-        };
-        let age = view.last.as_ref().map_or(0, |last| now.wall.saturating_sub(last.time));
-        let age = Duration::from_secs(u64::try_from(age).unwrap_or(0));
+        let since = |time: UnixTime| Duration::from_secs(u64::try_from(now.wall.saturating_sub(time)).unwrap_or(0));
+        let view = loaded.unwrap_or_else(|| AgentView::fresh(Arc::clone(&spec), now.wall));
+        // What there is a gap in is no row.
+        let results = view.last.iter().map(|last| last.time).chain(view.failure.iter().map(|(time, _)| *time));
+        let is_row = results.max().is_some_and(|time| !is_stale(bounded(spec.period), since(time)));
+        let judge = judge(&view, &spec, if is_row { view.streaks.clone() } else { Streaks::default() });
+        let view = AgentView { spec: Arc::clone(&spec), running: None, ..view };
+        let age = view.last.as_ref().map_or(Duration::ZERO, |last| since(last.time));
         let told = if view.told { Told::Error } else { Told::Nothing };
         let mut slot = Self {
             written: Arc::clone(&spec),
-            judge: Judge::new(view.own.clone()),
+            judge,
             view,
             generation: 0,
             agent: None,
@@ -143,9 +145,9 @@ impl Slot {
     pub(super) fn change(&mut self, installed: Installed, first: Instant) -> Option<Box<dyn Agent>> {
         let Installed { spec, agent } = installed;
         self.written = Arc::new(spec);
+        self.judge = judge(&self.view, &self.written, self.judge.streaks());
         self.view.spec = Arc::clone(&self.written);
         self.view.running = None;
-        self.judge = Judge::new(self.view.own.clone());
         self.grid = Grid::new(first, self.view.spec.period);
         self.due = first;
         self.waiting = None;
@@ -346,9 +348,10 @@ impl Slot {
     }
 
     /// Whether somebody should be told of an Error; the count of it begins and ends here.
-    pub(super) fn watch(&mut self, now: Now) {
+    pub(super) fn watch(&mut self, now: Now, mails: bool) {
         let view = &self.view;
-        let worth = view.status.state == State::Error && view.acknowledged.is_none() && view.silenced.is_none();
+        let is_known = view.acknowledged.is_some() || view.silenced.is_some();
+        let worth = mails && view.status.state == State::Error && !is_known;
         self.told = match self.told {
             Told::Nothing if worth => Told::Since(now.mono),
             Told::Since(_) if !worth => Told::Nothing,
@@ -362,7 +365,7 @@ impl Slot {
             (own, true) => Some(own.into_owned()),
             _ => None,
         };
-        let mut view = self.view.clone();
+        let mut view = AgentView { streaks: self.judge.streaks(), ..self.view.clone() };
         let left = self.due.saturating_duration_since(now.mono).as_secs();
         view.next = now.wall.saturating_add(i64::try_from(left).unwrap_or(0));
         view.notes.clone_from(&self.notes);
@@ -378,6 +381,12 @@ impl Slot {
 
     /// As it is kept on the disk.
     pub(super) fn kept(&self) -> AgentView {
-        AgentView { running: None, notes: Vec::new(), ..self.view.clone() }
+        AgentView { running: None, notes: Vec::new(), streaks: self.judge.streaks(), ..self.view.clone() }
     }
+}
+
+/// Who judges an agent of which that is known. Rows go on if they are those of the same rules.
+fn judge(known: &AgentView, spec: &Spec, streaks: Streaks) -> Judge {
+    let is_same = known.spec.rules == spec.rules && !known.spec.load_error && !spec.load_error;
+    if is_same { Judge::resumed(known.own.clone(), streaks) } else { Judge::new(known.own.clone()) }
 }

@@ -38,13 +38,13 @@ pub struct MailOptions {
     pub pause: Duration,
     /// Seconds that sendmail may take.
     pub deadline: Duration,
-    /// How long it is waited before a mail that could not be sent is tried again, and again.
+    /// How long it is waited before a mail that could not be sent is tried again, and again; the last one stays.
     pub again: Vec<Duration>,
 }
 
 impl MailOptions {
     /// To somebody, through `/usr/sbin/sendmail`: collected for 5 s, a minute between two, half a minute for each, tried again
-    /// after 10 s, a minute and five.
+    /// after 10 s, a minute, and every five.
     pub fn new(to: impl Into<String>, host: impl Into<String>) -> Self {
         Self {
             to: to.into(),
@@ -89,16 +89,28 @@ struct Inner {
     ended: bool,
 }
 
+impl Inner {
+    fn cut(&mut self) {
+        let surplus = self.notices.len().saturating_sub(MOST);
+        self.notices.drain(..surplus);
+        self.dropped += surplus as u64;
+    }
+}
+
 impl Notifier {
-    /// Starts the thread.
+    /// Starts the thread, which calls `sent` with what it has sent.
     ///
     /// # Errors
     /// The system's.
-    pub(crate) fn start(options: MailOptions, lang: Lang) -> io::Result<Self> {
+    pub(crate) fn start(
+        options: MailOptions,
+        lang: Lang,
+        sent: impl Fn(&[Notice]) + Send + 'static,
+    ) -> io::Result<Self> {
         let outbox = Arc::new(Outbox::default());
         let theirs = Arc::clone(&outbox);
         thread::Builder::new().name("agent-mail".to_owned()).spawn(move || {
-            theirs.run(&options, lang);
+            theirs.run(&options, lang, &sent);
             theirs.inner.lock().ended = true;
             theirs.changed.notify_all();
         })?;
@@ -109,10 +121,7 @@ impl Notifier {
     pub(crate) fn tell(&self, notice: Notice) {
         let mut inner = self.0.inner.lock();
         inner.notices.push_back(notice);
-        if inner.notices.len() > MOST {
-            inner.notices.pop_front();
-            inner.dropped += 1;
-        }
+        inner.cut();
         drop(inner);
         self.0.changed.notify_all();
     }
@@ -136,30 +145,42 @@ impl Drop for Notifier {
 }
 
 impl Outbox {
-    fn run(&self, options: &MailOptions, lang: Lang) {
-        let mut failing = false;
+    fn run(&self, options: &MailOptions, lang: Lang, sent: &impl Fn(&[Notice])) {
+        let mut failed = 0;
         while self.wait() {
             self.rest(options.collect);
             let (notices, dropped) = {
                 let mut inner = self.inner.lock();
                 (Vec::from(mem::take(&mut inner.notices)), mem::take(&mut inner.dropped))
             };
-            let mail = text::mail(options, lang, &notices, dropped);
-            let mut again = options.again.iter();
-            while let Err(error) = self.send(options, &mail) {
-                let program = options.sendmail.display().to_string();
-                if !mem::replace(&mut failing, true) {
-                    let text = message!("mail through {}: {}", program, error.as_str());
-                    log::warn!("{}", lang.message(&text));
-                }
-                if !again.next().is_some_and(|pause| self.rest(*pause)) {
-                    let text =
-                        message!("mail through {}: one about {} agents is given up: {}", program, notices.len(), error);
-                    log::error!("{}", lang.message(&text));
-                    break;
-                }
+            let Err(error) = self.send(options, &text::mail(options, lang, &notices, dropped)) else {
+                failed = 0;
+                sent(&notices);
+                self.rest(options.pause);
+                continue;
+            };
+            let program = options.sendmail.display().to_string();
+            if failed == 0 {
+                let text = message!("mail through {}: {}", &program, error.as_str());
+                log::warn!("{}", lang.message(&text));
             }
-            self.rest(options.pause);
+            let pause = options.again.get(failed).or(options.again.last()).copied().unwrap_or(options.pause);
+            failed += 1;
+            if !self.rest(pause) {
+                let text = message!(
+                    "mail through {}: one about {} agents did not go, the next start tries again: {}",
+                    program,
+                    notices.len(),
+                    error
+                );
+                return log::error!("{}", lang.message(&text));
+            }
+            // With what came meanwhile.
+            let mut inner = self.inner.lock();
+            let later = mem::replace(&mut inner.notices, notices.into());
+            inner.notices.extend(later);
+            inner.dropped += dropped;
+            inner.cut();
         }
     }
 
@@ -233,7 +254,7 @@ mod tests {
             collect: Duration::from_secs(3600),
             ..options(dir.path(), &format!("cat > {}/mail.$$", dir.path().display()))
         };
-        let notifier = Notifier::start(options, Lang::English).unwrap();
+        let notifier = Notifier::start(options, Lang::English, |_| {}).unwrap();
         let begin = Instant::now();
         (0..MOST + 5).for_each(|number| notifier.tell(notice(&format!("agent{number}"))));
         assert!(begin.elapsed() < Duration::from_secs(5));
@@ -248,20 +269,39 @@ mod tests {
     #[test]
     fn a_sendmail_that_fails_is_tried_again_and_one_that_hangs_ended() {
         let dir = tempfile::tempdir().unwrap();
-        let (once, mail) = (dir.path().join("once"), dir.path().join("mail"));
+        let (tries, mail) = (dir.path().join("tries"), dir.path().join("mail"));
+        // The first time it hangs, the second and the third it fails.
         let script = format!(
-            "if [ -e {once} ]; then cat > {mail}.new && mv {mail}.new {mail}; else touch {once}; sleep 600; fi",
-            once = once.display(),
+            "echo x >> {tries}; case $(wc -l < {tries}) in 1) sleep 600;; 2|3) exit 75;; esac; cat > {mail}.new && mv {mail}.new {mail}",
+            tries = tries.display(),
             mail = mail.display()
         );
         let options = MailOptions { deadline: Duration::from_millis(500), ..options(dir.path(), &script) };
-        let notifier = Notifier::start(options, Lang::English).unwrap();
+        let (to, from) = std::sync::mpsc::channel();
+        let sent = move |notices: &[Notice]| {
+            to.send(notices.iter().map(|notice| notice.agent.clone()).collect::<Vec<_>>()).unwrap();
+        };
+        let notifier = Notifier::start(options, Lang::English, sent).unwrap();
         notifier.tell(notice("web"));
-        let end = Instant::now() + Duration::from_secs(20);
-        while !mail.exists() {
-            assert!(Instant::now() < end, "it is tried again");
+        while !tries.exists() {
             thread::sleep(Duration::from_millis(5));
         }
-        assert!(notifier.close(Duration::from_secs(20)));
+        notifier.tell(notice("later"));
+        let sent = from.recv_timeout(Duration::from_secs(20)).unwrap();
+        assert_eq!(sent, ["web", "later"], "once, and when it went");
+        let mail = fs::read_to_string(mail).unwrap();
+        assert!(mail.contains("2 agents in Error"), "{mail}");
+        assert!(notifier.close(Duration::from_secs(20)) && from.try_recv().is_err());
+    }
+
+    #[test]
+    fn what_could_not_be_sent_was_not_sent() {
+        let dir = tempfile::tempdir().unwrap();
+        let (to, from) = std::sync::mpsc::channel();
+        let options = MailOptions { again: vec![Duration::from_secs(3600)], ..options(dir.path(), "exit 75") };
+        let notifier = Notifier::start(options, Lang::English, move |_| to.send(()).unwrap()).unwrap();
+        notifier.tell(notice("web"));
+        assert!(notifier.close(Duration::from_secs(20)), "the stop ends the trying");
+        assert!(from.try_recv().is_err());
     }
 }

@@ -61,6 +61,7 @@ pub(super) fn agent(visit: &Visit<'_>) -> Response {
     let Some(view) = visit.agent() else { return no_agent() };
     match serde_json::to_value(&*view) {
         Ok(mut value) => {
+            value.as_object_mut().map(|view| view.remove("streaks")); // nobody else's
             spoken(&mut value, language(visit), DEPTH);
             json(200, &value)
         }

@@ -6,7 +6,7 @@ use gmetad_core::agent::{Measurement, Message, State, Status};
 use gmetad_core::message;
 
 use super::rules::{Rules, of_instance};
-use super::streak::Streak;
+use super::streak::{Streak, Streaks};
 use crate::spec::Spec;
 
 /// Periods without a measurement after which a status is no longer known.
@@ -26,6 +26,20 @@ impl Judge {
     /// Before the first result, which is compared with `own`.
     pub fn new(own: Status) -> Self {
         Self { rules: Rules::default(), streak: Streak::default(), latest: own.clone(), own, failing: false }
+    }
+
+    /// Goes on where an earlier one was.
+    pub fn resumed(own: Status, streaks: Streaks) -> Self {
+        Self { rules: Rules::resumed(streaks.rules), streak: streaks.own, ..Self::new(own) }
+    }
+
+    /// What is to be remembered over a restart.
+    pub fn streaks(&self) -> Streaks {
+        if !self.streak.is_bad() {
+            // A good result begins everything anew.
+            return Streaks { rules: self.rules.streaks(), ..Streaks::default() };
+        }
+        Streaks { own: self.streak.clone(), rules: self.rules.streaks() }
     }
 
     /// A measurement that succeeded, and what [`gmetad_core::Agent::check_status`] said of it.
@@ -200,6 +214,23 @@ mod tests {
         assert_eq!(judge.own().to_string(), "Unknown: exception during measure: no route");
         judge.measured(&spec, &Measurement::new(), &Status::ok());
         assert_eq!((judge.own().state, judge.is_failing()), (State::Ok, false));
+    }
+
+    #[test]
+    fn a_row_goes_on_where_it_was() {
+        let spec = Spec { rules: vec![Rule { r#for: 3, ..rule("n", "10") }], ..spec(2) };
+        let bad = Measurement::new().number("n", 11.0).instance("x", Measurement::new().number("n", 12.0));
+        let mut judge = Judge::new(Status::ok());
+        let mut states = Vec::new();
+        for _ in 0..4 {
+            judge.measured(&spec, &bad, &Status::ok());
+            states.push(judge.own().state);
+            let text = serde_json::to_string(&judge.streaks()).unwrap();
+            judge = Judge::resumed(judge.own().clone(), serde_json::from_str(&text).unwrap());
+        }
+        assert_eq!(states, [State::Ok, State::Ok, State::Ok, State::Warn], "the third breaks the rule, twice is shown");
+        judge.measured(&spec, &Measurement::new().number("n", 1.0), &Status::ok());
+        assert!(judge.streaks().is_empty());
     }
 
     #[test]

@@ -10,3 +10,4 @@ pub use depend::{Cycle, Depend, Own};
 pub use judge::{Judge, STALE_PERIODS, is_stale, name, stale};
 pub use range::{Range, RangeError};
 pub(crate) use rules::never_negative;
+pub use streak::Streaks;

@@ -15,6 +15,19 @@ pub(super) struct Rules {
 }
 
 impl Rules {
+    /// As they were.
+    pub(super) fn resumed(streaks: Vec<(usize, Option<String>, Streak)>) -> Self {
+        Self { streaks: streaks.into_iter().map(|(rule, instance, streak)| ((rule, instance), streak)).collect() }
+    }
+
+    /// To be resumed.
+    pub(super) fn streaks(&self) -> Vec<(usize, Option<String>, Streak)> {
+        let mut all: Vec<_> =
+            self.streaks.iter().map(|((rule, instance), streak)| (*rule, instance.clone(), streak.clone())).collect();
+        all.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
+        all
+    }
+
     /// What the rules say of another measurement: of each field that alerts for as long as its rule wants. `None`: no rule had
     /// anything to judge.
     pub(super) fn judge(&mut self, spec: &Spec, measurement: &Measurement) -> Option<Vec<Status>> {

@@ -1,9 +1,10 @@
 //! Results in a row: what a single bad one does not show yet.
 
 use gmetad_core::agent::{Message, State, Status};
+use serde::{Deserialize, Serialize};
 
 /// How many results in a row were at least as bad as each state.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Streak {
     counts: [u32; State::ALL.len()],
     /// What was last said in each state.
@@ -35,6 +36,22 @@ impl Streak {
     /// Whether the last result was anything but OK: only then there is something to remember.
     pub(super) fn is_bad(&self) -> bool {
         self.counts[State::Dependant as usize] > 0
+    }
+}
+
+/// All of an agent that is to be remembered over a restart.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Streaks {
+    /// Of the agent's own status.
+    pub(super) own: Streak,
+    /// Of its rules: by their place, and by instance.
+    pub(super) rules: Vec<(usize, Option<String>, Streak)>,
+}
+
+impl Streaks {
+    /// Whether there is nothing to remember.
+    pub fn is_empty(&self) -> bool {
+        !self.own.is_bad() && self.rules.is_empty()
     }
 }
 

@@ -265,7 +265,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::cert::made::{self_signed, tls_server, usual};
+    use super::super::cert::made::{leaf, self_signed, signed_by, tls_server, usual};
     use super::*;
 
     /// A server that answers requests by their paths; its address.
@@ -380,6 +380,30 @@ mod tests {
         let other = usual("elsewhere", 100);
         fs::write(ca.path(), &other.pem).unwrap();
         assert_eq!(of(&other, &own), "Error: the certificate is for another name");
+    }
+
+    /// The key of a server is not one for all servers.
+    #[test]
+    fn a_named_certificate_signs_others_only_if_it_is_an_authority() {
+        let ca = tempfile::NamedTempFile::new().unwrap();
+        let own = format!("ca = {:?}", ca.path());
+        let of = |made: &Arc<_>| check(&format!("https://localhost:{}/", tls_server(Arc::clone(made))), &own).0;
+        let untrusted = "Error: the certificate is signed by nobody who is trusted";
+        for (named, signs) in [
+            (self_signed("localhost", -1, 100), false),
+            (leaf("localhost", 100), false),
+            (usual("localhost", 100), true),
+        ] {
+            let other = Arc::new(signed_by(&named, "localhost"));
+            fs::write(ca.path(), &named.pem).unwrap();
+            assert_eq!(of(&Arc::new(named)), "OK");
+            assert_eq!(of(&other), if signs { "OK" } else { untrusted });
+            // Nor beside an authority.
+            let authority = usual("elsewhere", 100);
+            let before = fs::read_to_string(ca.path()).unwrap();
+            fs::write(ca.path(), format!("{before}{}", authority.pem)).unwrap();
+            assert_eq!(of(&other), if signs { "OK" } else { untrusted });
+        }
     }
 
     #[test]

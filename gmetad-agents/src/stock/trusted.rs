@@ -10,7 +10,7 @@ use gmetad_core::agent::Message;
 use gmetad_core::message;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::ring;
+use rustls::crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
@@ -23,6 +23,7 @@ use ureq::unversioned::transport::{
     Transport, TransportAdapter,
 };
 use x509_parser::parse_x509_certificate;
+use x509_parser::x509::X509Version;
 
 use super::plan::clean;
 
@@ -30,14 +31,27 @@ use super::plan::clean;
 pub(super) fn connector(trusted: Vec<CertificateDer<'static>>) -> Result<impl Connector, Message> {
     let provider = Arc::new(ring::default_provider());
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(trusted.iter().cloned());
-    let signed = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
-    let signed = signed.map_err(|error| Message::from(error.to_string()))?;
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    roots.add_parsable_certificates(trusted.iter().filter(|certificate| is_authority(certificate)).cloned());
+    let signed = (!roots.is_empty())
+        .then(|| WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build());
+    let signed = signed.transpose().map_err(|error| Message::from(error.to_string()))?;
+    let config = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
     let config = config.map_err(|error| Message::from(error.to_string()))?;
-    let config = config.dangerous().with_custom_certificate_verifier(Arc::new(Named { trusted, signed }));
+    let named = Named { trusted, signed, algorithms: provider.signature_verification_algorithms };
+    let config = config.dangerous().with_custom_certificate_verifier(Arc::new(named));
     let tls = Tls(Arc::new(config.with_no_client_auth()));
     Ok(().chain(ConnectProxyConnector::default()).chain(TcpConnector::default()).chain(tls))
+}
+
+/// Whether a certificate may sign others. webpki asks that of no root, so the key of any server that is named would do for all
+/// servers. Those of the old version 1 cannot say it; only authorities are still made so.
+fn is_authority(certificate: &CertificateDer<'_>) -> bool {
+    let Ok((_, certificate)) = parse_x509_certificate(certificate) else { return false };
+    match certificate.basic_constraints() {
+        Ok(Some(constraints)) => constraints.value.ca,
+        Ok(None) => certificate.version() == X509Version::V1,
+        Err(_) => false,
+    }
 }
 
 /// As ureq's own, whose verifier cannot be chosen.
@@ -106,7 +120,9 @@ impl Transport for Secure {
 #[derive(Debug)]
 struct Named {
     trusted: Vec<CertificateDer<'static>>,
-    signed: Arc<WebPkiServerVerifier>,
+    /// `None`: none of them is an authority.
+    signed: Option<Arc<WebPkiServerVerifier>>,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ServerCertVerifier for Named {
@@ -119,7 +135,8 @@ impl ServerCertVerifier for Named {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         if !self.trusted.iter().any(|trusted| trusted == shown) {
-            return self.signed.verify_server_cert(shown, chain, name, ocsp, now);
+            let Some(signed) = &self.signed else { return Err(CertificateError::UnknownIssuer.into()) };
+            return signed.verify_server_cert(shown, chain, name, ocsp, now);
         }
         let parsed = ParsedCertificate::try_from(shown)?;
         let (_, certificate) = parse_x509_certificate(shown).map_err(|_| CertificateError::BadEncoding)?;
@@ -149,7 +166,7 @@ impl ServerCertVerifier for Named {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.signed.verify_tls12_signature(message, certificate, signature)
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -158,11 +175,11 @@ impl ServerCertVerifier for Named {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.signed.verify_tls13_signature(message, certificate, signature)
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.signed.supported_verify_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The files of an agent besides RRD: what is known of it, and what becomes of its directory.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,10 @@ use crate::view::AgentView;
 
 /// What is known of an agent.
 pub(super) const VIEW: &str = "agent.json";
+/// The same if it is no such file.
+const DAMAGED: &str = "agent.json.damaged";
+/// The same while it is written.
+const NEW: &str = "agent.json.new";
 /// Where data of agents that are no more are kept.
 const RETIRED: &str = ".retired";
 /// Access to what is known of an agent.
@@ -64,10 +68,34 @@ pub(super) fn load(root: &Path, agent: &str) -> io::Result<Loaded> {
             Err(error) => error.to_string(),
         }
     };
-    let aside = file.with_extension("json.damaged");
+    let aside = file.with_file_name(DAMAGED);
     fs::rename(&file, &aside)?;
     let [file, aside] = [file, aside].map(|path| path.display().to_string());
     Ok(Loaded::Damaged(message!("{}: {}; set aside as {}", file, wrong, aside)))
+}
+
+/// Takes from others what earlier versions let them read: what is known of agents, also of those put aside.
+///
+/// # Errors
+/// The first file whose mode cannot be changed; the others are.
+pub(super) fn make_private(root: &Path) -> Result<(), (PathBuf, io::Error)> {
+    let [all, retired] = [root.to_owned(), root.join(RETIRED)]
+        .map(|dir| entries(&dir).into_iter().filter(|(_, is_dir)| *is_dir).map(move |(name, _)| dir.join(name)));
+    let mut result = Ok(());
+    for dir in all.chain(retired) {
+        for name in [VIEW, DAMAGED, NEW] {
+            let file = dir.join(name);
+            // Links are somebody else's.
+            let open = |meta: &Metadata| meta.is_file() && meta.permissions().mode() & 0o077 != 0;
+            if file.symlink_metadata().is_ok_and(|meta| open(&meta))
+                && let Err(error) = fs::set_permissions(&file, Permissions::from_mode(PRIVATE))
+                && result.is_ok()
+            {
+                result = Err((file, error));
+            }
+        }
+    }
+    result
 }
 
 /// Makes the directory of all data, if it is missing: what programs say is not for everybody.
@@ -91,7 +119,7 @@ pub(super) fn make(root: &Path) -> io::Result<()> {
 pub(super) fn save(root: &Path, view: &AgentView) -> io::Result<()> {
     let dir = path::agent_dir(root, &view.spec.name);
     let text = serde_json::to_vec(view)?;
-    let aside = dir.join("agent.json.new");
+    let aside = dir.join(NEW);
     let write = || OpenOptions::new().write(true).create(true).truncate(true).mode(PRIVATE).open(&aside);
     let mut file = match write() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -125,6 +153,17 @@ pub(super) fn known(root: &Path, agent: &str, most: usize) -> BTreeMap<Key, bool
         }
     }
     found
+}
+
+/// Bytes of the RRD files of an agent, also of those set aside.
+pub(super) fn bytes(root: &Path, agent: &str) -> u64 {
+    let dir = path::agent_dir(root, agent);
+    let all = entries(&dir).into_iter().flat_map(|(name, is_dir)| {
+        let place = dir.join(name);
+        if is_dir { entries(&place).into_iter().map(|(name, _)| place.join(name)).collect() } else { vec![place] }
+    });
+    let is_rrd = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().contains(".rrd"));
+    all.filter(is_rrd).filter_map(|path| Some(path.symlink_metadata().ok()?.len())).sum()
 }
 
 /// Removes the files of those instances that were not written for so long; what was removed.
@@ -298,6 +337,24 @@ mod tests {
             fs::create_dir(dir.path().join(format!(".retired/x-{time}"))).unwrap();
         }
         assert_eq!(prune(dir.path(), 0).unwrap().len(), 3, "young, but too many");
+    }
+
+    #[test]
+    fn what_others_could_read_they_cannot_any_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let files = ["a/agent.json", "a/agent.json.damaged", ".retired/b-7/agent.json", ".retired/b-7/agent.json.new"];
+        for name in files.into_iter().chain(["a/used.rrd", "agent.json"]) {
+            fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
+            fs::write(root.join(name), "").unwrap();
+            fs::set_permissions(root.join(name), Permissions::from_mode(0o644)).unwrap();
+        }
+        fs::create_dir(root.join("c")).unwrap();
+        std::os::unix::fs::symlink(root.join("a/used.rrd"), root.join("c/agent.json")).unwrap();
+        make_private(root).unwrap();
+        let mode = |name: &str| fs::metadata(root.join(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(files.map(mode), [0o600; 4]);
+        assert_eq!(["a/used.rrd", "agent.json"].map(mode), [0o644; 2], "nothing else");
     }
 
     #[test]

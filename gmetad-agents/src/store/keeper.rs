@@ -1,10 +1,13 @@
 //! The thread that writes.
 
+mod lock;
+pub(super) mod room;
+
 use std::collections::HashMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use std::{fs, io};
+use std::time::Instant;
 
 use gmetad_core::agent::Message;
 use gmetad_core::message;
@@ -12,36 +15,30 @@ use gmetad_rrd::native::Options;
 use gmetad_rrd::{Backend as _, Job, NativeStore, Point, RrdError, Schema, Value, View, path};
 use log::Level;
 
+pub(super) use self::lock::take;
+use self::room::{MOST_FILES, Room};
 use super::files::{self, Loaded};
 use super::trouble::{self, Trouble};
-use super::{Active, LOCK, Shared, Task, Waiting, schema};
+use super::{Active, Shared, Task, Waiting, schema};
 use crate::lang::Lang;
 use crate::spec::{Datasource, Graphs, Keep, Spec, is_of};
 use crate::view::{AgentView, Taken};
 
-/// RRD files of one agent, at most: 2,000 are 200 MB with the standard archives.
-pub(crate) const MOST_FILES: usize = 2_000;
 /// Files of one source that are set aside.
 const MOST_ASIDE: u32 = 9;
-/// How long an instance was not measured whose files may go, where an agent has too many.
-const FORGOTTEN: Duration = Duration::from_secs(30 * 86_400);
-/// How often such are looked for.
-const LOOK_EVERY: Duration = Duration::from_secs(3600);
 /// Seconds by which the last value of a file may be in the future: it could not be written until then.
 const TO_COME: i64 = 86_400;
-/// Longest name of an instance or a field that gets a file: its path can be read back, and shown.
-const LONGEST_NAME: usize = 80;
 
 pub(super) struct Keeper {
     shared: Arc<Shared>,
     lang: Lang,
     files: NativeStore,
     active: Active,
+    /// The directory is.
+    is_ours: bool,
     trouble: Trouble,
-    /// Agents of which it was said that they have too many files, or names that are too long.
-    told: HashMap<String, (bool, bool)>,
-    /// When it was looked for files of an agent that could go.
-    looked: HashMap<String, Instant>,
+    /// What the files of agents take, and what was said of that.
+    rooms: HashMap<String, Room>,
     /// Points dropped that were told.
     dropped: u64,
 }
@@ -69,16 +66,16 @@ impl Keeper {
             lang,
             files,
             active: Active::default(),
+            is_ours: true,
             trouble: Trouble::default(),
-            told: HashMap::new(),
-            looked: HashMap::new(),
+            rooms: HashMap::new(),
             dropped: 0,
         }
     }
 
     pub(super) fn run(&mut self) {
         while let Some(work) = self.next() {
-            self.lock();
+            self.is_ours = self.lock();
             for task in work.tasks {
                 match task {
                     Task::Points { spec, taken, .. } => self.points(&spec, &taken),
@@ -89,8 +86,10 @@ impl Keeper {
                     Task::Retire(agents) => agents.iter().for_each(|view| self.retire(&view.spec.name, Some(view))),
                 }
             }
-            for view in work.views {
-                self.save(&view);
+            if self.is_ours {
+                work.views.iter().for_each(|view| self.save(view));
+            } else {
+                self.keep_waiting(work.views);
             }
             if work.dropped > self.dropped {
                 let now = work.dropped - self.dropped;
@@ -100,26 +99,6 @@ impl Keeper {
         }
         self.shared.inbox.lock().ended = true;
         self.shared.changed.notify_all();
-    }
-
-    /// Locks the directory again if somebody removed it.
-    fn lock(&mut self) {
-        let root = self.shared.root.clone();
-        if matches!(root.join(LOCK).symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound) {
-            match super::lock(&root) {
-                Ok(lock) => {
-                    let before = self.shared.lock.lock().replace(lock);
-                    drop(before); // a system call
-                    self.well("");
-                }
-                Err(error) => {
-                    let root = shown(&root);
-                    if self.trouble.enter(&format!("lock {root}"), "") {
-                        self.say(Level::Error, &error.to_string().into());
-                    }
-                }
-            }
-        }
     }
 
     /// Waits for work; `None` when all is done and no more will come.
@@ -156,19 +135,33 @@ impl Keeper {
     }
 
     fn adopt(&mut self, agents: Vec<String>, only: Option<Vec<String>>) -> HashMap<String, AgentView> {
+        if !self.is_ours {
+            self.active.extend(agents);
+            return HashMap::new();
+        }
         let root = self.shared.root.clone();
+        let mut views = HashMap::new();
         if let Some(but) = only {
+            if let Err((file, error)) = files::make_private(&root) {
+                let text = message!(
+                    "{} may be read by others, and has passwords perhaps: {}",
+                    shown(&file),
+                    error.to_string()
+                );
+                self.say(Level::Warn, &text);
+            }
             for stranger in files::strangers(&root, &agents) {
-                let view = match files::load(&root, &stranger) {
-                    Ok(Loaded::View(view)) => Some(*view),
-                    _ => None,
-                };
-                if view.as_ref().is_none_or(|view| !is_of(&view.spec.origin, &but)) {
-                    self.retire(&stranger, view.as_ref());
+                match files::load(&root, &stranger) {
+                    Ok(Loaded::View(view)) if is_of(&view.spec.origin, &but) && !view.is_stand_in() => {
+                        views.insert(stranger, *view);
+                    }
+                    Ok(Loaded::View(view)) => self.retire(&stranger, Some(&view)),
+                    // It may come from one of those files.
+                    _ if !but.is_empty() => {}
+                    _ => self.retire(&stranger, None),
                 }
             }
         }
-        let mut views = HashMap::new();
         for agent in agents {
             match files::restore(&root, &agent) {
                 Ok(Some(from)) => {
@@ -199,12 +192,11 @@ impl Keeper {
 
     /// Puts the data of an agent aside; `view` is what is known of it, if that is not on the disk.
     fn retire(&mut self, agent: &str, view: Option<&AgentView>) {
-        if let Some(view) = view.filter(|_| path::agent_dir(&self.shared.root, agent).is_dir()) {
+        if let Some(view) = view.filter(|_| self.is_ours && path::agent_dir(&self.shared.root, agent).is_dir()) {
             self.save(view);
         }
         self.active.remove(agent);
-        self.told.remove(agent);
-        self.looked.remove(agent);
+        self.rooms.remove(agent);
         self.shared.known.lock().remove(agent);
         {
             let mut inbox = self.shared.inbox.lock();
@@ -213,10 +205,11 @@ impl Keeper {
         }
         let over = self.trouble.leave(agent);
         over.iter().for_each(|text| self.say(Level::Info, text));
+        if !self.is_ours {
+            return;
+        }
         let root = self.shared.root.clone();
-        // One that only stood for a file; but it may have stood for an agent with a past.
-        let stood = |view: &AgentView| view.spec.load_error && view.last.is_none() && view.before.is_empty();
-        if view.is_some_and(stood) && files::remove_view(&root, agent) {
+        if view.is_some_and(AgentView::is_stand_in) && files::remove_view(&root, agent) {
             return;
         }
         match files::retire(&root, agent, gmetad_core::now()) {
@@ -272,7 +265,7 @@ impl Keeper {
     fn points(&mut self, spec: &Spec, taken: &Taken) {
         let Keep::Rrd(graphs) = &spec.keep else { return };
         let agent = spec.name.as_str();
-        if !self.active.contains(agent) {
+        if !self.is_ours || !self.active.contains(agent) {
             return;
         }
         let mut schemas: Vec<(Datasource, Schema)> = Vec::new();
@@ -289,63 +282,6 @@ impl Keeper {
             }
         }
         self.write(agent, taken.time, &entries, &schemas);
-    }
-
-    /// Whether a field gets a file. When it is first met, a file that there is is compared with what is wanted.
-    fn is_kept(&mut self, agent: &str, instance: Option<&str>, field: &str, path: &Path, wanted: &Schema) -> bool {
-        if field.len() > LONGEST_NAME || instance.is_some_and(|name| name.len() > LONGEST_NAME) {
-            let told = &mut self.told.entry(agent.to_owned()).or_default().1;
-            if !std::mem::replace(told, true) {
-                let text = message!("agent {}: what has a name of over {} bytes gets no RRD file", agent, LONGEST_NAME);
-                self.say(Level::Warn, &text);
-            }
-            return false;
-        }
-        let key = (instance.map(str::to_owned), field.to_owned());
-        let (count, known) = {
-            let all = self.shared.known.lock();
-            let of_agent = all.get(agent);
-            (of_agent.map_or(0, |known| known.len()), of_agent.and_then(|known| known.get(&key).copied()))
-        };
-        match known {
-            Some(true) => return true,
-            Some(false) => self.compare(agent, path, wanted),
-            None if count >= MOST_FILES && !self.make_room(agent) => {
-                let told = &mut self.told.entry(agent.to_owned()).or_default().0;
-                if !std::mem::replace(told, true) {
-                    let text = message!("agent {} has {} RRD files: others are not kept", agent, MOST_FILES);
-                    self.say(Level::Warn, &text);
-                }
-                return false;
-            }
-            None => {}
-        }
-        self.shared.known.lock().entry(agent.to_owned()).or_default().insert(key, true);
-        true
-    }
-
-    /// Removes what an agent has not measured for long; whether there is room for another file.
-    fn make_room(&mut self, agent: &str) -> bool {
-        let now = Instant::now();
-        let looked = self.looked.insert(agent.to_owned(), now);
-        if let Some(looked) = looked.filter(|looked| now.duration_since(*looked) < LOOK_EVERY) {
-            self.looked.insert(agent.to_owned(), looked);
-            return false;
-        }
-        let removed = files::forget(&self.shared.root, agent, FORGOTTEN).unwrap_or_else(|error| {
-            let text = message!("data of agent {} cannot be removed: {}", agent, error.to_string());
-            self.failed(&trouble::of_io(&error), agent, text);
-            Vec::new()
-        });
-        for (_, place) in &removed {
-            let place = shown(place);
-            let text = message!("{} is removed: not measured for long, and agent {} has too many files", place, agent);
-            self.say(Level::Warn, &text);
-        }
-        let mut all = self.shared.known.lock();
-        let known = all.entry(agent.to_owned()).or_default();
-        known.retain(|(instance, _), _| !removed.iter().any(|(gone, _)| instance.as_ref() == Some(gone)));
-        known.len() < MOST_FILES
     }
 
     /// Sets a file aside that is not made as it should be, or is damaged.
@@ -384,6 +320,7 @@ impl Keeper {
         let aside = aside(path);
         match fs::rename(path, &aside) {
             Ok(()) => {
+                self.takes(agent, wanted);
                 let text = message!("{} is set aside as {} and begins anew: {}", shown(path), shown(&aside), why);
                 self.say(Level::Warn, &text);
             }

@@ -9,7 +9,7 @@ mod series;
 mod trouble;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,10 +32,8 @@ use crate::view::{AgentView, Taken};
 
 /// Numbers that wait to be written, at most: some hours of a machine with many agents, and 20 MB.
 const MOST_WAITING: usize = 200_000;
-/// What is known of an agent is written that often, unless it matters.
-const EVERY: Duration = Duration::from_secs(60);
-/// The file that says that the directory is in use.
-const LOCK: &str = ".lock";
+/// What is known of an agent is written that often, unless it matters; in tests nobody waits for it.
+const EVERY: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(60) };
 
 /// Why agents cannot be kept there.
 #[derive(Debug, Error)]
@@ -109,7 +107,7 @@ enum Task {
 impl Store {
     /// Makes the directory if it is missing, locks it, and starts the thread.
     pub(crate) fn start(root: PathBuf, lang: Lang) -> Result<Self, StoreError> {
-        let lock = match lock(&root) {
+        let lock = match keeper::take(&root) {
             Ok(lock) => Some(lock),
             // It may have room again; statuses are shown without.
             Err(StoreError::Io { source, path })
@@ -131,7 +129,8 @@ impl Store {
     }
 
     /// Reads what earlier processes knew of these agents, whose data are written from now on. With `only`, those of all other
-    /// agents are put aside, unless they come from these files. `None`: the disk has not answered in time; what is not read is not known.
+    /// agents are put aside, unless they come from these files: what is known of such is given back, too. `None`: the disk has
+    /// not answered in time; what is not read is not known.
     pub(crate) fn adopt(
         &self,
         agents: Vec<String>,
@@ -249,17 +248,6 @@ impl Drop for Store {
 fn gone_at<'a>(tasks: &mut VecDeque<Task>, at: usize, gone: &'a mut Vec<Task>) -> Option<&'a Task> {
     gone.extend(tasks.remove(at));
     gone.last()
-}
-
-fn lock(root: &Path) -> Result<File, StoreError> {
-    let io = |source| StoreError::Io { path: root.to_owned(), source };
-    files::make(root).map_err(io)?;
-    let file = File::create(root.join(LOCK)).map_err(io)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: root.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(io(source)),
-    }
 }
 
 /// Names of agents whose data are written.

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use gmetad_core::agent::{Agent, AgentError, Context, Measurement};
 
-use super::keeper::MOST_FILES;
+use super::keeper::room::{MOST_BYTES, MOST_FILES};
 use super::*;
 use crate::spec::{Archive, Graphs, Installed, Keep};
 
@@ -44,6 +44,28 @@ fn files_have_a_bound() {
     assert_eq!(store.kept("some").len(), MOST_FILES);
     let files = fs::read_dir(dir.path().join("some")).unwrap().count();
     assert_eq!((files, store.dropped()), (MOST_FILES, 0));
+}
+
+#[test]
+fn bytes_of_files_have_a_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = spec();
+    let Keep::Rrd(graphs) = &spec.keep else { panic!("no files") };
+    let schema = schema::schema(spec.period, graphs, &schema::source(graphs, "x").unwrap());
+    let size = gmetad_rrd::format::Layout::new(schema).unwrap().file_size();
+    // What was set aside takes room, too; this one takes none on the disk.
+    fs::create_dir_all(dir.path().join("some/eth0")).unwrap();
+    File::create(dir.path().join("some/eth0/rx.rrd.old")).unwrap().set_len(MOST_BYTES - 3 * size).unwrap();
+    let store = Store::start(dir.path().to_owned(), Lang::English).unwrap();
+    store.adopt(vec!["some".to_owned()], Some(Vec::new()), Duration::from_secs(20)).unwrap();
+    store.points(Arc::clone(&spec), taken(1_000_000, 5));
+    store.points(spec, taken(1_000_060, 5));
+    assert!(store.close(Duration::from_secs(20)));
+    assert_eq!(store.kept("some").len(), 3);
+    let file = dir.path().join("some/field0.rrd");
+    assert_eq!(fs::metadata(&file).unwrap().len(), size);
+    assert_eq!(gmetad_rrd::View::open(&file).unwrap().last(), 1_000_060, "what has a file is written on");
+    assert!(!dir.path().join("some/field3.rrd").exists());
 }
 
 #[test]
@@ -132,4 +154,32 @@ fn a_directory_that_was_removed_is_locked_again() {
     assert!(matches!(Store::start(root.clone(), Lang::English), Err(StoreError::InUse { .. })));
     assert!(store.close(Duration::from_secs(20)));
     assert!(Store::start(root, Lang::English).is_ok());
+}
+
+#[test]
+fn a_directory_that_another_process_has_taken_is_left_alone_until_it_is_free() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("stats");
+    let store = Store::start(root.clone(), Lang::English).unwrap();
+    store.adopt(vec!["some".to_owned()], None, Duration::from_secs(20)).unwrap();
+    fs::remove_dir_all(&root).unwrap();
+    let other = Store::start(root.clone(), Lang::English).unwrap();
+    store.points(spec(), taken(1_000_000, 1));
+    store.save(Arc::new(AgentView { measured: 7, ..AgentView::fresh(spec(), 1_000_000) }), true);
+    let known = store.adopt(vec!["more".to_owned()], None, Duration::from_secs(20));
+    assert_eq!(known, Some(HashMap::new()), "it answers");
+    store.retire(vec![Arc::new(AgentView::fresh(Arc::new(Spec { name: "more".to_owned(), ..(*spec()).clone() }), 1))]);
+    assert_eq!(store.adopt(Vec::new(), None, Duration::from_secs(20)), Some(HashMap::new()), "all that is done");
+    assert!(!root.join("some").exists() && !root.join(".retired").exists());
+    assert!(other.close(Duration::from_secs(20)));
+    let file = root.join("some/agent.json");
+    let end = Instant::now() + Duration::from_secs(20);
+    while !file.exists() {
+        assert!(Instant::now() < end, "it takes the directory again by itself");
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(fs::read_to_string(&file).unwrap().contains("\"measured\":7"), "what was known last");
+    store.points(spec(), taken(1_000_060, 1));
+    assert!(store.close(Duration::from_secs(20)));
+    assert!(root.join("some/field0.rrd").exists());
 }

@@ -66,6 +66,7 @@ pub(crate) fn agent(name: &str, description: &str, section: &str) -> AgentView {
         acknowledged: None,
         silenced: None,
         told: false,
+        streaks: Default::default(),
     }
 }
 

@@ -96,7 +96,6 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     // status
     ("no agents", "aucun agent"),
     ("(read from {}: {})", "(lu dans {} : {})"),
-    ("the page is served over TLS", "la page est servie en TLS"),
     ("{} does not answer: {}", "{} ne répond pas : {}"),
     ("{} answers: {}", "{} répond : {}"),
     ("{} answers, but is not z_stats", "{} répond, mais ce n'est pas z_stats"),
@@ -158,4 +157,5 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("the probe has no thermometer", "la sonde n'a pas de thermomètre"),
     ("{} % full, more than {} %", "plein à {} %, plus de {} %"),
     ("{} of {} tunnels is down", "{} tunnel sur {} est arrêté"),
+    ("{} shows another certificate than {}: reload the service", "{} présente un autre certificat que {} : rechargez le service"),
 ];

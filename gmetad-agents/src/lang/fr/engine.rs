@@ -23,7 +23,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("panicked: {}", "erreur interne (panic) : {}"),
     ("no answer within {} s", "pas de réponse en {} s"),
     ("mail through {}: {}", "courriel par {} : {}"),
-    ("mail through {}: one about {} agents is given up: {}", "courriel par {} : un message concernant {} agents est abandonné : {}"),
+    ("mail through {}: one about {} agents did not go, the next start tries again: {}", "courriel par {} : un message concernant {} agents n'est pas parti, le prochain démarrage réessaiera : {}"),
     ("… and {} more", "… et {} de plus"),
     ("{}: {} {}", "{} : {} {}"),
     ("{}: {} agents in Error, {} recovered", "{} : {} agents en erreur, {} rétablis"),
@@ -76,4 +76,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("{}: {}; set aside as {}", "{} : {} ; mis de côté sous {}"),
     ("data of agents are written again: \"{}\" is over", "les données des agents sont de nouveau écrites : « {} » est terminé"),
     ("{}: nothing can be kept now: {}", "{} : rien ne peut être conservé pour l'instant : {}"),
+    ("{}: another z_stats has taken this directory: nothing is kept until it is free", "{} : un autre z_stats a pris ce répertoire : rien n'est conservé jusqu'à ce qu'il soit libre"),
+    ("{} may be read by others, and has passwords perhaps: {}", "{} est lisible par d'autres, et contient peut-être des mots de passe : {}"),
+    ("agent {}: its RRD files have {} MiB: others are not kept; give it shorter archives or a longer period", "agent {} : ses fichiers RRD font {} Mio : les autres valeurs ne sont pas conservées ; donnez-lui des archives plus courtes ou une période plus longue"),
 ];

@@ -70,8 +70,10 @@ impl Core {
 
     /// All agents that are at home.
     pub(in super::super) fn take_agents(&mut self) -> Vec<Effect> {
-        let home = self.slots.iter_mut().filter_map(|slot| Some((slot.name().to_owned(), slot.agent.take()?)));
-        home.map(|(name, agent)| Effect::End(name, agent)).collect()
+        let end = |slot: &mut Slot| {
+            Some(Effect::End { name: slot.name().to_owned(), generation: slot.generation, agent: slot.agent.take()? })
+        };
+        self.slots.iter_mut().filter_map(end).collect()
     }
 }
 

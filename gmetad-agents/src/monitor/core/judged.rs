@@ -50,15 +50,14 @@ impl Core {
             if slot.is_loaded(now) {
                 continue;
             }
-            slot.watch(now);
+            slot.watch(now, self.pace.mails);
             let over = match (slot.told, slot.view.status.state) {
                 (Told::Since(since), _) if since + self.pace.settle <= now.mono => false,
                 (Told::Error, State::Ok | State::Warn) => true,
                 _ => continue,
             };
             slot.told = if over { Told::Nothing } else { Told::Error };
-            slot.view.told = !over;
-            if slot.view.silenced.is_none() {
+            if self.pace.mails && slot.view.silenced.is_none() {
                 let view = &slot.view;
                 self.effects.push(Effect::Tell(Notice {
                     agent: slot.name().to_owned(),
@@ -67,9 +66,22 @@ impl Core {
                     since: view.since,
                     over,
                 }));
+            } else {
+                // That it is over is told by nobody; the next Error is a new one.
+                slot.view.told = false;
+                self.touch(at, true);
             }
+        }
+    }
+
+    /// These notices went out, in this order: the next process need not tell again.
+    pub(in super::super) fn sent(&mut self, notices: &[Notice], now: Now) -> Vec<Effect> {
+        for Notice { agent, over, .. } in notices {
+            let Some(at) = self.slots.iter().position(|slot| slot.name() == agent) else { continue };
+            self.slots[at].view.told = !over;
             self.touch(at, true);
         }
+        self.publish(now)
     }
 
     pub(super) fn touch(&mut self, at: usize, at_once: bool) {

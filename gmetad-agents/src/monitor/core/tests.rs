@@ -33,16 +33,20 @@ struct World {
     log: Vec<String>,
     ended: Vec<String>,
     retired: Vec<String>,
+    /// Mails go.
+    sends: bool,
+    /// Agents end at once.
+    ends: bool,
 }
 
 impl World {
     fn new(at_once: usize) -> Self {
         let board = Arc::new(Board::default());
         let now = Now { mono: Instant::now() + Duration::from_secs(100), wall: 1_000_000 };
-        let pace = Pace { jitter: Duration::ZERO, at_once, settle: Duration::from_secs(10) };
+        let pace = Pace { jitter: Duration::ZERO, at_once, settle: Duration::from_secs(10), mails: true };
         let core = Core::new(Arc::clone(&board), pace, now.mono);
         let (away, told, log, ended, retired) = Default::default();
-        Self { core, board, start: now.mono, now, away, told, log, ended, retired }
+        Self { core, board, start: now.mono, now, away, told, log, ended, retired, sends: true, ends: true }
     }
 
     fn install(&mut self, agents: &[Spec], loaded: Vec<AgentView>) {
@@ -62,9 +66,18 @@ impl World {
                 Effect::Tell(notice) => {
                     let over = if notice.over { "over" } else { "down" };
                     self.told.push(format!("{} {over}", notice.agent));
+                    if self.sends {
+                        let effects = self.core.sent(&[notice], self.now);
+                        self.take(effects);
+                    }
                 }
                 Effect::Log(_, text) => self.log.push(text.to_string()),
-                Effect::End(name, _) => self.ended.push(name),
+                Effect::End { name, generation, .. } => {
+                    if self.ends {
+                        self.core.ended(&name, generation);
+                    }
+                    self.ended.push(name);
+                }
                 Effect::Retire(views) => self.retired.extend(views.iter().map(|view| view.spec.name.clone())),
                 Effect::Save { .. } | Effect::Points(..) => {}
             }
@@ -396,6 +409,46 @@ fn what_an_earlier_process_knew_stands_until_there_is_a_result() {
 }
 
 #[test]
+fn a_restart_begins_no_row_anew() {
+    let rule = |text: &str| crate::spec::Rule {
+        field: "n".to_owned(),
+        warn: None,
+        error: text.parse().ok(),
+        r#for: 3,
+        nodata: None,
+    };
+    let ruled = |text: &str| Spec { rules: vec![rule(text)], ..spec("a", &[]) };
+    // Two bad results, then a restart that takes so long.
+    let after = |seconds: i64, ruled: Spec, old: Spec| {
+        let mut world = World::new(16);
+        world.install(&[old], vec![]);
+        for minute in 0..2 {
+            world.go(f64::from(minute) * 60.0);
+            world.back("a", Ok((5.0, State::Ok)));
+        }
+        let view = serde_json::to_string(&*world.view("a")).unwrap();
+        let mut next = World::new(16);
+        next.now.wall = world.now.wall + seconds;
+        next.install(&[ruled], vec![serde_json::from_str(&view).unwrap()]);
+        let loaded = next.view("a").streaks == world.view("a").streaks;
+        next.go(0.0);
+        next.back("a", Ok((5.0, State::Ok)));
+        (next.view("a").status.state, loaded)
+    };
+    assert_eq!(after(30, ruled("~:4"), ruled("~:4")), (State::Error, true), "the third in a row");
+    assert_eq!(after(3600, ruled("~:4"), ruled("~:4")).0, State::Ok, "there is a gap");
+    assert_eq!(after(30, ruled("~:3"), ruled("~:4")).0, State::Ok, "it is another rule");
+    let mut world = World::new(16);
+    world.install(&[ruled("~:4")], vec![]);
+    for second in 1..=3 {
+        world.install(&[Spec { written: second.to_string(), ..ruled("~:4") }], vec![]);
+        world.go(f64::from(second));
+        world.back("a", Ok((5.0, State::Ok)));
+    }
+    assert_eq!(world.status("a"), "Error: n is 5 (error if above 4)", "nor does a reload");
+}
+
+#[test]
 fn who_ends_before_it_is_told_tells_after_the_restart() {
     let mut world = World::new(16);
     world.install(&[spec("a", &[])], vec![]);
@@ -422,6 +475,44 @@ fn who_ends_before_it_is_told_tells_after_the_restart() {
     world.go(2.0);
     assert_eq!(world.told, ["a over"]);
     assert!(!world.view("a").told);
+}
+
+/// Nobody is told twice, and nobody not at all, whatever becomes of mails and processes.
+#[test]
+fn an_error_counts_as_told_when_its_mail_went() {
+    let begin = |view: Option<AgentView>, mails: bool, sends: bool| {
+        let mut world = World::new(16);
+        world.now.wall = view.as_ref().map_or(world.now.wall, |view| view.since + 30);
+        (world.core.pace.mails, world.sends) = (mails, sends);
+        world.install(&[spec("a", &[])], view.into_iter().collect());
+        world.go(1.0);
+        world.back("a", Ok((1.0, State::Error)));
+        world.go(50.0);
+        let told = std::mem::take(&mut world.told);
+        (world, told)
+    };
+    let (world, told) = begin(None, false, false);
+    assert!(told.is_empty() && !world.view("a").told, "there is nobody to be told");
+    let (world, told) = begin(Some((*world.view("a")).clone()), true, false);
+    assert!(told == ["a down"] && !world.view("a").told, "the mail did not go");
+    let (world, told) = begin(Some((*world.view("a")).clone()), true, true);
+    assert!(told == ["a down"] && world.view("a").told);
+    let (world, told) = begin(Some((*world.view("a")).clone()), true, true);
+    assert!(told.is_empty() && world.view("a").told, "once");
+    // Without mail for a while: that it is over is not told, and the next one is.
+    let (mut world, told) = begin(Some((*world.view("a")).clone()), false, false);
+    assert!(told.is_empty() && world.view("a").told);
+    world.go(60.0);
+    world.back("a", Ok((1.0, State::Ok)));
+    world.go(61.0);
+    assert!(world.told.is_empty() && !world.view("a").told);
+    // Its end is told by the next process if the mail about it did not go.
+    let (world, _) = begin(Some((*world.view("a")).clone()), true, true);
+    let (mut world, told) = begin(Some((*world.view("a")).clone()), true, false);
+    world.go(60.0);
+    world.back("a", Ok((1.0, State::Ok)));
+    world.go(61.0);
+    assert!(told.is_empty() && world.told == ["a over"] && world.view("a").told);
 }
 
 impl World {
@@ -494,6 +585,27 @@ fn a_file_that_cannot_be_read_retires_nobody() {
     assert_eq!(world.retired.len(), 2, "once");
 }
 
+/// First an agent of a file gets a mistake, then the file as a whole, then the service is started again.
+#[test]
+fn a_file_that_gets_worse_retires_nobody() {
+    let from = |name: &str| Spec { origin: "/c/x.agent".to_owned(), ..spec(name, &[]) };
+    let wrong = |name: &str| Spec { load_error: true, ..from(name) };
+    let mut world = World::new(16);
+    world.install(&[from("a"), from("b")], vec![]);
+    world.go(1.0);
+    world.back("b", Ok((1.0, State::Ok)));
+    world.install(&[from("a"), wrong("b")], vec![]);
+    let b = (*world.view("b")).clone();
+    world.install(&[wrong("x.agent")], vec![]);
+    assert!(world.retired.is_empty(), "{:?}", world.retired);
+    let mut world = World::new(16);
+    world.install(&[wrong("x.agent")], vec![b]);
+    world.install(&[wrong("x.agent")], vec![]);
+    assert!(world.retired.is_empty(), "{:?}", world.retired);
+    world.install(&[from("a")], vec![]);
+    assert_eq!(world.retired, ["b", "x.agent"], "now it is known that it is no more");
+}
+
 /// It may be what was put there to mend that.
 #[test]
 fn one_that_hangs_in_the_kernel_does_not_keep_its_successor_for_ever() {
@@ -526,6 +638,31 @@ fn what_stands_for_an_agent_keeps_its_past() {
     world.back("a", Ok((9.0, State::Error)));
     world.install(&[table], vec![]);
     assert_eq!(world.view("a").before.len(), rows);
+}
+
+/// It may still run a program, and have what its successor wants: a port, say.
+#[test]
+fn a_successor_waits_for_the_end_of_an_idle_agent() {
+    let number = |n: u32| Spec { written: n.to_string(), ..spec("a", &[]) };
+    let mut world = World::new(16);
+    world.install(&[number(1)], vec![]);
+    world.go(0.0);
+    world.back("a", Ok((1.0, State::Ok)));
+    world.ends = false;
+    let generation = world.core.slots[0].generation;
+    world.install(&[number(2)], vec![]);
+    world.go(1.0);
+    assert_eq!((world.ended.as_slice(), world.away().len()), (&["a".to_owned()][..], 0));
+    assert!(world.core.hanging().is_empty() && world.core.running() == (0, vec![]));
+    world.core.ended("a", generation);
+    world.go(1.1);
+    assert_eq!(world.away(), ["a"]);
+    world.back("a", Ok((1.0, State::Ok)));
+    world.install(&[number(3)], vec![]);
+    world.go(3.0);
+    assert!(world.away().is_empty());
+    world.go(3.2);
+    assert_eq!(world.away(), ["a"], "what does not end is not waited for for ever");
 }
 
 #[test]

@@ -15,6 +15,14 @@ pub(in super::super) struct Made {
     pub(in super::super) pem: String,
     pub(super) der: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
+    params: rcgen::CertificateParams,
+}
+
+impl Made {
+    fn new(params: rcgen::CertificateParams, certificate: &rcgen::Certificate, key: &rcgen::KeyPair) -> Self {
+        let (pem, der) = (certificate.pem(), certificate.der().clone());
+        Self { pem, der, key: PrivateKeyDer::try_from(key.serialize_der()).unwrap(), params }
+    }
 }
 
 /// Valid from and until that many days from now.
@@ -33,6 +41,22 @@ pub(in super::super) fn usual(name: &str, until: i64) -> Made {
     made(params, -100, until)
 }
 
+/// As `openssl req -x509 -addext basicConstraints=CA:FALSE` makes it.
+pub(in super::super) fn leaf(name: &str, until: i64) -> Made {
+    let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::ExplicitNoCa;
+    made(params, -1, until)
+}
+
+/// For that name, by somebody who has the key of that certificate.
+pub(in super::super) fn signed_by(issuer: &Made, name: &str) -> Made {
+    let issuer = rcgen::Issuer::from_params(&issuer.params, rcgen::KeyPair::try_from(&issuer.key).unwrap());
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+    Made::new(params, &certificate, &key)
+}
+
 fn made(mut params: rcgen::CertificateParams, from: i64, until: i64) -> Made {
     let day = |days: i64| {
         let span = Duration::from_secs(days.unsigned_abs() * 86_400);
@@ -41,11 +65,7 @@ fn made(mut params: rcgen::CertificateParams, from: i64, until: i64) -> Made {
     (params.not_before, params.not_after) = (day(from).into(), day(until).into());
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key).unwrap();
-    Made {
-        pem: certificate.pem(),
-        der: certificate.der().clone(),
-        key: PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
-    }
+    Made::new(params, &certificate, &key)
 }
 
 /// A server with that certificate which answers anything by an empty page; its port.
