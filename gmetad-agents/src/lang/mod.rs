@@ -45,7 +45,15 @@ impl Lang {
 
     /// A message in this language; what the catalogue does not have stays English.
     pub fn message(self, message: &Message) -> String {
-        message.with(|template| self.find(template), |text, unit| self.number(text, unit))
+        message.with(|template| self.find(template), |text, unit| self.number(text, unit), |count| self.is_one(count))
+    }
+
+    /// Whether a count takes the singular.
+    fn is_one(self, count: f64) -> bool {
+        match self {
+            Self::English => count == 1.0,
+            Self::French => count.abs() < 2.0,
+        }
     }
 
     /// A number of a message. Of one with a unit every digit that is not needed is left out, as on pages.
