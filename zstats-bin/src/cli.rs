@@ -167,7 +167,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, Me
     let mut parser = Parser::from_args(args);
     let mut line = Line { what: Do::Serve, words: Vec::new(), given: Vec::new() };
     let mut command: Option<&Command> = None;
-    while let Some(arg) = parser.next().map_err(|error| Message::from(error.to_string()))? {
+    while let Some(arg) = parser.next().map_err(|error| wrong(&error))? {
         let mut is_long = false;
         let opt = match arg {
             Arg::Short(letter) => find(|opt| opt.short == Some(letter), format!("-{letter}"))?,
@@ -201,7 +201,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, Me
                 .map_err(|_| message!("--{} needs a value; z_stats --help lists the options", opt.long))?,
             // What follows a letter is the next letter, not a value.
             None if is_long && parser.optional_value().is_some() => {
-                return Err(message!("--{} takes no value", opt.long));
+                return Err(message!("{} takes no value", format!("--{}", opt.long)));
             }
             None => OsString::new(),
         };
@@ -229,6 +229,15 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, Me
         return Err(message!("--json is for z_stats status"));
     }
     Ok(line)
+}
+
+/// What lexopt says.
+fn wrong(error: &lexopt::Error) -> Message {
+    match error {
+        lexopt::Error::UnexpectedValue { option, .. } => message!("{} takes no value", option),
+        lexopt::Error::NonUnicodeValue(value) => message!("{}: it is not UTF-8", value.to_string_lossy()),
+        other => message!("the command line is not understood: \"{}\"", other.to_string()),
+    }
 }
 
 /// The option of that name, or the one it abbreviates.

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use gmetad_agents::AgentView;
+use gmetad_agents::said::Said;
 use gmetad_agents::status::{STALE_PERIODS, name as state_name};
 use gmetad_core::agent::{Message, State};
 use gmetad_core::message;
 use gmetad_process::mail::clean;
 use serde_json::Value;
 
-use crate::Said;
+use crate::Printed;
 use crate::settings::{Settings, secret};
 
 /// How long the service has to answer.
@@ -50,7 +51,7 @@ struct Told {
 }
 
 /// Says how the agents are, or one of them.
-pub(crate) fn run(settings: &Settings, json: bool, agent: Option<&str>) -> Result<Said, Message> {
+pub(crate) fn run(settings: &Settings, json: bool, agent: Option<&str>) -> Result<Printed, Message> {
     let (answer, note) = match ask(settings) {
         Ok(answer) => (answer, None),
         Err(Unasked { reason, refused }) => (read(settings, &reason, refused)?, Some(reason)),
@@ -135,7 +136,7 @@ fn ask(settings: &Settings) -> Result<Value, Unasked> {
     let ip = ip.clone().find(IpAddr::is_loopback).or_else(|| ip.clone().next()).unwrap_or(Ipv4Addr::LOCALHOST.into());
     let address = SocketAddr::new(ip, settings.port);
     let failed = |error: std::io::Error| Unasked {
-        reason: message!("{} does not answer: {}", address.to_string(), error.to_string()),
+        reason: message!("{} does not answer: {}", address.to_string(), error.said()),
         refused: error.kind() == ErrorKind::ConnectionRefused,
     };
     let authorization = authorization(settings).unwrap_or_default();
@@ -184,7 +185,7 @@ fn read(settings: &Settings, reason: &Message, refused: bool) -> Result<Value, M
             "the service cannot be asked ({}), and {} cannot be read: {}; name its directory with --data",
             reason.clone(),
             data,
-            error.to_string()
+            error.said()
         )
     };
     let (mut views, mut unread) = (Vec::new(), Vec::new());
@@ -206,7 +207,7 @@ fn read(settings: &Settings, reason: &Message, refused: bool) -> Result<Value, M
     let mut agents: Vec<_> = views.iter().map(|view| listed(view, is_over, settings)).collect();
     // They are not left out: that would look as if all were well.
     agents.extend(unread.into_iter().map(|(name, error)| {
-        let text = message!("{}: cannot be read: {}", "agent.json", error.to_string());
+        let text = message!("{}: cannot be read: {}", "agent.json", error.said());
         let text = settings.lang.message(&text);
         serde_json::json!({ "name": name, "section": "", "status": State::Unknown.name(), "message": text })
     }));

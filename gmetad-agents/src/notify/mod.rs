@@ -13,10 +13,11 @@ use std::{io, mem};
 use gmetad_core::agent::{Message, Status};
 use gmetad_core::message;
 use gmetad_core::model::UnixTime;
-use gmetad_process::mail::sendmail;
+use gmetad_process::mail::{MailError, sendmail};
 use parking_lot::{Condvar, Mutex};
 
 use crate::lang::Lang;
+use crate::said::Said;
 
 /// Notices that wait, at most; the oldest go.
 const MOST: usize = 1_000;
@@ -149,12 +150,16 @@ impl Outbox {
             while let Err(error) = self.send(options, &mail) {
                 let program = options.sendmail.display().to_string();
                 if !mem::replace(&mut failing, true) {
-                    let text = message!("mail through {}: {}", program, error.as_str());
+                    let text = message!("mail through {}: {}", program, error.said());
                     log::warn!("{}", lang.message(&text));
                 }
                 if !again.next().is_some_and(|pause| self.rest(*pause)) {
-                    let text =
-                        message!("mail through {}: one about {} agents is given up: {}", program, notices.len(), error);
+                    let text = message!(
+                        "mail through {}: one about {} {agent|agents} is given up: {}",
+                        program,
+                        notices.len(),
+                        error.said()
+                    );
                     log::error!("{}", lang.message(&text));
                     break;
                 }
@@ -164,14 +169,14 @@ impl Outbox {
     }
 
     /// Sends a mail, once.
-    fn send(&self, options: &MailOptions, mail: &str) -> Result<(), String> {
+    fn send(&self, options: &MailOptions, mail: &str) -> Result<(), MailError<Message>> {
         let until = Instant::now() + options.deadline;
         sendmail(&options.sendmail, mail.as_bytes(), || {
             let now = Instant::now();
             let ends = self.inner.lock().ends;
             match ends {
-                Some(ends) if now >= ends => Err("was ended: the service stops".to_owned()),
-                _ if now >= until => Err("was ended: it took too long".to_owned()),
+                Some(ends) if now >= ends => Err(message!("was ended: the service stops")),
+                _ if now >= until => Err(message!("was ended: it took too long")),
                 _ => Ok(()),
             }
         })

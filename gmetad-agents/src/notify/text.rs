@@ -44,7 +44,7 @@ fn subject(options: &MailOptions, lang: Lang, notices: &[Notice]) -> String {
         [one] => message!("{}: {} {}", host, one.agent, name(one.status.state)),
         many => {
             let over = many.iter().filter(|notice| notice.over).count();
-            message!("{}: {} agents in Error, {} recovered", host, many.len() - over, over)
+            message!("{}: {} {agent|agents} in Error, {} recovered", host, many.len() - over, over)
         }
     };
     lang.message(&text)

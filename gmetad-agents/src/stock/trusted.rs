@@ -7,7 +7,6 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 
 use gmetad_core::agent::Message;
-use gmetad_core::message;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring;
@@ -24,7 +23,7 @@ use ureq::unversioned::transport::{
 };
 use x509_parser::parse_x509_certificate;
 
-use super::plan::clean;
+use crate::said::{Said, quoted};
 
 /// What connects, with these certificates as all that is trusted.
 pub(super) fn connector(trusted: Vec<CertificateDer<'static>>) -> Result<impl Connector, Message> {
@@ -32,9 +31,9 @@ pub(super) fn connector(trusted: Vec<CertificateDer<'static>>) -> Result<impl Co
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(trusted.iter().cloned());
     let signed = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
-    let signed = signed.map_err(|error| Message::from(error.to_string()))?;
+    let signed = signed.map_err(|error| quoted(&error.to_string()))?;
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = config.map_err(|error| Message::from(error.to_string()))?;
+    let config = config.map_err(|error| error.said())?;
     let config = config.dangerous().with_custom_certificate_verifier(Arc::new(Named { trusted, signed }));
     let tls = Tls(Arc::new(config.with_no_client_auth()));
     Ok(().chain(ConnectProxyConnector::default()).chain(TcpConnector::default()).chain(tls))
@@ -163,46 +162,5 @@ impl ServerCertVerifier for Named {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.signed.supported_verify_schemes()
-    }
-}
-
-/// What is wrong with a certificate, for people.
-pub(super) fn problem(error: &CertificateError) -> Message {
-    match error {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => message!("the certificate has expired"),
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            message!("the certificate is not valid yet")
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            message!("the certificate is for another name")
-        }
-        CertificateError::UnknownIssuer => message!("the certificate is signed by nobody who is trusted"),
-        CertificateError::Revoked => message!("the certificate is revoked"),
-        CertificateError::BadEncoding => message!("the certificate cannot be understood; let it be made again"),
-        CertificateError::BadSignature => message!("the signature of the certificate is wrong; let it be made again"),
-        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            message!("the certificate is not for a server; let it be made with extendedKeyUsage = serverAuth")
-        }
-        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
-        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            message!(
-                "the certificate is signed as nobody trusts it any more; let it be made with RSA of 2048 bits and SHA-256"
-            )
-        }
-        CertificateError::Other(other) => match &*other.0.to_string() {
-            // webpki's, whose words are its names.
-            "CaUsedAsEndEntity" => {
-                message!(
-                    "the certificate is that of an authority, and none that is trusted; write ca = \"FILE\" with this certificate in PEM"
-                )
-            }
-            "UnsupportedCertVersion" => {
-                message!(
-                    "the certificate is of the old version 1 of X.509; let it be made again, with `openssl req -x509`, say"
-                )
-            }
-            text => message!("the certificate is bad: {}", clean(text)),
-        },
-        other => message!("the certificate is bad: {}", clean(&other.to_string())),
     }
 }

@@ -16,6 +16,7 @@ use super::files::{self, Loaded};
 use super::trouble::{self, Trouble};
 use super::{Active, LOCK, Shared, Task, Waiting, schema};
 use crate::lang::Lang;
+use crate::said::{Said, quoted};
 use crate::spec::{Datasource, Graphs, Keep, Spec, is_of};
 use crate::view::{AgentView, Taken};
 
@@ -95,7 +96,10 @@ impl Keeper {
             if work.dropped > self.dropped {
                 let now = work.dropped - self.dropped;
                 self.dropped = work.dropped;
-                self.say(Level::Error, &message!("the disk is too slow: {} values of agents were dropped", now));
+                self.say(
+                    Level::Error,
+                    &message!("the disk is too slow: {} {value|values} of agents {was|were} dropped", now),
+                );
             }
         }
         self.shared.inbox.lock().ended = true;
@@ -114,8 +118,8 @@ impl Keeper {
                 }
                 Err(error) => {
                     let root = shown(&root);
-                    if self.trouble.enter(&format!("lock {root}"), "") {
-                        self.say(Level::Error, &error.to_string().into());
+                    if self.trouble.enter(&message!("no lock of {}", root), "") {
+                        self.say(Level::Error, &error.said());
                     }
                 }
             }
@@ -177,8 +181,8 @@ impl Keeper {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    let text = message!("data of agent {} cannot be read: {}", agent, error.to_string());
-                    self.failed(&trouble::of_io(&error), &agent, text);
+                    let text = message!("data of agent {} cannot be read: {}", agent, error.said());
+                    self.failed(&error.said(), &agent, text);
                 }
             }
             match files::load(&root, &agent) {
@@ -186,8 +190,8 @@ impl Keeper {
                 Ok(Loaded::Damaged(text)) => self.say(Level::Error, &text),
                 Ok(Loaded::Nothing) => {}
                 Err(error) => {
-                    let text = message!("data of agent {} cannot be read: {}", agent, error.to_string());
-                    self.failed(&trouble::of_io(&error), &agent, text);
+                    let text = message!("data of agent {} cannot be read: {}", agent, error.said());
+                    self.failed(&error.said(), &agent, text);
                 }
             }
             let known = files::known(&root, &agent, MOST_FILES);
@@ -226,7 +230,7 @@ impl Keeper {
             }
             Ok(None) => {}
             Err(error) => {
-                let text = message!("data of agent {} cannot be set aside: {}", agent, error.to_string());
+                let text = message!("data of agent {} cannot be set aside: {}", agent, error.said());
                 self.say(Level::Error, &text);
             }
         }
@@ -239,7 +243,7 @@ impl Keeper {
                 }
             }
             Err(error) => {
-                let text = message!("data of retired agents cannot be removed: {}", error.to_string());
+                let text = message!("data of retired agents cannot be removed: {}", error.said());
                 self.say(Level::Error, &text);
             }
         }
@@ -251,14 +255,14 @@ impl Keeper {
             return;
         }
         if let Err(error) = files::save(&self.shared.root, view) {
-            let text = message!("data of agent {} cannot be written: {}", agent, error.to_string());
-            self.failed(&trouble::of_io(&error), agent, text);
+            let text = message!("data of agent {} cannot be written: {}", agent, error.said());
+            self.failed(&error.said(), agent, text);
         } else if !matches!(view.spec.keep, Keep::Rrd(_)) {
             self.well(agent);
         }
     }
 
-    fn failed(&mut self, cause: &str, agent: &str, text: Message) {
+    fn failed(&mut self, cause: &Message, agent: &str, text: Message) {
         if self.trouble.enter(cause, agent) {
             self.say(Level::Error, &text);
         }
@@ -333,8 +337,8 @@ impl Keeper {
             return false;
         }
         let removed = files::forget(&self.shared.root, agent, FORGOTTEN).unwrap_or_else(|error| {
-            let text = message!("data of agent {} cannot be removed: {}", agent, error.to_string());
-            self.failed(&trouble::of_io(&error), agent, text);
+            let text = message!("data of agent {} cannot be removed: {}", agent, error.said());
+            self.failed(&error.said(), agent, text);
             Vec::new()
         });
         for (_, place) in &removed {
@@ -377,7 +381,7 @@ impl Keeper {
                     return;
                 }
             }
-            Err(RrdError::Format { source, .. }) => source.to_string().into(),
+            Err(RrdError::Format { source, .. }) => quoted(&source.to_string()),
             // Missing: it will be made. Else writing it will tell.
             Err(_) => return,
         };
@@ -388,8 +392,8 @@ impl Keeper {
                 self.say(Level::Warn, &text);
             }
             Err(error) => {
-                let text = message!("{} cannot be set aside: {}", shown(path), error.to_string());
-                self.failed(&trouble::of_io(&error), agent, text);
+                let text = message!("{} cannot be set aside: {}", shown(path), error.said());
+                self.failed(&error.said(), agent, text);
             }
         }
     }
