@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     let what = line.what;
     match what {
         Do::Help => show(&cli::help(early)),
-        Do::Man => show(&man::page()),
+        Do::Man => show(&man::page(early)),
         Do::Version => show(&format!("{}\n", cli::VERSION)),
         _ => dispatch(line).unwrap_or_else(|(lang, error)| fail(lang.unwrap_or(early), &error, what)),
     }

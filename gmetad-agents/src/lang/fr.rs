@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod engine;
 mod exec;
+mod man;
 mod page;
 mod said;
 mod stock;
@@ -25,6 +26,7 @@ fn pairs() -> impl Iterator<Item = (&'static str, &'static str)> {
         config::TEXTS,
         engine::TEXTS,
         exec::TEXTS,
+        man::TEXTS,
         page::TEXTS,
         said::TEXTS,
         stock::TEXTS,
