@@ -266,7 +266,8 @@ pub(crate) const VERSION: &str = concat!("z_stats ", env!("CARGO_PKG_VERSION"));
 
 /// The text of `--help`.
 pub(crate) fn help(lang: Lang) -> String {
-    let mut text = format!("{VERSION}: {}\n\n", lang.text("agents that watch this server, and a page that shows them"));
+    let about = message!("agents that watch this server, and a page that shows them");
+    let mut text = lang.message(&message!("{}: {}", VERSION, about)) + "\n\n";
     text += &format!("{}\n", lang.text("Usage: z_stats [OPTION...] [COMMAND]"));
     text += &format!("\n{}\n", lang.text("Without a command it is the service. Commands:"));
     for command in COMMANDS {

@@ -80,3 +80,21 @@ fn escaped(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-");
     if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_of_the_tables_is_in_the_catalogue() {
+        let tables = FILES.iter().chain(&SIGNALS).map(|(_, what)| *what);
+        for text in tables.chain(COMMANDS.iter().map(|command| command.doc)).filter(|text| !text.is_empty()) {
+            assert!(Lang::French.find(text).is_some(), "{text}");
+        }
+        let is_macro = |line: &str| line.starts_with("'\\\"") || line.starts_with(".\\\"");
+        for lang in [Lang::English, Lang::French] {
+            // An apostrophe at the beginning of a line would be a macro of its own.
+            assert!(page(lang).lines().all(|line| !line.starts_with('\'') || is_macro(line)));
+        }
+    }
+}

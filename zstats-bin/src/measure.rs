@@ -154,12 +154,12 @@ fn measured(installed: Installed, root: &Path) -> Result<Measured, Message> {
 fn shown(spec: &Spec, measurement: Option<&Measurement>, status: &Status, took: Duration, lang: Lang) -> String {
     let line = |name: &str, text: &str| format!("{name:<24} {}\n", clean(text, TEXT));
     let mut text = line(&spec.name, &lang.message(&spec.description));
-    let mut state = lang.message(&state_name(status.state));
-    if !status.message.is_empty() {
-        state += &format!(": {}", lang.message(&status.message));
-    }
-    text += &line(lang.text("status"), &state);
-    text += &line(lang.text("took"), &lang.message(&message!("{} s", (took.as_secs_f64() * 1000.0).round() / 1000.0)));
+    let state = match status.message.is_empty() {
+        true => state_name(status.state),
+        false => message!("{}: {}", state_name(status.state), status.message.clone()),
+    };
+    text += &line(lang.text("status"), &lang.message(&state));
+    text += &line(lang.text("took"), &lang.message(&Message::number(took.as_secs_f64(), "s")));
     let Some(measurement) = measurement else { return text };
     text += &fields(spec, measurement, "", lang);
     for (name, instance) in measurement.instances() {
@@ -214,7 +214,11 @@ fn number_text(spec: &Spec, field: &str, number: f64, lang: Lang) -> String {
     let plain = number.to_string();
     let bare = readable.replace(' ', "").replace('−', "-").replace(',', ".");
     let rest = bare.strip_prefix(&plain).filter(|rest| !rest.starts_with(|c: char| c.is_ascii_digit() || c == '.'));
-    if rest.is_some() || !number.is_finite() { readable } else { format!("{readable} ({plain})") }
+    if rest.is_some() || !number.is_finite() {
+        return readable;
+    }
+    let plain = if lang == Lang::French { plain.replace('.', ",") } else { plain };
+    format!("{readable} ({plain})")
 }
 
 #[cfg(test)]

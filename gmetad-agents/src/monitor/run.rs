@@ -109,17 +109,17 @@ fn check(agent: &dyn Agent, now: UnixTime, measurement: &Measurement, last: Opti
 }
 
 /// What a panic said.
-fn said(panic: Box<dyn Any + Send>) -> String {
+fn said(panic: Box<dyn Any + Send>) -> Message {
     let text = match panic.downcast::<String>().map_err(|panic| panic.downcast::<&str>()) {
         Ok(text) => *text,
         Err(Ok(text)) => (*text).to_owned(),
         Err(Err(other)) => {
             // What else it may be could panic when it is dropped.
             std::mem::forget(other);
-            "without a text".to_owned()
+            return message!("without a text");
         }
     };
-    clean(text.trim(), LONGEST_REASON)
+    clean(text.trim(), LONGEST_REASON).into()
 }
 
 /// Drops an agent on a thread of its own, which calls `done` in the end: its end may take time, panic or hang.

@@ -1,6 +1,7 @@
 //! What others say (the system, the libraries), in templates that can be translated. What is not known is quoted in a sentence of
 //! ours.
 
+mod rrd;
 mod start;
 mod system;
 mod tls;

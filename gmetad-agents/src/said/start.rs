@@ -10,9 +10,8 @@ use gmetad_process::logger::LogError;
 use gmetad_process::mail::{MailCause, MailError, clean};
 use gmetad_process::pidfile::PidFileError;
 use gmetad_process::user::UserError;
-use gmetad_rrd::RrdError;
 
-use super::{Said, quoted};
+use super::Said;
 use crate::monitor::MonitorError;
 use crate::store::StoreError;
 
@@ -153,29 +152,6 @@ impl Said for StoreError {
     }
 }
 
-impl Said for RrdError {
-    fn said(&self) -> Message {
-        let (path, why) = match self {
-            Self::Missing { path } => (path, message!("no such RRD file")),
-            Self::Outside { path } => (path, message!("outside of the directory of data")),
-            Self::Io { path, source, .. } => (path, source.said()),
-            Self::Locked { path } => (path, message!("locked by another program")),
-            Self::Format { path, source } => {
-                (path, message!("no RRD file as it should be: {}", quoted(&source.to_string())))
-            }
-            Self::Schema { path, source } => {
-                (path, message!("such a file cannot be made: {}", quoted(&source.to_string())))
-            }
-            Self::Refused { path, source, .. } => {
-                (path, message!("the value is refused: {}", quoted(&source.to_string())))
-            }
-            Self::Librrd { path, text } => (path, quoted(text)),
-            Self::Rrdcached { path, text, .. } => (path, quoted(text)),
-        };
-        message!("{}: {}", shown(path), why)
-    }
-}
-
 impl Said for MailError<Message> {
     fn said(&self) -> Message {
         let cause = match &self.cause {
@@ -189,5 +165,25 @@ impl Said for MailError<Message> {
             "" => cause,
             complaint => message!("{}; it said: {}", cause, clean(complaint, 400)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    use super::*;
+    use crate::lang::Lang;
+
+    #[test]
+    fn mails_that_are_not_taken() {
+        let failed =
+            |cause, complaint: &str| Lang::French.message(&MailError { cause, complaint: complaint.to_owned() }.said());
+        let ended = |status| MailCause::Ended(ExitStatus::from_raw(status));
+        assert_eq!(failed(ended(75 << 8), "queue full"), "code de retour 75 ; message : queue full");
+        assert_eq!(failed(ended(9), ""), "terminé par le signal SIGKILL");
+        let missing = MailCause::Start(std::io::ErrorKind::NotFound.into());
+        assert_eq!(failed(missing, ""), "démarrage impossible : fichier ou répertoire inexistant");
     }
 }

@@ -274,6 +274,18 @@ mod tests {
     }
 
     #[test]
+    fn the_offset_is_of_the_language() {
+        use crate::lang::Lang;
+        let probe = Time(Source::Timesyncd);
+        let said =
+            |lang: Lang, offset| lang.message(&probe.judge(&Measurement::new().number("offset", offset)).message);
+        let both = |offset| [said(Lang::English, offset), said(Lang::French, offset)];
+        assert_eq!(both(0.000_12), ["0.1 ms off", "décalage de 0,1 ms"]);
+        assert_eq!(both(-12.5), ["-12500 ms off", "décalage de -12500 ms"]);
+        assert_eq!(both(-0.000_001), ["0 ms off", "décalage de 0 ms"]);
+    }
+
+    #[test]
     fn the_overflow_of_2036() {
         let mut answer = [0; 48];
         (answer[0], answer[1]) = (0x24, 1);

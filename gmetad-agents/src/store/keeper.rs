@@ -16,7 +16,7 @@ use super::files::{self, Loaded};
 use super::trouble::{self, Trouble};
 use super::{Active, LOCK, Shared, Task, Waiting, schema};
 use crate::lang::Lang;
-use crate::said::{Said, quoted};
+use crate::said::Said;
 use crate::spec::{Datasource, Graphs, Keep, Spec, is_of};
 use crate::view::{AgentView, Taken};
 
@@ -381,7 +381,7 @@ impl Keeper {
                     return;
                 }
             }
-            Err(RrdError::Format { source, .. }) => quoted(&source.to_string()),
+            Err(RrdError::Format { source, .. }) => source.said(),
             // Missing: it will be made. Else writing it will tell.
             Err(_) => return,
         };

@@ -74,7 +74,6 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("it did not end within {} s", "pas terminé en {} s"),
     ("its thread ended without a word", "son fil d'exécution s'est terminé sans un mot"),
     ("status", "état"),
-    ("{} s", "{} s"),
     ("took", "durée"),
     ("text", "texte"),
     ("table", "tableau"),

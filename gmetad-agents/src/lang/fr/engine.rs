@@ -76,6 +76,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("was ended: it took too long", "arrêté : trop long"),
     ("agent {}: exception during describe: {}", "agent {} : exception pendant describe : {}"),
     ("agent {} is not ended properly: no thread can be started: {}", "l'agent {} n'est pas terminé correctement : impossible de démarrer un fil d'exécution : {}"),
+    ("without a text", "sans texte"),
     ("no lock of {}", "pas de verrou sur {}"),
     ("it is larger than {} bytes", "il dépasse {} octets"),
     ("the clock was set back", "l'horloge a été reculée"),
