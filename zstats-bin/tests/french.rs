@@ -309,7 +309,8 @@ fn pages_refusals_and_the_log() {
         ("token", "sésame\n"),
     ]);
     fs::set_permissions(root.path("token"), fs::Permissions::from_mode(0o600)).unwrap();
-    let mut command = root.command(&["-f", "--port", "0", "--debug", "--no-defaults", "--token-file", "token"]);
+    let mut command =
+        root.command(&["-f", "--port", "0", "--debug", "--no-defaults", "--token-file", "token", "--pid-file", "pid"]);
     let service = Service::start(command.env_remove("LC_ALL").env("LANG", "fr_FR.UTF-8"));
     service.logged("code de retour 3");
     service.logged("b.agent : Inconnu -> Erreur : ");
@@ -334,6 +335,13 @@ fn pages_refusals_and_the_log() {
         let answer = ask(&service, request, headers);
         assert!(answer.contains(expected), "{request}: {answer}");
     }
+    // A second one, beside it and with its pid file.
+    let (code, text) = run(&root, &["-f", "--port", "0"]);
+    assert!(code == 1 && text.contains("stats : un autre z_stats emploie ce répertoire"), "{text}");
+    is_french(&text);
+    let (code, text) = run(&root, &["-f", "--port", "0", "--data", "other", "--pid-file", "pid"]);
+    assert!(code == 1 && text.contains("le service tourne déjà : pid contient le numéro de processus"), "{text}");
+    is_french(&text);
     service.signal(Signal::SIGUSR1);
     service.logged("2 agents, dont 1 en avertissement ou en erreur");
     service.signal(Signal::SIGHUP);

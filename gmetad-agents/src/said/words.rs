@@ -82,6 +82,7 @@ const CRATES: &[&str] = &[
     "pid file {} not removed ({}), emptied instead",
     "last message repeated {} times: {}",
     "{} log messages lost",
+    "thread '{}' panicked at {}",
     "thread '{}' {}",
     // gmetad-http: the log.
     "HTTP connections cannot be served: {}: raise the limits on open files and tasks",

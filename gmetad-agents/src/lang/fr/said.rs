@@ -160,6 +160,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("pid file {} not removed ({}), emptied instead", "le fichier de pid {} n'est pas supprimé ({}), il est vidé"),
     ("last message repeated {} times: {}", "dernier message répété {} fois : {}"),
     ("{} log messages lost", "{} {message|messages} du journal {perdu|perdus}"),
+    ("thread '{}' panicked at {}", "erreur interne (panic) du fil d'exécution « {} », {}"),
     ("thread '{}' {}", "fil d'exécution « {} » : {}"),
     ("HTTP connections cannot be served: {}: raise the limits on open files and tasks", "impossible de servir les connexions HTTP : {} : relever les limites de fichiers ouverts et de tâches"),
     ("HTTP connection of {}: {}", "connexion HTTP de {} : {}"),
