@@ -68,7 +68,7 @@ pub fn remarks(described: &Described) -> Vec<Message> {
     let mut remarks: Vec<Message> = described.notes.iter().take(REMARKS).cloned().collect();
     let more = described.notes.len() - remarks.len();
     if more > 0 {
-        remarks.push(message!("and {} more remarks", more));
+        remarks.push(message!("and {} more {remark|remarks}", more));
     }
     remarks
 }

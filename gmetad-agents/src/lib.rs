@@ -14,6 +14,7 @@ pub mod lang;
 pub mod monitor;
 pub mod notify;
 pub mod page;
+pub mod said;
 pub mod spec;
 pub mod status;
 pub mod stock;

@@ -4,7 +4,6 @@
 //! Two duties, kept apart: [`Agent::measure`] takes a measurement and may take its time; [`Agent::check_status`] judges
 //! what was measured, does no I/O and may be called at any moment.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,8 +14,10 @@ use crate::model::UnixTime;
 use crate::source::Stop;
 
 mod described;
+mod message;
 
 pub use described::{Counted, Described, DescribedField, DescribedGraph, DescribedSeries};
+pub use message::{Argument, Message};
 
 /// How an aspect does, from the best to the worst. A maximum is taken in this order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -51,139 +52,6 @@ impl State {
         }
     }
 }
-
-/// A text for people that can still be translated: a template with `{}` for each of its arguments.
-///
-/// ```
-/// use gmetad_core::{agent::Message, message};
-///
-/// let message = message!("{} of {} tunnels are down", 1, 7);
-/// assert_eq!(message.to_string(), "1 of 7 tunnels are down");
-/// let known = |template: &str| (template == "{} of {} tunnels are down").then_some("arrêtés : {} tunnels sur {}");
-/// assert_eq!(message.with(known, |number, unit| format!("{number} {unit}")), "arrêtés : 1 tunnels sur 7");
-/// assert_eq!(Message::from("what {} a program said").to_string(), "what {} a program said");
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Message {
-    template: Cow<'static, str>,
-    /// Absent: the text is to be shown as it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    args: Option<Vec<Message>>,
-    /// Present: the text is a number, with a dot, of this unit, which may be empty.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    unit: Option<Cow<'static, str>>,
-}
-
-impl Message {
-    /// A template and its arguments; [`crate::message!`] is shorter.
-    pub fn new(template: &'static str, args: Vec<Self>) -> Self {
-        Self { template: Cow::Borrowed(template), args: Some(args), unit: None }
-    }
-
-    /// A number that each language writes in its own way; the unit may be empty. Three decimals, or three digits that count.
-    pub fn number(value: f64, unit: &str) -> Self {
-        Self { template: readable(value).into(), args: None, unit: Some(unit.to_owned().into()) }
-    }
-
-    /// Whether there is nothing to say.
-    pub fn is_empty(&self) -> bool {
-        self.template.is_empty()
-    }
-
-    /// The text, with templates (also those of arguments) replaced by what `translate` knows for them. `number` writes numbers:
-    /// it is given their digits with a dot, and their unit, which may be empty.
-    pub fn with<'a>(
-        &self,
-        translate: impl Fn(&str) -> Option<&'a str> + Copy,
-        number: impl Fn(&str, &str) -> String + Copy,
-    ) -> String {
-        if let Some(unit) = &self.unit {
-            return number(&self.template, unit);
-        }
-        let Some(args) = &self.args else { return self.template.clone().into_owned() };
-        let template = translate(&self.template).unwrap_or(&self.template);
-        let mut args = args.iter();
-        let mut parts = template.split("{}");
-        let mut text = parts.next().unwrap_or_default().to_owned();
-        for part in parts {
-            text += &args.next().map(|arg| arg.with(translate, number)).unwrap_or_default();
-            text += part;
-        }
-        text
-    }
-}
-
-impl fmt::Display for Message {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let number = |text: &str, unit: &str| match unit {
-            "" => text.to_owned(),
-            _ => format!("{text} {unit}"),
-        };
-        f.write_str(&self.with(|_| None, number))
-    }
-}
-
-/// So that an agent may fail with a text that can be translated: `Err(message!("{} does not answer", address).into())`.
-impl std::error::Error for Message {}
-
-impl From<String> for Message {
-    fn from(text: String) -> Self {
-        Self { template: Cow::Owned(text), args: None, unit: None }
-    }
-}
-
-impl From<&str> for Message {
-    fn from(text: &str) -> Self {
-        text.to_owned().into()
-    }
-}
-
-/// A [`Message`](crate::agent::Message) of a template and what stands for each `{}`: texts, numbers, other messages.
-#[macro_export]
-macro_rules! message {
-    ($template:literal $(, $arg:expr)* $(,)?) => {
-        $crate::agent::Message::new($template, vec![$($crate::agent::Argument::argument(&$arg)),*])
-    };
-}
-
-/// A number for people: three decimals, or three digits that count.
-fn readable(value: f64) -> String {
-    let size = value.abs();
-    let digits = if size > 0.0 && size < 1.0 { (2 - size.log10().floor() as i32).clamp(0, 12) } else { 3 };
-    let text = format!("{value:.*}", digits as usize);
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-    if text == "-0" { "0".to_owned() } else { text.to_owned() }
-}
-
-/// What may be an argument of a [`Message`]: messages, numbers, and whatever can be displayed.
-pub trait Argument {
-    /// It as a message.
-    fn argument(&self) -> Message;
-}
-
-impl Argument for Message {
-    fn argument(&self) -> Message {
-        self.clone()
-    }
-}
-
-impl Argument for f64 {
-    fn argument(&self) -> Message {
-        Message::number(*self, "")
-    }
-}
-
-macro_rules! displayed {
-    ($($type:ty),*) => {
-        $(impl Argument for $type {
-            fn argument(&self) -> Message {
-                self.to_string().into()
-            }
-        })*
-    };
-}
-
-displayed!(str, &str, String, &String, Cow<'_, str>, i32, i64, u16, u32, u64, usize);
 
 /// A state and what there is to say about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -512,17 +380,6 @@ mod tests {
         assert_eq!(worst.map(|status| status.to_string()), Some("Error: Error".to_owned()));
         let first = Status::new(State::Warn, "a").worse(Status::new(State::Warn, "b"));
         assert_eq!(first.message.to_string(), "a");
-    }
-
-    #[test]
-    fn numbers_are_for_people() {
-        let values = [0.0, -0.0, 5.0, 85.2567, 1e12, 0.000_123_456, -0.5, f64::INFINITY];
-        let texts = values.map(|value| Message::number(value, "").to_string());
-        assert_eq!(texts, ["0", "0", "5", "85.257", "1000000000000", "0.000123", "-0.5", "inf"]);
-        assert_eq!(message!("{} and {}", 84.4, Message::number(2.5, "%")).to_string(), "84.4 and 2.5 %");
-        let comma = |text: &str, unit: &str| text.replace('.', ",") + unit;
-        assert_eq!(message!("{} and {}", 84.4, Message::number(2.5, "%")).with(|_| None, comma), "84,4 and 2,5%");
-        assert_eq!(Message::from("1.5").with(|_| None, comma), "1.5", "a text is no number");
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub use router::{Page, Router};
 pub use secret::{Secret, SecretError};
 pub use server::{Server, ServerError, ServerOptions, ServerStats, Tls, TlsError};
 pub use service::SiteService;
-pub use site::{Reply, Site};
+pub use site::{Reply, Site, Words};
 
 /// Adds `/status` on the interactive port, and [`Pages`] at `http_bind`, `http_port` if the configuration has them.
 pub fn with_pages(builder: Builder, config: &Config) -> Builder {

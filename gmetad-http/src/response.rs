@@ -57,6 +57,14 @@ impl Response {
         self
     }
 
+    /// With another body, if `words` has one for this text.
+    pub(crate) fn reworded(mut self, words: impl Fn(&str) -> Option<String>) -> Self {
+        if let Some(other) = std::str::from_utf8(&self.body).ok().and_then(words) {
+            self.body = other.into();
+        }
+        self
+    }
+
     /// Names this version of the page (without quotes), so that a client that has it is told so instead: 304. Without
     /// a tag an answer is not to be stored. What is long enough to be compressed has a weak tag, since the bytes differ.
     pub fn etag(mut self, tag: impl Into<String>) -> Self {

@@ -17,7 +17,11 @@ pub struct Site {
     /// Bytes of the body of a POST; 0: there is nothing to post to.
     posts: usize,
     guard: Option<Guard>,
+    words: Option<Words>,
 }
+
+/// Another text for one that this crate sends, for who sent this request (if it was one).
+pub type Words = Box<dyn Fn(Option<&Request>, &str) -> Option<String> + Send + Sync>;
 
 /// The answer to a connection, which is closed after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +35,7 @@ pub struct Reply {
 impl Site {
     /// These pages under this rule.
     pub fn new(router: Router, rule: HostRule) -> Self {
-        Self { router, rule, posts: 0, guard: None }
+        Self { router, rule, posts: 0, guard: None, words: None }
     }
 
     /// Takes `POST` too, with at most so many bytes of body.
@@ -44,6 +48,20 @@ impl Site {
     pub fn guarded(mut self, guard: Guard) -> Self {
         self.guard = Some(guard);
         self
+    }
+
+    /// Says refusals in other words: in another language, say.
+    pub fn worded(mut self, words: Words) -> Self {
+        self.words = Some(words);
+        self
+    }
+
+    /// A refusal in the site's words.
+    pub(crate) fn word(&self, request: Option<&Request>, response: Response) -> Response {
+        match &self.words {
+            Some(words) => response.reworded(|text| words(request, text)),
+            None => response,
+        }
     }
 
     /// Bytes of a connection that [`Site::input`] is to see at most.
@@ -62,11 +80,16 @@ impl Site {
         let request = match Request::parse_any(received, self.posts) {
             Ok(Some(request)) => request,
             Ok(None) if !end => return None,
-            Ok(None) => return Some(Reply::new(&Refused::Malformed.response(), 1, true)),
-            Err(refused) => return Some(Reply::new(&refused.response(), 1, true)),
+            Ok(None) => return Some(Reply::new(&self.word(None, Refused::Malformed.response()), 1, true)),
+            Err(refused) => return Some(Reply::new(&self.word(None, refused.response()), 1, true)),
         };
-        let response =
-            self.rule.refuses(&request).unwrap_or_else(|| self.guarded_page(&request, peer)).answer(&request);
+        let response = self.rule.refuses(&request).unwrap_or_else(|| self.guarded_page(&request, peer));
+        // Only refusals are plain texts of these.
+        let response = match response.status() {
+            400.. => self.word(Some(&request), response),
+            _ => response,
+        };
+        let response = response.answer(&request);
         Some(Reply::new(&response, request.minor_version(), !request.is_head()))
     }
 

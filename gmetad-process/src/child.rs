@@ -19,9 +19,9 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -181,6 +181,13 @@ pub enum Ended {
     Exit(i32),
     /// By a signal.
     Signal(Signal),
+}
+
+impl From<ExitStatus> for Ended {
+    fn from(status: ExitStatus) -> Self {
+        let signal = status.signal().and_then(|signal| Signal::try_from(signal).ok());
+        signal.map_or_else(|| Self::Exit(status.code().unwrap_or(-1)), Self::Signal)
+    }
 }
 
 impl fmt::Display for Ended {

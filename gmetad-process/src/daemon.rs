@@ -37,6 +37,9 @@ pub enum DaemonError {
     /// A fork would lose the other threads.
     #[error("cannot go to the background with {0} threads running; fork before starting any, or use --foreground")]
     Threads(usize),
+    /// The daemon said nothing.
+    #[error("the daemon ended before it was ready; see its log, or start it with --foreground")]
+    Died,
     /// A system call failed.
     #[error("cannot go to the background: {what}: {source}; try --foreground")]
     System {
@@ -101,6 +104,11 @@ impl Ready {
 /// Only the daemon returns from here; the calling process waits for its word and exits. Fails, in the calling process, if
 /// a thread was started before (also by an installed [`logger`](crate::logger) with a file).
 pub fn daemonize(umask: u32) -> Result<Ready, DaemonError> {
+    daemonize_saying(umask, &|error| error.to_string())
+}
+
+/// [`daemonize`]; what it prints itself, it prints in the words of `say`.
+pub fn daemonize_saying(umask: u32, say: &dyn Fn(&DaemonError) -> String) -> Result<Ready, DaemonError> {
     let threads = sys::threads();
     if threads > 1 {
         return Err(DaemonError::Threads(threads));
@@ -111,7 +119,7 @@ pub fn daemonize(umask: u32) -> Result<Ready, DaemonError> {
     match sys::fork().map_err(at("fork"))? {
         Fork::Parent(_) => {
             drop(writer);
-            std::process::exit(wait(reader));
+            std::process::exit(wait(reader, say));
         }
         Fork::Child => drop(reader),
     }
@@ -119,7 +127,7 @@ pub fn daemonize(umask: u32) -> Result<Ready, DaemonError> {
     match detach(umask, &null) {
         Ok(()) => Ok(ready),
         Err(error) => {
-            ready.fail(error);
+            ready.fail(say(&error));
             sys::exit_now(1)
         }
     }
@@ -141,7 +149,7 @@ fn detach(umask: u32, null: &File) -> Result<(), DaemonError> {
 }
 
 /// Waits for the daemon's word; returns the exit status.
-fn wait(reader: PipeReader) -> i32 {
+fn wait(reader: PipeReader, say: &dyn Fn(&DaemonError) -> String) -> i32 {
     let mut said = Vec::new();
     let _ = reader.take(MESSAGE_LIMIT).read_to_end(&mut said); // an error leaves it empty
     match said.split_first() {
@@ -154,7 +162,7 @@ fn wait(reader: PipeReader) -> i32 {
             1
         }
         None => {
-            eprintln!("the daemon ended before it was ready; see its log, or start it with --foreground");
+            eprintln!("{}", say(&DaemonError::Died));
             1
         }
     }

@@ -1,7 +1,7 @@
 //! Mail: headers, and sendmail, run without a shell, in a process group of its own, never longer than its caller wants.
 
 use std::fmt::Write as _;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -21,24 +21,55 @@ const SLICE: Duration = Duration::from_millis(20);
 /// milliseconds and says why it has to be over.
 ///
 /// # Errors
-/// Why the message may not have been taken: what `check` said, the program's status, and the beginning of what it wrote on
-/// standard error. It is not running any more then.
-pub fn sendmail(program: &Path, message: &[u8], check: impl Fn() -> Result<(), String>) -> Result<(), String> {
+/// Why the message may not have been taken. It is not running any more then.
+pub fn sendmail<E>(program: &Path, message: &[u8], check: impl Fn() -> Result<(), E>) -> Result<(), MailError<E>> {
     let mut command = Command::new(program);
     command.args(["-t", "-oi"]).current_dir("/").process_group(0);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| format!("cannot be started: {error}"))?;
+    let mut child =
+        command.spawn().map_err(|error| MailError { cause: MailCause::Start(error), complaint: String::new() })?;
     let mut complaints = Complaints::of(&mut child);
     let result = feed(&mut child, message, &check, &mut complaints);
     let result = result.and_then(|()| wait(&mut child, &check, &mut complaints));
-    match result {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("{status}{}", complaints.said())),
-        Err(text) => {
+    let cause = match result {
+        Ok(status) if status.success() => return Ok(()),
+        Ok(status) => MailCause::Ended(status),
+        Err(cause) => {
             kill(&mut child);
-            Err(format!("{text}{}", complaints.said()))
+            cause
         }
-    }
+    };
+    Err(MailError { cause, complaint: complaints.said() })
+}
+
+/// Why a message may not have been taken.
+#[derive(Debug, thiserror::Error)]
+#[error("{cause}{}{complaint}", if complaint.is_empty() { "" } else { ": " })]
+pub struct MailError<E> {
+    /// What went wrong.
+    pub cause: MailCause<E>,
+    /// The beginning of what the program wrote on standard error, in a line.
+    pub complaint: String,
+}
+
+/// What may go wrong with a message; `E` is what the caller said.
+#[derive(Debug, thiserror::Error)]
+pub enum MailCause<E> {
+    /// The program is not there, say.
+    #[error("cannot be started: {0}")]
+    Start(io::Error),
+    /// Its input.
+    #[error("cannot be written to: {0}")]
+    Write(io::Error),
+    /// Its end.
+    #[error("cannot be waited for: {0}")]
+    Wait(io::Error),
+    /// It did not succeed.
+    #[error("{0}")]
+    Ended(ExitStatus),
+    /// It had to be over.
+    #[error("{0}")]
+    Over(E),
 }
 
 /// A text for a header: as it is, or in the words of RFC 2047.
@@ -85,12 +116,17 @@ pub fn clean(text: &str, most: usize) -> String {
     out
 }
 
-type Check<'a> = &'a dyn Fn() -> Result<(), String>;
+type Check<'a, E> = &'a dyn Fn() -> Result<(), E>;
 
 /// Writes without ever waiting for longer than a slice: a sendmail may not read.
-fn feed(child: &mut Child, mut message: &[u8], check: Check<'_>, complaints: &mut Complaints) -> Result<(), String> {
+fn feed<E>(
+    child: &mut Child,
+    mut message: &[u8],
+    check: Check<'_, E>,
+    complaints: &mut Complaints,
+) -> Result<(), MailCause<E>> {
     let Some(mut stdin) = child.stdin.take() else { return Ok(()) };
-    never_wait(&stdin).map_err(|error| format!("cannot be written to: {error}"))?;
+    never_wait(&stdin).map_err(|error| MailCause::Write(error.into()))?;
     while !message.is_empty() {
         match stdin.write(message) {
             Ok(n) => message = message.get(n..).unwrap_or_default(),
@@ -98,13 +134,13 @@ fn feed(child: &mut Child, mut message: &[u8], check: Check<'_>, complaints: &mu
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                check()?;
+                check().map_err(MailCause::Over)?;
                 complaints.read();
                 let mut fds = [PollFd::new(stdin.as_fd(), PollFlags::POLLOUT)];
                 // What poll says shows at the next write.
                 let _ = poll(&mut fds, PollTimeout::try_from(SLICE).unwrap_or(PollTimeout::ZERO));
             }
-            Err(error) => return Err(format!("cannot be written to: {error}")),
+            Err(error) => return Err(MailCause::Write(error)),
         }
     }
     Ok(())
@@ -115,13 +151,13 @@ fn never_wait(fd: impl AsFd) -> nix::Result<()> {
     fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map(drop)
 }
 
-fn wait(child: &mut Child, check: Check<'_>, complaints: &mut Complaints) -> Result<ExitStatus, String> {
+fn wait<E>(child: &mut Child, check: Check<'_, E>, complaints: &mut Complaints) -> Result<ExitStatus, MailCause<E>> {
     let mut pause = Duration::from_millis(1);
     loop {
-        if let Some(status) = child.try_wait().map_err(|error| format!("cannot be waited for: {error}"))? {
+        if let Some(status) = child.try_wait().map_err(MailCause::Wait)? {
             return Ok(status);
         }
-        check()?;
+        check().map_err(MailCause::Over)?;
         complaints.read();
         thread::sleep(pause);
         pause = (pause * 2).min(SLICE);
@@ -169,7 +205,6 @@ impl Complaints {
 
     fn said(mut self) -> String {
         self.read();
-        let text = String::from_utf8_lossy(&self.kept).trim().to_owned();
-        if text.is_empty() { text } else { format!(": {}", clean(&text, 400)) }
+        clean(String::from_utf8_lossy(&self.kept).trim(), 400)
     }
 }

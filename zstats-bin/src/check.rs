@@ -13,7 +13,7 @@ use gmetad_agents::status::Depend;
 use gmetad_core::agent::Message;
 use gmetad_core::message;
 
-use crate::Said;
+use crate::Printed;
 use crate::settings::Settings;
 
 /// All is well.
@@ -24,7 +24,7 @@ const ODD: u8 = 1;
 const BROKEN: u8 = 2;
 
 /// Says what these files (none: everything) would run.
-pub(crate) fn check(settings: &Settings, directory: &Path, files: &[OsString]) -> Said {
+pub(crate) fn check(settings: &Settings, directory: &Path, files: &[OsString]) -> Printed {
     let files: Vec<PathBuf> = files.iter().map(|file| directory.join(file)).collect();
     let options = settings.agents();
     let all = config::load(&options);
@@ -68,11 +68,11 @@ fn report(loaded: &Loaded, all: &Loaded, lang: Lang) -> (String, u8) {
     }
     if let Some(shown) = &loaded.layout.shown {
         let hidden = loaded.agents.iter().filter(|agent| !shown.contains(&agent.spec.name)).count();
-        say(message!("site.cfg: {} agents are shown, {} are not", shown.len(), hidden));
+        say(message!("site.cfg: {} {agent is|agents are} shown, {} {is|are} not", shown.len(), hidden));
     }
     let broken = loaded.failed.len() + cycles.len();
     say(message!(
-        "{} agents, {} not here, {} warnings, {} errors",
+        "{} {agent|agents}, {} not here, {} {warning|warnings}, {} {error|errors}",
         loaded.agents.len() - failed.len(),
         loaded.left.len(),
         warnings.len(),
@@ -91,11 +91,11 @@ fn described(spec: &Spec) -> Message {
     let mut more = Vec::new();
     match &spec.keep {
         Keep::Last => {}
-        Keep::Table { rows } => more.push(message!("a table of {} rows", *rows)),
+        Keep::Table { rows } => more.push(message!("a table of {} {row|rows}", *rows)),
         Keep::Rrd(_) => more.push(message!("graphs")),
     }
     if !spec.rules.is_empty() {
-        more.push(message!("{} rules", spec.rules.len()));
+        more.push(message!("{} {rule|rules}", spec.rules.len()));
     }
     if !spec.requires.is_empty() {
         more.push(message!("requires {}", spec.requires.join(" ")));
@@ -109,7 +109,7 @@ fn described(spec: &Spec) -> Message {
 }
 
 /// Lists the kinds and the keys that all have.
-pub(crate) fn kinds(lang: Lang) -> Said {
+pub(crate) fn kinds(lang: Lang) -> Printed {
     let mut text = format!("{}\n", lang.text("Kinds (docs/agents.md has their own keys):"));
     for kind in kind::all() {
         text += &format!("  {:<12} {:<12} {}\n", kind.name, lang.text(kind.section), lang.text(kind.about));

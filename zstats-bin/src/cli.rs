@@ -173,7 +173,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, Me
     let mut parser = Parser::from_args(args);
     let mut line = Line { what: Do::Serve, words: Vec::new(), given: Vec::new() };
     let mut command: Option<&Command> = None;
-    while let Some(arg) = parser.next().map_err(|error| Message::from(error.to_string()))? {
+    while let Some(arg) = parser.next().map_err(|error| wrong(&error))? {
         let mut is_long = false;
         let opt = match arg {
             Arg::Short(letter) => find(|opt| opt.short == Some(letter), format!("-{letter}"))?,
@@ -207,7 +207,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, Me
                 .map_err(|_| message!("--{} needs a value; z_stats --help lists the options", opt.long))?,
             // What follows a letter is the next letter, not a value.
             None if is_long && parser.optional_value().is_some() => {
-                return Err(message!("--{} takes no value", opt.long));
+                return Err(message!("{} takes no value", format!("--{}", opt.long)));
             }
             None => OsString::new(),
         };
@@ -237,6 +237,15 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Line, Me
     Ok(line)
 }
 
+/// What lexopt says.
+fn wrong(error: &lexopt::Error) -> Message {
+    match error {
+        lexopt::Error::UnexpectedValue { option, .. } => message!("{} takes no value", option),
+        lexopt::Error::NonUnicodeValue(value) => message!("{}: it is not UTF-8", value.to_string_lossy()),
+        other => message!("the command line is not understood: \"{}\"", other.to_string()),
+    }
+}
+
 /// The option of that name, or the one it abbreviates.
 fn long(name: &str) -> Result<&'static Opt, Message> {
     if let Some(exact) = OPTIONS.iter().find(|opt| opt.long == name) {
@@ -263,7 +272,8 @@ pub(crate) const VERSION: &str = concat!("z_stats ", env!("CARGO_PKG_VERSION"));
 
 /// The text of `--help`.
 pub(crate) fn help(lang: Lang) -> String {
-    let mut text = format!("{VERSION}: {}\n\n", lang.text("agents that watch this server, and a page that shows them"));
+    let about = message!("agents that watch this server, and a page that shows them");
+    let mut text = lang.message(&message!("{}: {}", VERSION, about)) + "\n\n";
     text += &format!("{}\n", lang.text("Usage: z_stats [OPTION...] [COMMAND]"));
     text += &format!("\n{}\n", lang.text("Without a command it is the service. Commands:"));
     for command in COMMANDS {

@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gmetad_agents::config::{ConfigOptions, Layout, load};
+use gmetad_agents::lang::Lang;
 use gmetad_agents::monitor::{Monitor, MonitorOptions};
+use gmetad_agents::said::Said;
 use gmetad_core::agent::Message;
 use gmetad_core::message;
 use gmetad_process::logger::Setup;
 use gmetad_process::signals::{Event, Signals};
 
-use crate::service::{Page, foreign, place};
+use crate::service::{Page, foreign, place, words};
 use crate::settings::Settings;
 use crate::{made_up, show};
 
@@ -28,8 +30,8 @@ const STOP_WITHIN: Duration = Duration::from_secs(3);
 
 /// Runs until it is interrupted.
 pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Message> {
-    Setup::new("z_stats", log::LevelFilter::Warn).stderr().install().map_err(foreign)?;
-    let scratch = Scratch::new()?;
+    Setup::new("z_stats", log::LevelFilter::Warn).stderr().worded(words(settings.lang)).install().map_err(foreign)?;
+    let scratch = Scratch::new(settings.lang)?;
     let settings = Settings { root: scratch.0.clone(), data: None, port: free_port(settings), ..settings.clone() };
     let options = ConfigOptions { drop_in: settings.config.clone(), ..settings.agents() };
     let mut agents = load(&options).agents;
@@ -49,7 +51,7 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Message> {
     };
     let monitor = Arc::new(Monitor::start(options, agents, Layout::default()).map_err(foreign)?);
     let page = Page::of(&settings, &monitor)?;
-    let mut signals = Signals::new().map_err(foreign)?;
+    let mut signals = Signals::new().map_err(|error| message!("cannot take signals: {}", error.said()))?;
     introduce(&settings, page.port(), &names);
     let stopped = signals.any(|event| event == Event::Stop);
     page.server.stop(Duration::ZERO);
@@ -69,7 +71,7 @@ fn introduce(settings: &Settings, port: u16, names: &[String]) {
     let url = format!("http://localhost:{port}/");
     let lines = [
         message!(
-            "z_stats demo: {} agents of this machine, every {} s, and one made-up agent in each status.",
+            "z_stats demo: {} {agent|agents} of this machine, every {} s, and one made-up agent in each status.",
             names.len(),
             PERIOD.as_secs()
         ),
@@ -99,21 +101,21 @@ fn free_port(settings: &Settings) -> u16 {
 }
 
 /// A directory that goes when the demo ends.
-struct Scratch(PathBuf);
+struct Scratch(PathBuf, Lang);
 
 impl Scratch {
-    fn new() -> Result<Self, Message> {
+    fn new(lang: Lang) -> Result<Self, Message> {
         let dir = std::env::temp_dir().join(format!("z_stats-demo-{}", std::process::id()));
-        let failed = |error: std::io::Error| message!("{}: {}", dir.display().to_string(), error.to_string());
+        let failed = |error: std::io::Error| message!("{}: {}", dir.display().to_string(), error.said());
         fs::create_dir(&dir).map_err(failed)?;
-        Ok(Self(dir.clone()))
+        Ok(Self(dir.clone(), lang))
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("{}: {error}", self.0.display());
+            eprintln!("{}: {}", self.0.display(), self.1.message(&error.said()));
         }
     }
 }

@@ -5,18 +5,22 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 
+use gmetad_agents::said::Said;
 use gmetad_core::agent::Message;
 use gmetad_core::message;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 
 /// The certificate that the service shows: the first one of the file.
 pub(crate) fn certificate(file: &Path) -> std::result::Result<CertificateDer<'static>, Message> {
-    CertificateDer::from_pem_file(file)
-        .map_err(|error| message!("{}: cannot be read: {}", file.display().to_string(), error.to_string()))
+    let shown = file.display().to_string();
+    CertificateDer::from_pem_file(file).map_err(|error| match error {
+        pem::Error::Io(error) => message!("{}: cannot be read: {}", shown, error.said()),
+        _ => message!("{}: a file in PEM with certificates is needed", shown),
+    })
 }
 
 /// A connection to who has that certificate, and its key.

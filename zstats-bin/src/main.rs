@@ -6,8 +6,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use gmetad_agents::graph;
-use gmetad_agents::lang::Lang;
+use gmetad_agents::lang::{self, Lang};
+use gmetad_agents::said::Said;
 use gmetad_core::agent::Message;
+use gmetad_core::message;
 
 mod check;
 mod cli;
@@ -24,7 +26,7 @@ use cli::{Do, Id, Line};
 use settings::Settings;
 
 /// What a command prints on standard output, and the exit status.
-type Said = (String, ExitCode);
+type Printed = (String, ExitCode);
 
 /// What the monitoring plugins say of a program that cannot say more.
 const UNKNOWN: u8 = 3;
@@ -46,16 +48,20 @@ fn main() -> ExitCode {
     let what = line.what;
     match what {
         Do::Help => show(&cli::help(early)),
-        Do::Man => show(&man::page()),
+        Do::Man => show(&man::page(early)),
         Do::Version => show(&format!("{}\n", cli::VERSION)),
         _ => dispatch(line).unwrap_or_else(|(lang, error)| fail(lang.unwrap_or(early), &error, what)),
     }
 }
 
 fn dispatch(line: Line) -> Result<ExitCode, (Option<Lang>, Message)> {
-    let directory = std::env::current_dir().map_err(|error| (None, error.to_string().into()))?;
+    let directory = std::env::current_dir().map_err(|error| {
+        let what = message!("the current directory: {}", error.said());
+        (None, what)
+    })?;
     let settings = Settings::gather(&line.given, &directory).map_err(|error| (None, error))?;
     let lang = settings.lang;
+    lang::log_in(lang);
     let word = line.words.first().map(|word| word.to_string_lossy());
     let serves = match line.what {
         Do::Serve => Some(service::run(&line.given, &settings, &directory)),

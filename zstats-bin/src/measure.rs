@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use gmetad_agents::lang::Lang;
 use gmetad_agents::page::readable;
+use gmetad_agents::said::{Said, by_agent};
 use gmetad_agents::spec::{Installed, Spec};
 use gmetad_agents::status::{Judge, name as state_name};
 use gmetad_agents::{config, described};
@@ -21,7 +22,7 @@ use gmetad_core::source::Stop;
 use gmetad_process::mail::clean;
 use gmetad_process::user::Account;
 
-use crate::Said;
+use crate::Printed;
 use crate::settings::Settings;
 use crate::status::exit;
 
@@ -70,7 +71,7 @@ impl Drop for Scratch {
 }
 
 /// Measures once.
-pub(crate) fn run(settings: &Settings, agent: &str) -> Result<Said, Message> {
+pub(crate) fn run(settings: &Settings, agent: &str) -> Result<Printed, Message> {
     let loaded = config::load(&settings.agents());
     for warning in &loaded.warnings {
         eprintln!("{}", settings.lang.message(&message!("warning: {}", warning.clone())));
@@ -116,7 +117,7 @@ fn measured(installed: Installed, root: &Path) -> Result<Measured, Message> {
     // The service's own is not touched: it may be measuring.
     let scratch = Scratch::new().map_err(|error| {
         let dir = std::env::temp_dir().display().to_string();
-        message!("no directory can be made in {}: {}", dir, error.to_string())
+        message!("no directory can be made in {}: {}", dir, error.said())
     })?;
     agent.init_data(&Place { state: scratch.0.join("state"), root: root.to_owned(), period: spec.period });
     let (to, from) = mpsc::channel();
@@ -132,14 +133,11 @@ fn measured(installed: Installed, root: &Path) -> Result<Measured, Message> {
             let described = agent.describe().cloned();
             Ok(Measured { measurement, checked, described })
         }));
-        let result = result.unwrap_or_else(|_| Err("it panicked".into()));
-        let _ = to.send(result.map_err(|error: gmetad_core::agent::AgentError| match error.downcast::<Message>() {
-            Ok(message) => *message,
-            Err(error) => error.to_string().into(),
-        }));
+        let result = result.unwrap_or_else(|_| Err(message!("it panicked").into()));
+        let _ = to.send(result.map_err(by_agent));
     };
     let thread = thread::Builder::new().name(format!("agent {}", spec.name)).spawn(measure);
-    thread.map_err(|error| message!("no thread can be started: {}", error.to_string()))?;
+    thread.map_err(|error| message!("no thread can be started: {}", error.said()))?;
     // A little more, as much as the service: so that an agent that keeps its deadline can say why.
     let most = spec.timeout + (spec.timeout / 4).min(Duration::from_secs(1));
     from.recv_timeout(most).unwrap_or_else(|error| match error {
@@ -156,12 +154,12 @@ fn measured(installed: Installed, root: &Path) -> Result<Measured, Message> {
 fn shown(spec: &Spec, measurement: Option<&Measurement>, status: &Status, took: Duration, lang: Lang) -> String {
     let line = |name: &str, text: &str| format!("{name:<24} {}\n", clean(text, TEXT));
     let mut text = line(&spec.name, &lang.message(&spec.description));
-    let mut state = lang.message(&state_name(status.state));
-    if !status.message.is_empty() {
-        state += &format!(": {}", lang.message(&status.message));
-    }
-    text += &line(lang.text("status"), &state);
-    text += &line(lang.text("took"), &format!("{:.3} s", took.as_secs_f64()));
+    let state = match status.message.is_empty() {
+        true => state_name(status.state),
+        false => message!("{}: {}", state_name(status.state), status.message.clone()),
+    };
+    text += &line(lang.text("status"), &lang.message(&state));
+    text += &line(lang.text("took"), &lang.message(&Message::number(took.as_secs_f64(), "s")));
     let Some(measurement) = measurement else { return text };
     text += &fields(spec, measurement, "", lang);
     for (name, instance) in measurement.instances() {
@@ -188,7 +186,7 @@ fn shown(spec: &Spec, measurement: Option<&Measurement>, status: &Status, took: 
 
 fn cell_text(cell: &Cell, lang: Lang) -> String {
     match cell {
-        Cell::Number(number) => number.to_string(),
+        Cell::Number(number) => lang.message(&Message::number(*number, "")),
         Cell::Text(text) => lang.message(text),
         Cell::State(state) => lang.message(&state_name(*state)),
     }
@@ -216,7 +214,11 @@ fn number_text(spec: &Spec, field: &str, number: f64, lang: Lang) -> String {
     let plain = number.to_string();
     let bare = readable.replace(' ', "").replace('−', "-").replace(',', ".");
     let rest = bare.strip_prefix(&plain).filter(|rest| !rest.starts_with(|c: char| c.is_ascii_digit() || c == '.'));
-    if rest.is_some() || !number.is_finite() { readable } else { format!("{readable} ({plain})") }
+    if rest.is_some() || !number.is_finite() {
+        return readable;
+    }
+    let plain = if lang == Lang::French { plain.replace('.', ",") } else { plain };
+    format!("{readable} ({plain})")
 }
 
 #[cfg(test)]

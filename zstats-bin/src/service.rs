@@ -13,12 +13,13 @@ use gmetad_agents::lang::Lang;
 use gmetad_agents::monitor::{Monitor, MonitorOptions};
 use gmetad_agents::notify::MailOptions;
 use gmetad_agents::page::{self, PageOptions};
+use gmetad_agents::said::{Said, of_crates};
 use gmetad_core::agent::{Message, Place, State};
 use gmetad_core::message;
 use gmetad_core::stats::{Report, Reports};
 use gmetad_http::{Secret, Server, ServerOptions, Tls};
-use gmetad_process::daemon::{self, Ready};
-use gmetad_process::logger::{Logger, Setup};
+use gmetad_process::daemon::{self, DaemonError, Ready};
+use gmetad_process::logger::{Logger, Setup, Words};
 use gmetad_process::pidfile::{PidFile, PidPath};
 use gmetad_process::signals::{Event, Signals};
 use gmetad_process::user::{self, Account};
@@ -44,16 +45,28 @@ const ANSWERS_WITHIN: Duration = Duration::from_millis(500);
 type Fallible<T> = Result<T, Message>;
 
 /// Someone else's error as a message.
-pub(crate) fn foreign(error: impl std::fmt::Display) -> Message {
-    error.to_string().into()
+pub(crate) fn foreign(error: impl Said) -> Message {
+    error.said()
+}
+
+/// What libraries write to the log, in this language.
+pub(crate) fn words(lang: Lang) -> Words {
+    match lang {
+        Lang::English => |_| None,
+        Lang::French => |line| of_crates(line).map(|message| Lang::French.message(&message)),
+    }
 }
 
 /// Runs the service until a signal ends it.
 pub(crate) fn run(given: &[(Id, OsString)], settings: &Settings, directory: &Path) -> Fallible<ExitCode> {
     let pid_path = settings.pid_file.as_deref().map(PidPath::new).transpose().map_err(foreign)?;
     let level = if settings.debug { log::LevelFilter::Debug } else { log::LevelFilter::Info };
-    let log = Setup::new(IDENT, level);
-    let ready = if settings.foreground { Ready::foreground() } else { daemon::daemonize(UMASK).map_err(foreign)? };
+    let log = Setup::new(IDENT, level).worded(words(settings.lang));
+    let say = |error: &DaemonError| format!("z_stats: {}", settings.lang.message(&error.said()));
+    let ready = match settings.foreground {
+        true => Ready::foreground(),
+        false => daemon::daemonize_saying(UMASK, &say).map_err(foreign)?,
+    };
     let log = if settings.foreground { log.stderr() } else { log.syslog() };
     match start(settings, pid_path, log) {
         Ok(started) => {
@@ -88,7 +101,7 @@ pub(crate) fn load(settings: &Settings) -> Loaded {
         log::debug!("{}", settings.lang.message(&message!("{}: not here: {}", &left.name, left.why.clone())));
     }
     let (agents, failed) = (loaded.agents.len() - loaded.failed.len(), loaded.failed.len());
-    log::info!("{}", settings.lang.message(&message!("{} agents, {} that cannot be loaded", agents, failed)));
+    log::info!("{}", settings.lang.message(&message!("{} {agent|agents}, {} that cannot be loaded", agents, failed)));
     loaded
 }
 
@@ -125,10 +138,10 @@ impl Page {
     }
 
     fn start(mut options: PageOptions, tls: Option<Arc<Tls>>, monitor: &Arc<Monitor>) -> Fallible<Self> {
-        let watched = Arc::clone(monitor);
+        let (watched, lang) = (Arc::clone(monitor), options.lang);
         options.healthy = Arc::new(move || match watched.health() {
             health if health.alive => Ok(()),
-            _ => Err("the schedule does not go on".to_owned()),
+            _ => Err(lang.text("the schedule does not go on").to_owned()),
         });
         let reports: Arc<Reports> = Arc::default();
         options.reports = Arc::clone(&reports);
@@ -204,7 +217,8 @@ fn start(settings: &Settings, pid_path: Option<PidPath>, log: Setup) -> Fallible
     };
     let log = log.install().map_err(foreign)?;
     let pid_file = pid_path.map(PidPath::create).transpose().map_err(foreign)?;
-    limits::raise_descriptors(DESCRIPTORS).map_err(foreign)?;
+    limits::raise_descriptors(DESCRIPTORS)
+        .map_err(|error| message!("the limit of open files cannot be raised: {}", error.said()))?;
     let (options, tls) = Page::prepare(settings)?;
     if let Some(name) = change {
         user::switch_user(name).map_err(foreign)?;
@@ -224,7 +238,7 @@ fn start(settings: &Settings, pid_path: Option<PidPath>, log: Setup) -> Fallible
     let monitor = Arc::new(monitor.map_err(foreign)?);
     let page = Page::start(options, tls, &monitor)?;
     // Before anybody is told that it is ready: who was may send one at once.
-    let signals = Signals::new().map_err(|error| message!("cannot take signals: {}", error.to_string()))?;
+    let signals = Signals::new().map_err(|error| message!("cannot take signals: {}", error.said()))?;
     log::info!("{}", settings.lang.message(&reach(settings, page.port())));
     Ok(Started { log, monitor, page, pid_file, signals })
 }
@@ -292,7 +306,7 @@ impl Reloader {
         let thread = thread::Builder::new().name("reload".to_owned()).spawn(move || this.run());
         if let Err(error) = thread {
             self.state.lock().busy = false;
-            log::error!("{}", self.settings.lang.message(&message!("no thread can be started: {}", error.to_string())));
+            log::error!("{}", self.settings.lang.message(&message!("no thread can be started: {}", error.said())));
         }
     }
 
@@ -328,7 +342,7 @@ impl Reloader {
         }
         self.monitor.replace(loaded.agents, loaded.layout);
         if let Some(Err(error)) = self.tls.as_ref().map(|tls| tls.reload()) {
-            log::error!("{error}");
+            log::error!("{}", lang.message(&error.said()));
         }
     }
 }
@@ -343,7 +357,7 @@ fn report(monitor: &Monitor, lang: Lang) {
             view.status.message.clone()
         ));
         let text = message!(
-            "agent {}: {}; {} measurements, {} failed, {} skipped",
+            "agent {}: {}; {} {measurement|measurements}, {} failed, {} skipped",
             &view.spec.name,
             status,
             view.measured,
@@ -353,5 +367,5 @@ fn report(monitor: &Monitor, lang: Lang) {
         log::info!("{}", lang.message(&text));
     }
     let bad = views.iter().filter(|view| view.status.state >= State::Warn).count();
-    log::info!("{}", lang.message(&message!("{} agents, {} of them in Warn or Error", views.len(), bad)));
+    log::info!("{}", lang.message(&message!("{} {agent|agents}, {} of them in Warn or Error", views.len(), bad)));
 }

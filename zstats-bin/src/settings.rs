@@ -5,8 +5,9 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use gmetad_agents::config::ConfigOptions;
+use gmetad_agents::config::{ConfigOptions, mistake};
 use gmetad_agents::lang::Lang;
+use gmetad_agents::said::Said;
 use gmetad_core::agent::Message;
 use gmetad_core::message;
 
@@ -177,10 +178,9 @@ impl Level {
         let text = match read(file) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must => return Ok(()),
-            Err(error) => return Err(message!("{}: cannot be read: {}", name, error.to_string())),
+            Err(error) => return Err(message!("{}: cannot be read: {}", name, error.said())),
         };
-        let table: toml::Table =
-            text.parse().map_err(|error: toml::de::Error| message!("{}: {}", &name, error.to_string().trim_end()))?;
+        let table: toml::Table = text.parse().map_err(|error| mistake(file, &text, &error))?;
         self.begin(file.parent().unwrap_or(Path::new("/")));
         for (key, value) in table {
             let Some(opt) = OPTIONS.iter().find(|opt| opt.file && opt.long == key) else {
@@ -302,12 +302,12 @@ pub(crate) fn early_lang(args: &[OsString]) -> Lang {
 fn read(file: &Path) -> std::io::Result<String> {
     use std::io::Read;
     if !fs::metadata(file)?.is_file() {
-        return Err(std::io::Error::other("is not a regular file"));
+        return Err(std::io::Error::other(message!("it is no regular file")));
     }
     let mut text = String::new();
     fs::File::open(file)?.take(BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > BYTES {
-        return Err(std::io::Error::other("is larger than 1 MiB"));
+        return Err(std::io::Error::other(message!("it is larger than {} bytes", BYTES)));
     }
     Ok(text)
 }
@@ -315,7 +315,7 @@ fn read(file: &Path) -> std::io::Result<String> {
 /// The secret that a file has: its first line.
 pub(crate) fn secret(file: &Path) -> Result<String, Message> {
     let name = file.display().to_string();
-    let text = read(file).map_err(|error| message!("{}: cannot be read: {}", &name, error.to_string()))?;
+    let text = read(file).map_err(|error| message!("{}: cannot be read: {}", &name, error.said()))?;
     let line = text.lines().next().unwrap_or_default().trim();
     if line.is_empty() {
         return Err(message!("{}: the first line is empty; write the secret there", name));
@@ -368,16 +368,20 @@ mod tests {
             ("--settings z.toml", "demo = true", "z.toml: there is no setting demo; z_stats --help lists the options"),
             ("--settings z.toml", "debug = 1", "z.toml: debug: it is true or false"),
             ("--settings z.toml", "root = 1.5", "z.toml: root: it is a text"),
-            ("--settings none.toml", "", "none.toml: cannot be read: No such file or directory (os error 2)"),
+            ("--settings none.toml", "", "none.toml: cannot be read: no such file or directory"),
         ] {
             file(text);
             let said = gather(line, dir.path()).unwrap_err().replace(&format!("{}/", dir.path().display()), "");
             assert_eq!(said, error);
         }
         file(&("port = 1\n".to_owned() + &" ".repeat(1 << 20) + "prot = 1"));
-        assert!(gather("--settings z.toml", dir.path()).unwrap_err().contains("is larger than 1 MiB"));
+        assert!(gather("--settings z.toml", dir.path()).unwrap_err().contains("it is larger than 1048576 bytes"));
         file("port = [");
-        assert!(gather("--settings z.toml", dir.path()).unwrap_err().contains("line 1"));
+        assert!(
+            gather("--settings z.toml", dir.path())
+                .unwrap_err()
+                .contains("z.toml:1:9: unclosed array; expected is `]`")
+        );
         assert_eq!(early_lang(&["--lang".into(), "fr".into()]), Lang::French);
         assert_eq!(early_lang(&["--lang=en".into()]), Lang::English);
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use gmetad_agents::AgentView;
+use gmetad_agents::said::Said;
 use gmetad_agents::status::{STALE_PERIODS, name as state_name};
 use gmetad_core::agent::{Message, State};
 use gmetad_core::message;
@@ -17,8 +18,9 @@ use gmetad_process::mail::clean;
 use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 
+use crate::Printed;
+use crate::exact;
 use crate::settings::{Settings, secret};
-use crate::{Said, exact};
 
 /// How long the service has to answer.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -51,7 +53,7 @@ struct Told {
 }
 
 /// Says how the agents are, or one of them.
-pub(crate) fn run(settings: &Settings, json: bool, agent: Option<&str>) -> Result<Said, Message> {
+pub(crate) fn run(settings: &Settings, json: bool, agent: Option<&str>) -> Result<Printed, Message> {
     let (answer, note) = match ask(settings) {
         Ok(answer) => (answer, None),
         Err(Unasked { reason, refused }) => (read(settings, &reason, refused)?, Some(reason)),
@@ -140,7 +142,7 @@ fn ask(settings: &Settings) -> Result<Value, Unasked> {
                 address.to_string(),
                 file.display().to_string()
             ),
-            _ => message!("{} does not answer: {}", address.to_string(), error.to_string()),
+            _ => message!("{} does not answer: {}", address.to_string(), error.said()),
         },
         refused: error.kind() == ErrorKind::ConnectionRefused,
     };
@@ -202,7 +204,7 @@ fn read(settings: &Settings, reason: &Message, refused: bool) -> Result<Value, M
             "the service cannot be asked ({}), and {} cannot be read: {}; name its directory with --data",
             reason.clone(),
             data,
-            error.to_string()
+            error.said()
         )
     };
     let (mut views, mut unread) = (Vec::new(), Vec::new());
@@ -224,7 +226,7 @@ fn read(settings: &Settings, reason: &Message, refused: bool) -> Result<Value, M
     let mut agents: Vec<_> = views.iter().map(|view| listed(view, is_over, settings)).collect();
     // They are not left out: that would look as if all were well.
     agents.extend(unread.into_iter().map(|(name, error)| {
-        let text = message!("{}: cannot be read: {}", "agent.json", error.to_string());
+        let text = message!("{}: cannot be read: {}", "agent.json", error.said());
         let text = settings.lang.message(&text);
         serde_json::json!({ "name": name, "section": "", "status": State::Unknown.name(), "message": text })
     }));

@@ -17,7 +17,7 @@ fn check_tells_what_would_run() {
     let (code, text) = root.run(&["check", "other/new.agent"]);
     assert!(code == 0 && text.contains("load: every 7 s") && !text.contains("mine"), "{text}");
     let (code, text) = root.run(&["check", "--no-defaults"]);
-    assert!(code == 0 && text.ends_with("1 agents, 0 not here, 0 warnings, 0 errors\n"), "{text}");
+    assert!(code == 0 && text.ends_with("1 agent, 0 not here, 0 warnings, 0 errors\n"), "{text}");
 
     root.write("configs/odd.agent", "[[agent]]\nname = 'odd'\nkind = 'load'\nrequires = ['nobody']\n");
     let (code, text) = root.run(&["check"]);

@@ -1,6 +1,6 @@
-//! The manual page in `packaging/` is that of the table of options, and docs/zstats.md has all options and keys.
+//! The manual pages in `packaging/` are those of the table of options, and docs/zstats.md has all options and keys.
 //!
-//! `UPDATE=1 cargo test -p zstats-bin --test packaging` writes the manual page anew.
+//! `UPDATE=1 cargo test -p zstats-bin --test packaging` writes the manual pages anew.
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
@@ -18,14 +18,16 @@ fn file(name: &str) -> std::path::PathBuf {
 }
 
 #[test]
-fn the_manual_page_is_that_of_the_table() {
-    let text = output(&["--man"]);
-    let file = file("packaging/z_stats.8");
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(&file, &text).expect("packaging/ can be written");
+fn the_manual_pages_are_those_of_the_table() {
+    for (lang, name) in [("en", "packaging/z_stats.8"), ("fr", "packaging/z_stats.fr.8")] {
+        let text = output(&["--man", "--lang", lang]);
+        let file = file(name);
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(&file, &text).expect("packaging/ can be written");
+        }
+        let there = fs::read_to_string(&file).unwrap_or_default();
+        assert!(there == text, "{name} is old: UPDATE=1 cargo test -p zstats-bin --test packaging");
     }
-    let there = fs::read_to_string(&file).unwrap_or_default();
-    assert!(there == text, "packaging/z_stats.8 is old: UPDATE=1 cargo test -p zstats-bin --test packaging");
 }
 
 #[test]

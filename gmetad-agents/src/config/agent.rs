@@ -10,12 +10,12 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::facts::Facts;
-use super::fault::{Fault, explained, nearest, unknown_key};
+use super::fault::{Fault, path};
 use super::overlay;
-use super::said;
 use super::when::{Conditions, When};
 use super::written::{Common, KEYS, Words};
 use crate::kind::Kind;
+use crate::said::toml::{nearest, unknown_key};
 use crate::spec::Installed;
 
 /// Longest name of an agent, in bytes.
@@ -130,7 +130,7 @@ impl Sources<'_> {
         }
         let everything = 0..0; // tables know no place of their own; their keys do
         let common: Common = read(Spanned::new(everything.clone(), DeValue::Table(common))).map_err(|fault| {
-            let key = fault.at.as_ref().and_then(|at| said::path(table, at));
+            let key = fault.at.as_ref().and_then(|at| path(table, at));
             match key {
                 Some(key) => named(fault, &key),
                 None => fault,
@@ -190,8 +190,8 @@ impl Sources<'_> {
         };
         // One kind's mistake must not cost the others.
         let built = catch_unwind(AssertUnwindSafe(|| (kind.build)(name, own)));
-        let built = built.unwrap_or_else(|_| Err("this kind panicked; please report it".to_owned()));
-        let mut installed = built.map_err(|error| of_kind(&error, spans, value.span()))?;
+        let built = built.unwrap_or_else(|_| Err(message!("this kind panicked; please report it")));
+        let mut installed = built.map_err(|error| of_kind(error, spans, value.span()))?;
         if installed.spec.section.is_empty() {
             installed.spec.section = Message::new(kind.section, Vec::new());
         }
@@ -199,18 +199,12 @@ impl Sources<'_> {
     }
 }
 
-/// What a kind complains about, at the key it names.
-fn of_kind(error: &str, own: &DeTable<'_>, kind: Range<usize>) -> Fault {
-    let common: Vec<_> = KEYS.iter().map(|key| key.name).collect();
-    let error = error.trim_end();
-    let what = explained(error, &common).unwrap_or_else(|| said::of_kind(error, own));
-    let named = unknown_key(error).or_else(|| said::meant(error, own)).and_then(|key| key_span(own, key));
-    // The first of its keys that the text has as a word.
-    let word = || {
-        let words = error.split(|char: char| !(char.is_alphanumeric() || char == '_' || char == '-'));
-        words.into_iter().find_map(|word| key_span(own, word))
-    };
-    Fault::new(named.or_else(word).unwrap_or(kind), what)
+/// What a kind complains about, at the first of its keys that the text has as a word.
+fn of_kind(what: Message, own: &DeTable<'_>, kind: Range<usize>) -> Fault {
+    let text = what.to_string();
+    let words = text.split(|char: char| !(char.is_alphanumeric() || char == '_' || char == '-'));
+    let place = unknown_key(&text).into_iter().chain(words).find_map(|word| key_span(own, word));
+    Fault::new(place.unwrap_or(kind), what)
 }
 
 /// With the key that it is about, unless it names one.

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use gmetad_core::agent::Message;
 use gmetad_core::message;
 
-use super::fault::nearest;
 use super::files;
+use crate::said::Said;
+use crate::said::toml::nearest;
 
 /// Most facts that are kept.
 const FACTS: usize = 20_000;
@@ -145,7 +146,7 @@ impl Facts {
 
 fn of_json(text: &str) -> Result<BTreeMap<String, String>, Message> {
     let all: BTreeMap<String, serde_json::Value> =
-        serde_json::from_str(text).map_err(|error| message!("is no JSON object of facts: {}", error.to_string()))?;
+        serde_json::from_str(text).map_err(|error| message!("is no JSON object of facts: {}", error.said()))?;
     Ok(all.into_iter().filter_map(|(name, value)| Some((name, json_text(value)?))).collect())
 }
 

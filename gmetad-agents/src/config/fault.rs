@@ -5,8 +5,9 @@ use std::path::Path;
 
 use gmetad_core::agent::Message;
 use gmetad_core::message;
+use toml::de::{DeTable, DeValue};
 
-use super::said;
+use crate::said::Said;
 
 /// Something wrong at a place of a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,10 +29,9 @@ impl Fault {
         self
     }
 
-    /// What toml or serde says; unknown keys with the one that was probably meant.
+    /// What toml or serde says.
     pub(super) fn of_toml(error: &toml::de::Error) -> Self {
-        let text = error.message();
-        Self { at: error.span(), what: explained(text, &[]).unwrap_or_else(|| said::message(text)) }
+        Self { at: error.span(), what: error.said() }
     }
 
     /// For people: `file:line:column: what`.
@@ -41,6 +41,11 @@ impl Fault {
     }
 }
 
+/// What is wrong with a text in TOML: `file:line:column: what`.
+pub fn mistake(file: &Path, text: &str, error: &toml::de::Error) -> Message {
+    Fault::of_toml(error).message(file, text)
+}
+
 /// `:line:column` of a byte, both counted from 1, columns in characters.
 fn place(text: &str, at: usize) -> String {
     let before = text.get(..at.min(text.len())).unwrap_or(text);
@@ -48,45 +53,23 @@ fn place(text: &str, at: usize) -> String {
     format!(":{}:{}", before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
-/// serde's complaint about an unknown key in other words; `more` are further keys that would be right in that place.
-pub(super) fn explained(text: &str, more: &[&str]) -> Option<Message> {
-    let key = unknown_key(text)?;
-    let quoted: Vec<&str> = text.split('`').skip(3).step_by(2).collect();
-    Some(unknown(key, quoted.iter().chain(more).copied()))
-}
-
-/// The key of which serde (or a kind, in the same words) says that it is unknown.
-pub(super) fn unknown_key(text: &str) -> Option<&str> {
-    let at = ["unknown field `", "unknown key `"].iter().find_map(|start| Some(text.find(start)? + start.len()))?;
-    text[at..].split('`').next()
-}
-
-/// A key that nobody knows; `known` is what might have been meant.
-pub(super) fn unknown<'a>(key: &str, known: impl Iterator<Item = &'a str> + Clone) -> Message {
-    match nearest(key, known.clone()) {
-        Some(nearest) => message!("unknown key `{}`; is `{}` meant?", key, nearest),
-        None => {
-            let mut known: Vec<_> = known.collect();
-            known.sort_unstable();
-            known.dedup();
-            message!("unknown key `{}`; known here are {}", key, known.join(", "))
+/// The keys that lead to a place, as `rules.for`.
+pub(super) fn path(table: &DeTable<'_>, at: &Range<usize>) -> Option<String> {
+    let has = |place: Range<usize>| place.start <= at.start && at.end <= place.end && !place.is_empty();
+    table.iter().find_map(|(key, value)| {
+        let inner = match value.get_ref() {
+            DeValue::Table(table) => path(table, at),
+            DeValue::Array(all) => all.iter().find_map(|one| match one.get_ref() {
+                DeValue::Table(table) => path(table, at),
+                _ => None,
+            }),
+            _ => None,
+        };
+        match inner {
+            Some(inner) => Some(format!("{}.{inner}", key.get_ref())),
+            None => (has(value.span()) || has(key.span())).then(|| key.get_ref().to_string()),
         }
-    }
-}
-
-/// Longest word that is compared with others, in bytes: the cost grows with its square.
-const WORD: usize = 64;
-
-/// The word a misspelt one probably means.
-pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    if word.len() > WORD {
-        return None;
-    }
-    let lower = word.to_ascii_lowercase();
-    let known = known.filter(|known| known.len() <= WORD);
-    let (far, best) =
-        known.map(|known| (strsim::damerau_levenshtein(&lower, &known.to_ascii_lowercase()), known)).min()?;
-    (far <= 2.max(best.len() / 4) && far * 2 <= best.len()).then_some(best)
+    })
 }
 
 #[cfg(test)]
@@ -102,18 +85,5 @@ mod tests {
         assert_eq!(fault(10_000), "/x/y.agent:3:1: wrong", "beyond the end is the end");
         let whole = Fault { at: None, what: "wrong".into() };
         assert_eq!(whole.message(Path::new("f"), text).to_string(), "f: wrong");
-    }
-
-    #[test]
-    fn unknown_keys_name_the_nearest() {
-        let serde = "unknown field `wran`, expected one of `field`, `warn`, `error`";
-        assert_eq!(explained(serde, &[]).unwrap().to_string(), "unknown key `wran`; is `warn` meant?");
-        let far = "unknown field `zzzzzz`, expected `field` or `warn`";
-        let text = explained(far, &["period"]).unwrap().to_string();
-        assert_eq!(text, "unknown key `zzzzzz`; known here are field, period, warn");
-        let more = explained("unknown field `peroid`, expected `url`", &["period"]).unwrap().to_string();
-        assert_eq!(more, "unknown key `peroid`; is `period` meant?");
-        assert_eq!(explained("invalid type: string `x`, expected u16", &[]), None);
-        assert_eq!(nearest(&"x".repeat(1000), ["x"].into_iter()), None);
     }
 }

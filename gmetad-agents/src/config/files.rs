@@ -9,6 +9,8 @@ use gmetad_core::agent::Message;
 use gmetad_core::message;
 use nix::fcntl::OFlag;
 
+use crate::said::Said;
+
 /// Longest file, in bytes: a thousand agents of a thousand bytes.
 pub(super) const BYTES: u64 = 1 << 20;
 /// Most files of a directory that are read.
@@ -27,10 +29,10 @@ pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, Message> {
                     target.display().to_string()
                 )
             }
-            _ => message!("cannot be read: {}", error.to_string()),
+            _ => message!("cannot be read: {}", error.said()),
         }
     })?;
-    let failed = |error: std::io::Error| message!("cannot be read: {}", error.to_string());
+    let failed = |error: std::io::Error| message!("cannot be read: {}", error.said());
     if !file.metadata().map_err(failed)?.is_file() {
         return Err(message!("is not a regular file; remove it from this directory"));
     }
@@ -57,7 +59,7 @@ pub(super) fn text(path: &Path) -> Result<String, Message> {
 /// The files of a directory with one of these endings, in the order of their names; none where there is no such directory.
 /// Names that begin with a dot do not count. The second part: how many were too many.
 pub(super) fn list(dir: &Path, endings: &[&str]) -> Result<(Vec<PathBuf>, usize), Message> {
-    let failed = |error: std::io::Error| message!("cannot be read: {}", error.to_string());
+    let failed = |error: std::io::Error| message!("cannot be read: {}", error.said());
     let names = match fs::read_dir(dir) {
         Ok(names) => names,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), 0)),

@@ -11,12 +11,13 @@ use toml::de::{DeTable, DeValue};
 
 use super::agent::{self, Outcome, Sources, is_name};
 use super::facts::Facts;
-use super::fault::{Fault, unknown};
+use super::fault::{Fault, mistake};
 use super::site::Site;
 use super::when::Conditions;
 use super::{Layout, files, python, visible};
 use crate::class::LoadErrorAgent;
 use crate::kind::{self, Kind};
+use crate::said::toml::unknown;
 use crate::spec::Installed;
 
 /// Most agents of a server; some ten times what large servers have.
@@ -209,7 +210,7 @@ impl Loader<'_> {
         match files::list(directory, endings) {
             Ok((files, more)) => {
                 if more > 0 {
-                    let what = message!("more than {} files; {} are left out", files::FILES, more);
+                    let what = message!("more than {} files; {} {is|are} left out", files::FILES, more);
                     self.broken_file(directory, what);
                 }
                 for file in files {
@@ -233,10 +234,7 @@ impl Loader<'_> {
         let document = match DeTable::parse(&text) {
             Ok(document) => document.into_inner(),
             Err(_) if python::is_python(&text) => return self.broken_file(file, python::message()),
-            Err(error) => {
-                let fault = Fault::of_toml(&error);
-                return self.failed(None, file, fault.message(file, &text), Message::default());
-            }
+            Err(error) => return self.failed(None, file, mistake(file, &text, &error), Message::default()),
         };
         let (agents, fault) = agents(&document);
         if let Some(fault) = fault {

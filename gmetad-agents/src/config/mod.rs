@@ -21,12 +21,12 @@ mod files;
 mod load;
 mod overlay;
 mod python;
-mod said;
 mod site;
 mod when;
 mod written;
 
 pub use facts::Facts;
+pub use fault::mistake;
 pub use load::{AGENTS, ConfigOptions, Failed, Left, Loaded, check, load};
 pub use written::{KEYS, Key};
 

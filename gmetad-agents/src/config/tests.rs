@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::*;
 use crate::class::{RrdAgent, TableAgent};
+use crate::kind::keys;
 use crate::spec::{Keep, Rule};
 
 struct Test(String);
@@ -32,10 +33,10 @@ struct Port {
     more: toml::Table,
 }
 
-fn build_port(name: &str, own: toml::Table) -> Result<Installed, String> {
-    let Port { port, .. } = own.try_into().map_err(|error: toml::de::Error| error.message().to_owned())?;
+fn build_port(name: &str, own: toml::Table) -> Result<Installed, Message> {
+    let Port { port, .. } = keys(own)?;
     if port == 0 {
-        return Err("port 0 cannot be connected to".to_owned());
+        return Err("port 0 cannot be connected to".into());
     }
     let mut installed: Installed = RrdAgent::new(Test(name.to_owned())).into();
     installed.spec.rules.push(Rule {

@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::facts::Facts;
 use super::written::Words;
+use crate::said::Said;
 
 /// Longest a command of a condition may take.
 const COMMAND: Duration = Duration::from_secs(5);
@@ -111,7 +112,7 @@ fn run(command: &[String], within: Duration) -> Result<bool, Message> {
     let (mut child, mut outputs) = match started {
         Ok(started) => started,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(message!("`{}` cannot be run: {}", text, error.to_string())),
+        Err(error) => return Err(message!("`{}` cannot be run: {}", text, error.said())),
     };
     let end = Instant::now() + within;
     let mut unread = [0; 16 << 10];
@@ -130,7 +131,7 @@ fn run(command: &[String], within: Duration) -> Result<bool, Message> {
             Ok(None) => {
                 return Err(message!("`{}` did not end within {} s and was killed", text, within.as_secs().max(1)));
             }
-            Err(error) => return Err(message!("`{}` cannot be waited for: {}", text, error.to_string())),
+            Err(error) => return Err(message!("`{}` cannot be waited for: {}", text, error.said())),
         }
     }
 }

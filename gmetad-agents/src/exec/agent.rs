@@ -16,7 +16,9 @@ use super::program::{LAST, Program};
 use super::reading::Reading;
 use super::settings::{Format, Settings};
 use super::stream::Stream;
-use super::{collectd, describe, influx, json, limits, munin, nagios, native, said};
+use super::{collectd, describe, influx, json, limits, munin, nagios, native};
+use crate::lang::logged;
+use crate::said::{self, Said};
 
 /// How long what a munin plugin says of itself holds.
 const CONFIG: Duration = Duration::from_secs(3600);
@@ -193,9 +195,9 @@ impl ExecAgent {
             io::ErrorKind::PermissionDenied => message!(
                 "{} cannot be run: {}; is it executable, and may the user it runs as reach it?",
                 word,
-                error.to_string()
+                error.said()
             ),
-            _ => message!("{} cannot be run: {}", word, error.to_string()),
+            _ => message!("{} cannot be run: {}", word, error.said()),
         }
     }
 
@@ -235,15 +237,15 @@ impl ExecAgent {
         let output = self.run(program, Some("describe"), context, VERB.min(time), DESCRIPTION)?;
         let read = match output.result {
             Ok(Ended::Exit(0)) => describe::read(&output.stdout),
-            Ok(ended @ Ended::Exit(_)) => Err(ended.to_string()),
-            Err(cut @ Cut::Much(_)) => Err(cut.to_string()),
+            Ok(ended @ Ended::Exit(_)) => Err(said::ended(ended)),
+            Err(cut @ Cut::Much(_)) => Err(said::cut(cut)),
             Err(Cut::Stopped) => return Err(said::cut(Cut::Stopped)),
             Err(cut @ Cut::Late(_)) => return self.without_answer(said::cut(cut)),
             Ok(ended @ Ended::Signal(_)) => return self.without_answer(said::ended(ended)),
         };
         self.unanswered = None;
         self.description = Some(read.unwrap_or_else(|error| {
-            log::debug!("agent {}: it does not describe itself: {}", self.name, names::line(&error));
+            self.log(log::Level::Debug, &message!("it does not describe itself: {}", error));
             Described::default()
         }));
         Ok(())
@@ -262,10 +264,8 @@ impl ExecAgent {
         if self.may_wait() {
             return Err(message!("asked what it is (`describe`): {}; it is asked again the next time", why));
         }
-        log::warn!(
-            "agent {}: it is measured without an answer to `describe` (describe = false spares asking): {why}",
-            self.name
-        );
+        let text = message!("it is measured without an answer to `describe` (describe = false spares asking): {}", why);
+        self.log(log::Level::Warn, &text);
         Ok(())
     }
 
@@ -274,7 +274,7 @@ impl ExecAgent {
         let text = names::shown(&names::lossy(stderr), 4 << 10);
         if !text.is_empty() {
             if text != self.complaint {
-                log::warn!("agent {}: standard error: {}", self.name, names::line(&text));
+                self.log(log::Level::Warn, &message!("Standard error: {}", &text));
             }
             reading.measurement = reading.measurement.element(Element::Text(message!("Standard error: {}", &text)));
         }
@@ -290,8 +290,15 @@ impl ExecAgent {
         }
         match write(state, answer) {
             Ok(()) => self.last = answer.to_owned(),
-            Err(error) => log::debug!("agent {}: {} is not written: {error}", self.name, state.join(LAST).display()),
+            Err(error) => {
+                let file = state.join(LAST).display().to_string();
+                self.log(log::Level::Debug, &message!("{}: cannot be written: {}", file, error.said()));
+            }
         }
+    }
+
+    fn log(&self, level: log::Level, text: &Message) {
+        log::log!(level, "{}", names::line(&logged(&message!("agent {}: {}", &self.name, text.clone()))));
     }
 
     fn streamed(&mut self, context: &Context, began: Instant) -> Result<Reading, Message> {
@@ -304,7 +311,7 @@ impl ExecAgent {
                 return Err(said::cut(Cut::Stopped));
             }
             let stream = Stream::start(&self.name, program.spawn(None), self.settings.format);
-            self.stream = Some(stream.map_err(|error| message!("no thread can be started: {}", error.to_string()))?);
+            self.stream = Some(stream.map_err(|error| message!("no thread can be started: {}", error.said()))?);
         }
         let Some(stream) = &mut self.stream else { return Ok(Reading::default()) };
         let period = self.place.as_ref().map_or(Duration::from_secs(60), |place| place.period);

@@ -5,6 +5,7 @@ use gmetad_core::message;
 use serde::Deserialize;
 
 use super::names::{self, FIELDS};
+use crate::said::Said;
 use crate::status::Range;
 
 /// Graphs, and series of a graph.
@@ -73,9 +74,9 @@ struct RuleKeys {
 ///
 /// # Errors
 /// It is no TOML, or a key has an impossible value: the place.
-pub fn read(output: &[u8]) -> Result<Described, String> {
-    let text = std::str::from_utf8(output).map_err(|_| "it is not UTF-8".to_owned())?;
-    let keys: Keys = toml::from_str(text).map_err(|error: toml::de::Error| error.message().to_owned())?;
+pub fn read(output: &[u8]) -> Result<Described, Message> {
+    let text = std::str::from_utf8(output).map_err(|_| message!("it is not UTF-8"))?;
+    let keys: Keys = toml::from_str(text).map_err(|error: toml::de::Error| error.said())?;
     let text = |text: &str| Message::from(names::line(text));
     let mut described =
         Described { description: text(&keys.description), section: text(&keys.section), ..Described::default() };
@@ -85,7 +86,7 @@ pub fn read(output: &[u8]) -> Result<Described, String> {
     }
     for source in keys.datasources.iter().take(FIELDS) {
         let field = field(&mut described, &source.name);
-        field.counted = source.ds_type.as_deref().map_or(Ok(Counted::Gauge), str::parse)?;
+        field.counted = counted(source.ds_type.as_deref())?;
         (field.min, field.max) =
             (source.min_bound.filter(|it| it.is_finite()), source.max_bound.filter(|it| it.is_finite()));
     }
@@ -116,6 +117,11 @@ pub fn read(output: &[u8]) -> Result<Described, String> {
         described.notes.push(message!("keys that a description cannot have: {}", names::line(&others.join(", "))));
     }
     Ok(described)
+}
+
+fn counted(ds_type: Option<&str>) -> Result<Counted, Message> {
+    let Some(text) = ds_type else { return Ok(Counted::Gauge) };
+    text.parse().map_err(|_: String| message!("\"{}\" is none of GAUGE, COUNTER, DERIVE, ABSOLUTE", text))
 }
 
 fn field<'a>(described: &'a mut Described, name: &str) -> &'a mut DescribedField {

@@ -20,6 +20,8 @@ use super::names::{self, Names};
 use super::pairs::{Json, Pairs};
 use super::reading::{Reading, Values};
 
+use crate::said::Said;
+
 /// Which parts of a JSON text count. Places are keys and positions with dots between: `pool.active`, `disks.0.temp`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
@@ -38,7 +40,7 @@ pub struct Wanted {
 pub fn read(output: &[u8], wanted: &Wanted) -> Result<Reading, Message> {
     let json: Json = serde_json::from_slice(output.trim_ascii()).map_err(|error| {
         let begin = names::line(names::cut(&names::lossy(output), 60));
-        message!("its output is not JSON: {}; it begins with \"{}\"", error.to_string(), begin)
+        message!("its output is not JSON: {}; it begins with \"{}\"", error.said(), begin)
     })?;
     let mut flat = Flat { wanted, values: Values::default(), names: Names::default(), instances: Names::default() };
     flat.walk(None, "", &json);

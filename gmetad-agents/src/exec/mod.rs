@@ -22,7 +22,6 @@ mod pairs;
 mod perfdata;
 mod program;
 mod reading;
-mod said;
 mod settings;
 mod stream;
 
@@ -30,10 +29,12 @@ pub use names::{FIELDS, INSTANCES, VALUES, name};
 pub use reading::Reading;
 pub use settings::{Format, Mode, Settings};
 
+use gmetad_core::agent::Message;
 use toml::Table;
 
 use crate::class::RrdAgent;
 use crate::kind::Kind;
+use crate::said;
 use crate::spec::Installed;
 
 /// The kinds that run executables.
@@ -62,7 +63,7 @@ pub const KINDS: &[Kind] = &[
 ];
 
 /// Nothing is run here: a start must not wait for foreign programs. They are asked what they are at their first measurement.
-fn build(name: &str, own: Table, format: Option<&str>) -> Result<Installed, String> {
+fn build(name: &str, own: Table, format: Option<&str>) -> Result<Installed, Message> {
     let settings = Settings::of(own, format)?;
     Ok(RrdAgent::new(agent::ExecAgent::new(name, settings)).into())
 }

@@ -20,6 +20,8 @@ use super::pairs::{Json, Pairs};
 use super::reading::{Reading, Values};
 use super::said;
 
+use crate::said::Said;
+
 /// Tables of one answer, rows and columns of a table: a page is to be read.
 const TABLES: usize = 10;
 const ROWS: usize = 500;
@@ -61,7 +63,7 @@ pub fn read(ended: Ended, output: &[u8]) -> Result<Reading, Message> {
             let begin = names::line(names::cut(&names::lossy(output), 60));
             return Err(message!(
                 "its answer is not understood: {}; expected one object as {\"v\":1,\"fields\":{\"jobs\":12}}, it begins with \"{}\"",
-                error.to_string(),
+                error.said(),
                 begin
             ));
         }

@@ -12,6 +12,8 @@ use gmetad_process::user::Account;
 
 use super::settings::{Format, Settings};
 
+use crate::said::Said;
+
 /// Where packages put checks.
 const CHECKS: &[&str] =
     &["/usr/lib/nagios/plugins", "/usr/lib64/nagios/plugins", "/usr/lib/monitoring-plugins", "/usr/libexec/nagios"];
@@ -37,15 +39,12 @@ impl Program {
     pub(super) fn find(name: &str, settings: &Settings, place: Option<&Place>) -> Result<Self, Message> {
         let (word, args) = settings.command.split_first().ok_or_else(|| message!("there is no command"))?;
         let mut file = file(word, settings.format, place.map(|place| place.root.as_path()))?;
-        let user = settings
-            .user
-            .as_deref()
-            .map(|user| Account::by_name(user).map_err(|error| Message::from(error.to_string())));
+        let user = settings.user.as_deref().map(|user| Account::by_name(user).map_err(|error| error.said()));
         let user = user.transpose()?;
         let state = place.map(|place| place.state.clone()).filter(|state| !state.as_os_str().is_empty());
         if let Some(state) = &state {
             prepare(state, user.as_ref()).map_err(|error| {
-                message!("its directory {} cannot be made: {}", state.display().to_string(), error.to_string())
+                message!("its directory {} cannot be made: {}", state.display().to_string(), error.said())
             })?;
         }
         if let Some(link) = &settings.link {
@@ -55,7 +54,7 @@ impl Program {
             let mut links = state.clone().into_os_string();
             links.push(LINKS);
             file = linked(&file, Path::new(&links), link)
-                .map_err(|error| message!("the link {} cannot be made: {}", link, error.to_string()))?;
+                .map_err(|error| message!("the link {} cannot be made: {}", link, error.said()))?;
         }
         let limits = Limits { memory: settings.memory, cpu: settings.cpu, files: settings.files };
         let mut spawn = Spawn::new(file).args(args).limits(limits).bare_env().dies_with_thread();
@@ -120,7 +119,7 @@ fn prepare(state: &Path, user: Option<&Account>) -> io::Result<()> {
     }
     let found = fs::symlink_metadata(state)?;
     if !found.is_dir() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is no directory; move it away"));
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, message!("it is no directory; move it away")));
     }
     // One in a place of ours may be that of who it ran as before.
     let is_good = is_ours(&found)
@@ -147,7 +146,7 @@ fn is_ours_alone(meta: &fs::Metadata) -> bool {
 fn not_ours() -> io::Error {
     io::Error::new(
         io::ErrorKind::PermissionDenied,
-        "it belongs to another user, or others may write into it; move it away",
+        message!("it belongs to another user, or others may write into it; move it away"),
     )
 }
 

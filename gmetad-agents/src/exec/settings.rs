@@ -1,9 +1,12 @@
 //! The keys of an agent that runs an executable.
 
+use gmetad_core::agent::Message;
+use gmetad_core::message;
 use serde::Deserialize;
 use toml::Table;
 
 use super::json::Wanted;
+use crate::kind;
 
 /// Words of a command.
 const WORDS: usize = 256;
@@ -83,46 +86,50 @@ impl Settings {
     ///
     /// # Errors
     /// The key, what is wrong with it, and what to write.
-    pub(super) fn of(mut own: Table, format: Option<&str>) -> Result<Self, String> {
+    pub(super) fn of(mut own: Table, format: Option<&str>) -> Result<Self, Message> {
         if let Some(format) = format {
             if own.contains_key("format") {
-                return Err(format!("format: it is {format} for this kind; take it out, or write kind = \"exec\""));
+                return Err(message!("format: it is {} for this kind; take it out, or write kind = \"exec\"", format));
             }
             own.insert("format".to_owned(), format.into());
         }
         if own.get("command").is_some_and(toml::Value::is_str) {
-            return Err("command: an array is expected, a text for each word, as in [\"check_load\", \"-w\", \"5\"]; there is no shell".to_owned());
+            return Err(message!(
+                "command: an array is expected, a text for each word, as in [\"check_load\", \"-w\", \"5\"]; there is no shell"
+            ));
         }
-        let settings: Self = own.try_into().map_err(|error: toml::de::Error| error.message().to_owned())?;
+        let settings: Self = kind::keys(own)?;
         settings.check()?;
         Ok(settings)
     }
 
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), Message> {
         let Some(program) = self.command.first().filter(|program| !program.is_empty()) else {
-            return Err("command: which program? Write an array as in [\"check_load\", \"-w\", \"5\"]".to_owned());
+            return Err(message!("command: which program? Write an array as in [\"check_load\", \"-w\", \"5\"]"));
         };
         if self.command.len() > WORDS {
-            return Err(format!("command: it has more than {WORDS} words"));
+            return Err(message!("command: it has more than {} words", WORDS));
         }
         if self.command.iter().any(|word| word.contains('\0')) {
-            return Err("command: a word has a NUL".to_owned());
+            return Err(message!("command: a word has a NUL"));
         }
         if program.contains('/') && !program.starts_with('/') {
-            return Err(format!("command: \"{program}\" is relative; write the whole path, or only a name"));
+            return Err(message!("command: \"{}\" is relative; write the whole path, or only a name", program));
         }
         let is_name = |name: &String| !name.is_empty() && !name.contains(['=', '\0']);
         if let Some((name, _)) = self.environment.iter().find(|(name, value)| !is_name(name) || value.contains('\0')) {
-            return Err(format!("environment: \"{}\" cannot be a variable", name.escape_debug()));
+            return Err(message!("environment: \"{}\" cannot be a variable", name.escape_debug().to_string()));
         }
         if self.link.as_ref().is_some_and(|link| super::names::name(link) != *link) {
-            return Err("link: it is a name of letters, digits, `_`, `-` and `.`".to_owned());
+            return Err(message!("link: it is a name of letters, digits, `_`, `-` and `.`"));
         }
         if self.memory.is_some_and(|memory| memory < MEMORY) {
-            return Err("memory: less than 1M is not enough for any program; a number counts bytes".to_owned());
+            return Err(message!("memory: less than 1M is not enough for any program; a number counts bytes"));
         }
         if self.is_stream() && matches!(self.format, Format::Nagios | Format::Munin) {
-            return Err("mode: a check and a munin plugin are run for each measurement; stream is for zstats, json, influx and collectd".to_owned());
+            return Err(message!(
+                "mode: a check and a munin plugin are run for each measurement; stream is for zstats, json, influx and collectd"
+            ));
         }
         for (key, is_there, format) in [
             ("keys", !self.keys.is_empty(), Format::Json),
@@ -131,7 +138,7 @@ impl Settings {
             ("tags", !self.tags.is_empty(), Format::Influx),
         ] {
             if is_there && self.format != format {
-                return Err(format!("{key}: it is for format = \"{}\"", format!("{format:?}").to_lowercase()));
+                return Err(message!("{}: it is for format = \"{}\"", key, format!("{format:?}").to_lowercase()));
             }
         }
         Ok(())
@@ -168,12 +175,12 @@ fn bytes<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Er
         digits.trim().parse::<u64>().ok()?.checked_mul(1 << shift)
     };
     match Written::deserialize(from)
-        .map_err(|_| serde::de::Error::custom("memory: a number of bytes, or a text as \"512M\""))?
+        .map_err(|_| serde::de::Error::custom("expected is a number of bytes, or a text as \"512M\""))?
     {
         Written::Number(number) => Ok(Some(number)),
-        Written::Text(text) => parse(&text).map(Some).ok_or_else(|| {
-            serde::de::Error::custom(format!("memory: \"{text}\" is no number of bytes; write as in \"512M\""))
-        }),
+        Written::Text(text) => parse(&text)
+            .map(Some)
+            .ok_or_else(|| serde::de::Error::custom(format!("\"{text}\" is no number of bytes; write as in \"512M\""))),
     }
 }
 
@@ -182,7 +189,7 @@ mod tests {
     use super::*;
 
     fn of(toml: &str) -> Result<Settings, String> {
-        Settings::of(toml.parse().unwrap(), None)
+        Settings::of(toml.parse().unwrap(), None).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -206,8 +213,8 @@ mod tests {
             ("command = ['a/b']", "command: \"a/b\" is relative"),
             ("command = [\"a\\u0000\"]", "command: a word has a NUL"),
             ("command = ['x']\nenvironment = { 'a=b' = '' }", "environment: \"a=b\""),
-            ("command = ['x']\nformat = 'xml'", "unknown variant `xml`"),
-            ("command = ['x']\nformatt = 'json'", "unknown field `formatt`"),
+            ("command = ['x']\nformat = 'xml'", "format: there stands `xml`"),
+            ("command = ['x']\nformatt = 'json'", "unknown key `formatt`; is `format` meant?"),
             ("command = ['x']\nformat = 'munin'\nmode = 'stream'", "mode: a check"),
             ("command = ['x']\nkeys = ['a']", "keys: it is for format = \"json\""),
             ("command = ['x']\ntags = ['a']", "tags: it is for format = \"influx\""),
@@ -219,6 +226,6 @@ mod tests {
             assert!(error.starts_with(begin), "{toml}: {error}");
         }
         let error = Settings::of("command = ['x']\nformat = 'json'".parse().unwrap(), Some("nagios")).unwrap_err();
-        assert!(error.starts_with("format: it is nagios"), "{error}");
+        assert!(error.to_string().starts_with("format: it is nagios"), "{error}");
     }
 }

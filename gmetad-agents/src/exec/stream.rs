@@ -20,7 +20,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use parking_lot::{Condvar, Mutex};
 
 use super::settings::Format;
-use super::{collectd, influx, names, said};
+use super::{collectd, influx, names};
+use crate::lang::logged;
+use crate::said::{self, Said};
 
 /// Bytes of a line.
 const LINE: usize = 256 << 10;
@@ -193,13 +195,13 @@ impl Reader {
                     None => return,
                     Some(failure) => failure,
                 },
-                Err(error) => message!("it cannot be run: {}", error.to_string()),
+                Err(error) => message!("it cannot be run: {}", error.said()),
             };
             if began.elapsed() >= GOOD_WORK {
                 rest = REST;
             }
             let whole = message!("{}; it is started again in {} s", failure, rest.as_secs());
-            log::warn!("agent {}: {whole}", self.agent);
+            log::warn!("{}", logged(&message!("agent {}: {}", &self.agent, whole.clone())));
             self.shared.newest.lock().failure = Some(whole);
             self.shared.came.notify_all();
             if self.is_over(rest) {
@@ -229,7 +231,7 @@ impl Reader {
     fn read(&self, child: &mut Child) -> Option<Message> {
         let pipes = match child.take_pipes() {
             Ok(pipes) => pipes,
-            Err(error) => return Some(error.to_string().into()),
+            Err(error) => return Some(error.said()),
         };
         // Its input stays open: some end when it does.
         let Pipes { stdin: _stdin, mut stdout, mut stderr } = pipes;
@@ -247,7 +249,7 @@ impl Reader {
             match poll(&mut fds, PollTimeout::NONE) {
                 Ok(_) => {}
                 Err(Errno::EINTR) => continue,
-                Err(error) => return Some(error.to_string().into()),
+                Err(error) => return Some(error.said()),
             }
             if fds[0].any() == Some(true) {
                 return None;
@@ -256,7 +258,7 @@ impl Reader {
             let out = match read(&mut stdout, &mut chunk) {
                 Ok(None) => return Some(self.end_of(child)),
                 Ok(Some(count)) => count,
-                Err(error) => return Some(error.to_string().into()),
+                Err(error) => return Some(error.said()),
             };
             if !self.take(&mut partial, &chunk[..out]) {
                 return Some(message!("it wrote a line of more than {} bytes", LINE));

@@ -20,6 +20,7 @@ use librrd_forward::NOT_INSTALLED;
 use parking_lot::{Condvar, Mutex};
 use thiserror::Error;
 
+use crate::said::{self, Said};
 use crate::spec::{Draw, Graph};
 
 mod options;
@@ -59,7 +60,7 @@ pub enum PngError {
     Librrd(String),
     /// The helper did not end well, or could not be started.
     #[error("the process that draws: {0}")]
-    Helper(String),
+    Helper(Message),
     /// Too many want pictures.
     #[error("too many pictures are being drawn; try again")]
     Busy,
@@ -75,7 +76,7 @@ impl PngError {
             Self::Graph(what) => what.clone(),
             Self::NoFile(ds) => message!("there is no file of the data source \"{}\" yet", ds),
             Self::Librrd(text) => message!("librrd: {}", text),
-            Self::Helper(text) => message!("the process that draws: {}", text),
+            Self::Helper(why) => message!("the process that draws: {}", why.clone()),
             Self::Busy => message!("too many pictures are being drawn; try again"),
         }
     }
@@ -95,7 +96,7 @@ pub fn png(
     height: u32,
 ) -> Result<Vec<u8>, PngError> {
     let arguments = arguments(graph, files, start, end, width, height)?;
-    let request = serde_json::to_vec(&arguments).map_err(|error| PngError::Helper(error.to_string()))?;
+    let request = serde_json::to_vec(&arguments).map_err(|error| PngError::Helper(error.said()))?;
     let _turn = Turn::wait(Instant::now() + TIME).ok_or(PngError::Busy)?;
     // Not by its path: the file may have been replaced since we were started.
     let mut helper = Spawn::new("/proc/self/exe").args([WORD]).dir("/").bare_env().env("LC_ALL", "C.UTF-8");
@@ -105,7 +106,7 @@ pub fn png(
     let helper =
         helper.limits(Limits { memory: Some(MEMORY), cpu: Some(TIME.as_secs()), files: Some(64) }).dies_with_thread();
     let bounds = Bounds { time: TIME, grace: Duration::ZERO, stdout: PICTURE, ..Bounds::default() };
-    let output = run(&helper, &request, &bounds, &|| false).map_err(|error| PngError::Helper(error.to_string()))?;
+    let output = run(&helper, &request, &bounds, &|| false).map_err(|error| PngError::Helper(error.said()))?;
     picture(output)
 }
 
@@ -116,12 +117,13 @@ fn picture(output: Output) -> Result<Vec<u8>, PngError> {
         Ok(Ended::Exit(FAILED)) if text.starts_with(NOT_INSTALLED) => Err(PngError::NotInstalled(text)),
         Ok(Ended::Exit(FAILED)) => Err(PngError::Librrd(text)),
         Ok(Ended::Exit(0)) => {
-            Err(PngError::Helper("it made no PNG; does main() call graph::draw() for the word \"draw\"?".to_owned()))
+            Err(PngError::Helper(message!("it made no PNG; does main() call graph::draw() for the word \"draw\"?")))
         }
-        Ok(ended) => {
-            Err(PngError::Helper(if text.is_empty() { ended.to_string() } else { format!("{ended}: {text}") }))
-        }
-        Err(cut) => Err(PngError::Helper(cut.to_string())),
+        Ok(ended) => Err(PngError::Helper(match &*text {
+            "" => said::ended(ended),
+            text => message!("{}; it said: {}", said::ended(ended), text),
+        })),
+        Err(cut) => Err(PngError::Helper(said::cut(cut))),
     }
 }
 
@@ -307,7 +309,7 @@ mod tests {
         let missing = failed(&format!("{NOT_INSTALLED}: librrd.so.8: cannot open\n"));
         assert!(missing.to_string().contains("Debian package librrd8") && matches!(missing, PngError::NotInstalled(_)));
         let killed = picture(output(Ok(Ended::Signal(gmetad_process::child::Signal::SIGSEGV)), b"", "")).unwrap_err();
-        assert_eq!(killed.to_string(), "the process that draws: signal SIGSEGV");
+        assert_eq!(killed.to_string(), "the process that draws: ended by the signal SIGSEGV");
         assert!(picture(output(Err(Cut::Late(TIME)), b"", "")).is_err());
         assert!(picture(output(Ok(Ended::Exit(0)), b"usage", "")).is_err());
     }

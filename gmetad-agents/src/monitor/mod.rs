@@ -31,6 +31,7 @@ use crate::board::{Board, Control};
 use crate::config::Layout;
 use crate::lang::Lang;
 use crate::notify::{MailOptions, Notice, Notifier};
+use crate::said::Said;
 use crate::spec::Installed;
 use crate::store::{Store, StoreError};
 use crate::view::Acknowledged;
@@ -282,7 +283,7 @@ impl Shared {
                 Effect::Launch(launch) => {
                     let shared = Arc::clone(self);
                     if let Err(error) = run::start(launch, move |back| shared.back(back)) {
-                        log::error!("no thread can be started: {error}");
+                        log::error!("{}", self.lang.message(&message!("no thread can be started: {}", error.said())));
                     }
                 }
             }

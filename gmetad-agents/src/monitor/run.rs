@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gmetad_core::agent::{Agent, AgentError, Context, History, Measurement, Message, State, Status};
+use gmetad_core::agent::{Agent, Context, History, Measurement, Message, State, Status};
 use gmetad_core::message;
 use gmetad_core::model::UnixTime;
 use gmetad_core::source::Stop;
@@ -15,6 +15,8 @@ use gmetad_process::mail::clean;
 use parking_lot::Mutex;
 
 use crate::described;
+use crate::lang::logged;
+use crate::said::{Said, by_agent};
 use crate::spec::Spec;
 use crate::view::Taken;
 
@@ -70,7 +72,7 @@ pub(super) fn start(launch: Launch, done: impl Fn(Return) + Send + Sync + 'stati
     started.map(drop).inspect_err(|error| {
         let launch = launch.lock().take();
         if let Some(Launch { name, generation, agent, .. }) = launch {
-            let outcome = Outcome::Failed(message!("no thread can be started: {}", error.to_string()));
+            let outcome = Outcome::Failed(message!("no thread can be started: {}", error.said()));
             done(Return { name, generation, agent, outcome, described: None });
         }
     })
@@ -85,7 +87,7 @@ fn measured(launch: Launch) -> Return {
             let checked = check(&*agent, context.now, &measurement, last.as_ref(), &status);
             Outcome::Taken(Taken { time: context.now, took, measurement: Arc::new(measurement) }, checked)
         }
-        Ok(Err(error)) => Outcome::Failed(reason(error)),
+        Ok(Err(error)) => Outcome::Failed(by_agent(error)),
         Err(panic) => Outcome::Failed(message!("panicked: {}", said(panic))),
     };
     let said = || match &outcome {
@@ -93,7 +95,7 @@ fn measured(launch: Launch) -> Return {
         Outcome::Failed(_) => None,
     };
     let described = catch_unwind(AssertUnwindSafe(said)).unwrap_or_else(|panic| {
-        log::error!("agent {name}: exception during describe: {}", self::said(panic));
+        log::error!("{}", logged(&message!("agent {}: exception during describe: {}", &name, self::said(panic))));
         None
     });
     Return { name, generation, agent, outcome, described }
@@ -106,25 +108,18 @@ fn check(agent: &dyn Agent, now: UnixTime, measurement: &Measurement, last: Opti
         .unwrap_or_else(|panic| Status::new(State::Unknown, message!("exception during check_status: {}", said(panic))))
 }
 
-fn reason(error: AgentError) -> Message {
-    match error.downcast::<Message>() {
-        Ok(message) => *message,
-        Err(error) => clean(error.to_string().trim(), LONGEST_REASON).into(),
-    }
-}
-
 /// What a panic said.
-fn said(panic: Box<dyn Any + Send>) -> String {
+fn said(panic: Box<dyn Any + Send>) -> Message {
     let text = match panic.downcast::<String>().map_err(|panic| panic.downcast::<&str>()) {
         Ok(text) => *text,
         Err(Ok(text)) => (*text).to_owned(),
         Err(Err(other)) => {
             // What else it may be could panic when it is dropped.
             std::mem::forget(other);
-            "without a text".to_owned()
+            return message!("without a text");
         }
     };
-    clean(text.trim(), LONGEST_REASON)
+    clean(text.trim(), LONGEST_REASON).into()
 }
 
 /// Drops an agent on a thread of its own, which calls `done` in the end: its end may take time, panic or hang.
@@ -139,7 +134,8 @@ pub(super) fn end(name: &str, agent: Box<dyn Agent>, done: impl FnOnce() + Send 
         done();
     };
     if let Err(error) = thread::Builder::new().name(format!("end {name}")).spawn(drop_it) {
-        log::error!("agent {name} is not ended properly: no thread can be started: {error}");
+        let text = message!("agent {} is not ended properly: no thread can be started: {}", name, error.said());
+        log::error!("{}", logged(&text));
         let Some((agent, done)) = kept.lock().take() else { return };
         std::mem::forget(agent);
         done();
@@ -154,6 +150,8 @@ pub(super) fn context(now: UnixTime, deadline: Duration, stop: &Stop) -> Context
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
+
+    use gmetad_core::agent::AgentError;
 
     use super::*;
 

@@ -13,10 +13,11 @@ use std::{io, mem};
 use gmetad_core::agent::{Message, Status};
 use gmetad_core::message;
 use gmetad_core::model::UnixTime;
-use gmetad_process::mail::sendmail;
+use gmetad_process::mail::{MailError, sendmail};
 use parking_lot::{Condvar, Mutex};
 
 use crate::lang::Lang;
+use crate::said::Said;
 
 /// Notices that wait, at most; the oldest go.
 const MOST: usize = 1_000;
@@ -161,17 +162,17 @@ impl Outbox {
             };
             let program = options.sendmail.display().to_string();
             if failed == 0 {
-                let text = message!("mail through {}: {}", &program, error.as_str());
+                let text = message!("mail through {}: {}", &program, error.said());
                 log::warn!("{}", lang.message(&text));
             }
             let pause = options.again.get(failed).or(options.again.last()).copied().unwrap_or(options.pause);
             failed += 1;
             if !self.rest(pause) {
                 let text = message!(
-                    "mail through {}: one about {} agents did not go, the next start tries again: {}",
+                    "mail through {}: one about {} {agent|agents} did not go, the next start tries again: {}",
                     program,
                     notices.len(),
-                    error
+                    error.said()
                 );
                 return log::error!("{}", lang.message(&text));
             }
@@ -185,14 +186,14 @@ impl Outbox {
     }
 
     /// Sends a mail, once.
-    fn send(&self, options: &MailOptions, mail: &str) -> Result<(), String> {
+    fn send(&self, options: &MailOptions, mail: &str) -> Result<(), MailError<Message>> {
         let until = Instant::now() + options.deadline;
         sendmail(&options.sendmail, mail.as_bytes(), || {
             let now = Instant::now();
             let ends = self.inner.lock().ends;
             match ends {
-                Some(ends) if now >= ends => Err("was ended: the service stops".to_owned()),
-                _ if now >= until => Err("was ended: it took too long".to_owned()),
+                Some(ends) if now >= ends => Err(message!("was ended: the service stops")),
+                _ if now >= until => Err(message!("was ended: it took too long")),
                 _ => Ok(()),
             }
         })

@@ -44,7 +44,7 @@ fn subject(options: &MailOptions, lang: Lang, notices: &[Notice]) -> String {
         [one] => message!("{}: {} {}", host, one.agent, name(one.status.state)),
         many => {
             let over = many.iter().filter(|notice| notice.over).count();
-            message!("{}: {} agents in Error, {} recovered", host, many.len() - over, over)
+            message!("{}: {} {agent|agents} in Error, {} recovered", host, many.len() - over, over)
         }
     };
     lang.message(&text)
@@ -99,5 +99,14 @@ mod tests {
         let text = mail(&MailOptions::new("root", "host"), Lang::English, &notices, 7);
         assert!(text.contains("Subject: host: 300 agents in Error, 1 recovered\n"), "{text}");
         assert!(text.ends_with("… and 108 more\n") && text.contains("a199 Error\n") && !text.contains("a200 "));
+        let counted = |errors: usize, over: usize| {
+            let errors = (0..errors).map(|_| notice("a", State::Error, ""));
+            let all: Vec<_> = errors.chain((0..over).map(|_| notice("b", State::Ok, ""))).collect();
+            let options = MailOptions::new("root", "host");
+            [Lang::English, Lang::French].map(|lang| subject(&options, lang, &all))
+        };
+        assert_eq!(counted(1, 1), ["host: 1 agent in Error, 1 recovered", "host : 1 agent en erreur, 1 rétabli"]);
+        assert_eq!(counted(2, 0), ["host: 2 agents in Error, 0 recovered", "host : 2 agents en erreur, 0 rétabli"]);
+        assert_eq!(counted(0, 2), ["host: 0 agents in Error, 2 recovered", "host : 0 agent en erreur, 2 rétablis"]);
     }
 }

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::Read;
 use std::time::{Duration, Instant};
 
+use gmetad_core::agent::Message;
+use gmetad_core::message;
 use gmetad_http::{Request, Response, Secret};
 use parking_lot::Mutex;
 
@@ -93,14 +95,16 @@ fn is_foreign(request: &Request) -> bool {
 
 impl Denied {
     /// Status, what is wrong, and what helps.
-    pub(super) fn why(self) -> (u16, &'static str, &'static str) {
+    pub(super) fn why(self) -> (u16, Message, Message) {
         match self {
-            Self::Off => (403, "nothing can be asked for here", "configure a token"),
-            Self::Foreign => (403, "a page of another site asked for this", "use the buttons of this page"),
+            Self::Off => (403, message!("nothing can be asked for here"), message!("configure a token")),
+            Self::Foreign => {
+                (403, message!("a page of another site asked for this"), message!("use the buttons of this page"))
+            }
             Self::Token => (
                 401,
-                "the token is missing or wrong",
-                "send it as \"Authorization: Bearer TOKEN\" or as the field \"token\"",
+                message!("the token is missing or wrong"),
+                message!("send it as \"Authorization: Bearer TOKEN\" or as the field \"token\""),
             ),
         }
     }

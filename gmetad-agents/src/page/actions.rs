@@ -1,6 +1,7 @@
 //! What may be asked for: measure now, acknowledge, silence. By a form of the page, or by a program.
 
-use gmetad_core::agent::State;
+use gmetad_core::agent::{Message, State};
+use gmetad_core::message;
 use gmetad_core::model::UnixTime;
 use gmetad_http::Response;
 use maud::{Markup, html};
@@ -9,8 +10,7 @@ use serde_json::{Value, json};
 use super::access::{Denied, Shown, allowed};
 use super::api;
 use super::shell::{address, problem};
-use super::visit::{Visit, shortened, visible};
-use crate::lang::Lang;
+use super::visit::{Visit, shortened};
 use crate::view::{Acknowledged, AgentView};
 
 /// Characters of a name and of a comment.
@@ -51,19 +51,19 @@ impl Asked {
 /// Why nothing was done.
 struct Refusal {
     status: u16,
-    what: String,
-    remedy: String,
+    /// What is wrong, and what to do.
+    says: Box<[Message; 2]>,
     denied: Option<Denied>,
 }
 
 impl Refusal {
-    fn new(status: u16, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { status, what: what.into(), remedy: remedy.into(), denied: None }
+    fn new(status: u16, what: Message, remedy: Message) -> Self {
+        Self { status, says: Box::new([what, remedy]), denied: None }
     }
 }
 
 /// Does what was asked; tells how the right to was shown.
-fn act(visit: &Visit<'_>, lang: Lang) -> Result<Shown, Refusal> {
+fn act(visit: &Visit<'_>) -> Result<Shown, Refusal> {
     let asked = Asked::of(visit);
     let pages = visit.pages;
     let token = pages.options.token.as_ref();
@@ -72,18 +72,17 @@ fn act(visit: &Visit<'_>, lang: Lang) -> Result<Shown, Refusal> {
         Refusal { denied: Some(denied), ..Refusal::new(status, what, remedy) }
     })?;
     let name = visit.request.captured("name").unwrap_or_default();
-    let unknown =
-        || Refusal::new(404, format!("there is no agent \"{name}\""), "GET /api/v1/status lists those that there are");
+    let unknown = || {
+        let remedy = message!("GET /api/v1/status lists those that there are");
+        Refusal::new(404, message!("there is no agent {}", name), remedy)
+    };
     if pages.board.agent(name).is_none() {
         return Err(unknown());
     }
     let clear = asked.says("clear");
     let done = match visit.request.captured("action").unwrap_or_default() {
         "measure" => {
-            pages
-                .control
-                .measure(name)
-                .map_err(|why| Refusal::new(409, visible(&lang.message(&why)), "try again in a moment"))?;
+            pages.control.measure(name).map_err(|why| Refusal::new(409, why, message!("try again in a moment")))?;
             true
         }
         "acknowledge" => {
@@ -93,7 +92,10 @@ fn act(visit: &Visit<'_>, lang: Lang) -> Result<Shown, Refusal> {
             pages.control.acknowledge(name, (!clear).then_some(Acknowledged { time: visit.now, by, comment }))
         }
         "silence" => pages.control.silence(name, if clear { None } else { Some(until(&asked, visit.now)?) }),
-        _ => return Err(Refusal::new(404, "nothing of that name can be asked for", "measure, acknowledge or silence")),
+        _ => {
+            let what = message!("nothing of that name can be asked for");
+            return Err(Refusal::new(404, what, "measure, acknowledge, silence".into()));
+        }
     };
     if done { Ok(shown) } else { Err(unknown()) }
 }
@@ -105,18 +107,19 @@ fn until(asked: &Asked, now: UnixTime) -> Result<UnixTime, Refusal> {
     until.filter(|until| *until > now && *until - now <= SILENCE).ok_or_else(|| {
         Refusal::new(
             400,
-            "until when is missing or impossible",
-            "send seconds (1 to 31622400), until (a time since 1970), or clear=1",
+            message!("until when is missing or impossible"),
+            message!("send seconds (1 to 31622400), until (a time since 1970), or clear=1"),
         )
     })
 }
 
 /// `POST /api/v1/agents/NAME/ACTION`.
 pub(super) fn api(visit: &Visit<'_>) -> Response {
-    match act(visit, api::language(visit)) {
+    match act(visit) {
         Ok(_) => api::json(200, &json!({ "done": visit.request.captured("action") })),
         Err(refusal) => {
-            let response = api::error(refusal.status, &refusal.what, &refusal.remedy);
+            let [what, remedy] = &*refusal.says;
+            let response = api::error(api::language(visit), refusal.status, what, remedy);
             refusal.denied.map_or(response.clone(), |denied| denied.complete(response))
         }
     }
@@ -127,7 +130,7 @@ pub(super) fn form(visit: &Visit<'_>) -> Response {
     let lang = visit.lang;
     let name = visit.request.captured("name").unwrap_or_default();
     let action = visit.request.captured("action").unwrap_or_default();
-    match act(visit, lang) {
+    match act(visit) {
         Ok(shown) => {
             let response = Response::see_other(format!("{}?done={}", address(name), super::shell::encoded(action)));
             let cookie = (shown == Shown::Token).then(|| visit.pages.sessions.begin(visit.pages.options.tls)).flatten();
@@ -138,7 +141,7 @@ pub(super) fn form(visit: &Visit<'_>) -> Response {
                 Some(Denied::Token) => lang.text("The token is missing or wrong."),
                 Some(Denied::Foreign) => lang.text("A page of another site asked for this."),
                 Some(Denied::Off) => lang.text("Nothing can be asked for here: no token is configured."),
-                None => &refusal.what,
+                None => &visit.message(&refusal.says[0]),
             };
             problem(visit, refusal.status, lang.text("This was not done"), text)
         }

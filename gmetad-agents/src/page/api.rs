@@ -1,13 +1,15 @@
 //! The same for programs, as JSON.
 
 use gmetad_core::agent::{Message, State};
+use gmetad_core::message;
 use gmetad_http::Response;
 use serde_json::{Map, Value, json};
 
 use super::curves;
 use super::series::{ROWS, range, read};
-use super::visit::{Visit, slug};
+use super::visit::{Visit, slug, visible};
 use crate::lang::Lang;
+use crate::said::{Said, quoted};
 use crate::spec::Draw;
 
 /// Rows of a graph unless told otherwise.
@@ -20,8 +22,8 @@ pub(super) fn json(status: u16, value: &Value) -> Response {
 }
 
 /// What is wrong, and what helps.
-pub(super) fn error(status: u16, what: &str, remedy: &str) -> Response {
-    json(status, &json!({ "error": what, "remedy": remedy }))
+pub(super) fn error(lang: Lang, status: u16, what: &Message, remedy: &Message) -> Response {
+    json(status, &json!({ "error": visible(&lang.message(what)), "remedy": lang.message(remedy) }))
 }
 
 /// Programs get English unless they ask: their texts must not depend on who set up the machine.
@@ -58,19 +60,23 @@ pub(super) fn status(visit: &Visit<'_>) -> Response {
 }
 
 pub(super) fn agent(visit: &Visit<'_>) -> Response {
-    let Some(view) = visit.agent() else { return no_agent() };
+    let Some(view) = visit.agent() else { return no_agent(language(visit)) };
     match serde_json::to_value(&*view) {
         Ok(mut value) => {
             value.as_object_mut().map(|view| view.remove("streaks")); // nobody else's
             spoken(&mut value, language(visit), DEPTH);
             json(200, &value)
         }
-        Err(why) => error(500, &format!("the agent cannot be written as JSON: {why}"), "report it"),
+        Err(why) => {
+            let what = message!("the agent cannot be written as JSON: {}", quoted(&why.to_string()));
+            error(language(visit), 500, &what, &message!("report it"))
+        }
     }
 }
 
-fn no_agent() -> Response {
-    error(404, "there is no agent of that name", "GET /api/v1/status lists those that there are")
+fn no_agent(lang: Lang) -> Response {
+    let remedy = message!("GET /api/v1/status lists those that there are");
+    error(lang, 404, &message!("there is no agent of that name"), &remedy)
 }
 
 /// Messages as texts instead of templates and arguments.
@@ -94,7 +100,7 @@ fn spoken(value: &mut Value, lang: Lang, depth: usize) {
 
 /// The curves of a graph; unknown is `null`.
 pub(super) fn series(visit: &Visit<'_>) -> Response {
-    let Some(view) = visit.agent() else { return no_agent() };
+    let Some(view) = visit.agent() else { return no_agent(language(visit)) };
     let plans = || curves::plans(visit, &view);
     let Some(plan) = curves::find(visit, &view).filter(|plan| !plan.curves.is_empty()) else {
         let which = |plan: curves::Plan| match plan.instance {
@@ -102,18 +108,20 @@ pub(super) fn series(visit: &Visit<'_>) -> Response {
             None => format!("graph={}", plan.key),
         };
         let known: Vec<_> = plans().into_iter().filter(|plan| !plan.curves.is_empty()).map(which).collect();
-        let known = if known.is_empty() {
-            "this agent has none".to_owned()
-        } else {
-            format!("there are: {}", known.join(", "))
+        let remedy = match &known[..] {
+            [] => message!("this agent has none"),
+            known => message!("there are: {}", known.join(", ")),
         };
-        return error(404, "there is no such graph", &known);
+        return error(language(visit), 404, &message!("there is no such graph"), &remedy);
     };
     let (start, end) = range(visit);
     let rows = visit.parameter("rows").and_then(|text| text.parse().ok()).unwrap_or(USUAL_ROWS).clamp(2, ROWS);
     let drawn = match read(visit, &view.spec.name, &plan, start, end, rows) {
         Ok(drawn) => drawn,
-        Err(why) => return error(503, &why.to_string(), "look at the file, or move it away: a new one is begun"),
+        Err(why) => {
+            let remedy = message!("look at the file, or move it away: a new one is begun");
+            return error(language(visit), 503, &why.said(), &remedy);
+        }
     };
     let numbers = |values: &[f64]| Value::from_iter(values.iter().map(|value| value.is_finite().then_some(*value)));
     let limits: Vec<_> =
@@ -144,6 +152,6 @@ pub(super) fn series(visit: &Visit<'_>) -> Response {
 pub(super) fn healthz(visit: &Visit<'_>) -> Response {
     match (visit.pages.options.healthy)() {
         Ok(()) => Response::text(200, "ok\n"),
-        Err(why) => Response::text(503, format!("{}\n", super::visit::visible(&why))),
+        Err(why) => Response::text(503, format!("{}\n", visible(&why))),
     }
 }

@@ -23,9 +23,6 @@ mod values;
 mod visit;
 mod when;
 
-#[cfg(test)]
-mod tests;
-
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -38,6 +35,7 @@ use gmetad_http::{Guard, HostRule, Request, Response, Router, Secret, Site};
 
 use crate::board::{Board, Control};
 use crate::lang::Lang;
+use crate::said::of_crates;
 use crate::spec::Graph;
 use access::Sessions;
 use visit::Visit;
@@ -119,8 +117,13 @@ pub fn site(options: PageOptions, board: Arc<Board>, control: Arc<dyn Control>) 
     let rule = HostRule::bound_to(open.unwrap_or(IpAddr::from([127, 0, 0, 1])), &[&options.host]);
     let guard = Guard::new(format!("z_stats {}", options.host), options.password.clone(), options.token.clone())
         .except("/healthz");
+    let otherwise = options.lang;
+    let words = move |request: Option<&Request>, text: &str| {
+        let lang = request.map_or(otherwise, |request| visit::language(request, otherwise));
+        of_crates(text).map(|message| lang.message(&message) + "\n")
+    };
     let pages = Arc::new(Pages { options, board, control, sessions: Sessions::default() });
-    Site::new(router(&pages), rule).with_posts(POST_BYTES).guarded(guard)
+    Site::new(router(&pages), rule).with_posts(POST_BYTES).guarded(guard).worded(Box::new(words))
 }
 
 type Answer = fn(&Visit<'_>) -> Response;

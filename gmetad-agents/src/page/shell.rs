@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use gmetad_core::agent::State;
+use gmetad_core::message;
 use gmetad_http::Response;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -140,7 +141,8 @@ pub(super) fn missing(visit: &Visit<'_>) -> Response {
     if visit.request.path().starts_with("/api/") {
         let remedy = "GET /api/v1/status, /api/v1/agents/NAME, /api/v1/agents/NAME/series; POST \
             /api/v1/agents/NAME/measure, acknowledge, silence";
-        return super::api::error(404, "there is nothing at this address", remedy);
+        let what = message!("there is nothing at this address");
+        return super::api::error(super::api::language(visit), 404, &what, &remedy.into());
     }
     let lang = visit.lang;
     problem(

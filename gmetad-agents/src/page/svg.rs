@@ -11,6 +11,7 @@ use super::shell::{missing, no_agent};
 use super::visit::{Visit, shortened, visible};
 use super::{lamp, when};
 use crate::lang::units;
+use crate::said::Said;
 use crate::spec::Draw;
 
 /// Width and height in pixels: the least, what one gets, the most.
@@ -39,7 +40,7 @@ pub(super) fn page(visit: &Visit<'_>) -> Response {
             Response::new(200, "image/svg+xml; charset=utf-8", text)
                 .header("Content-Security-Policy", "default-src 'none'")
         }
-        Err(error) => failure(503, visit.lang.text("This graph cannot be drawn"), &visible(&error.to_string())),
+        Err(error) => failure(503, visit.lang.text("This graph cannot be drawn"), &visit.message(&error.said())),
     }
 }
 

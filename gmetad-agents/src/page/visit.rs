@@ -60,7 +60,7 @@ impl<'a> Visit<'a> {
 }
 
 /// The language asked for now, the one asked for before, or the first of the browser's that we have.
-fn language(request: &Request, otherwise: Lang) -> Lang {
+pub(super) fn language(request: &Request, otherwise: Lang) -> Lang {
     let known = |tag: &str| {
         let word = tag.split(['-', ';']).next().unwrap_or_default().trim();
         [Lang::English, Lang::French].into_iter().find(|lang| lang.tag().eq_ignore_ascii_case(word))

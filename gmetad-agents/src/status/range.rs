@@ -8,6 +8,8 @@ use gmetad_core::message;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::said::Said;
+
 /// Values that alert: `10` means outside of 0 to 10, `10:` below 10, `~:10` above 10, `10:20` outside, `@10:20` inside.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -25,6 +27,12 @@ pub struct Range {
 pub struct RangeError {
     text: String,
     remedy: &'static str,
+}
+
+impl Said for RangeError {
+    fn said(&self) -> Message {
+        crate::said::text(&self.to_string()).unwrap_or_else(|| self.to_string().into())
+    }
 }
 
 impl Range {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::net::problem;
 use super::plan::clean;
+use crate::said::ended;
 use gmetad_core::agent::{Context, Message};
 use gmetad_core::message;
 use gmetad_process::child::{Child, Ended, Spawn};
@@ -41,7 +42,7 @@ impl Output {
             Some(last) => clean(last).into(),
             None => message!("it says nothing"),
         };
-        Err(message!("{}: {}: {}", program.display().to_string(), self.ended.to_string(), last))
+        Err(message!("{}: {}: {}", program.display().to_string(), ended(self.ended), last))
     }
 }
 

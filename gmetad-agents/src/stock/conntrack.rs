@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gmetad_core::agent::{AgentError, Context, Measurement, State, Status};
+use gmetad_core::agent::{AgentError, Context, Measurement, Message, State, Status};
 use gmetad_core::message;
 use serde::Deserialize;
 use toml::Table;
@@ -24,7 +24,7 @@ struct Keys {}
 
 struct Conntrack;
 
-fn build(name: &str, mut own: Table) -> Result<Installed, String> {
+fn build(name: &str, mut own: Table) -> Result<Installed, Message> {
     let limits = Limits::take(&mut own)?;
     let Keys {} = keys(own)?;
     Ok(Plan::new(name, &KIND, MINUTE, Conntrack)
@@ -51,7 +51,7 @@ impl Probe for Conntrack {
 
     fn judge(&self, last: &Measurement) -> Status {
         let connections = count(last.get_number("connections").unwrap_or(f64::NAN));
-        Status::new(State::Ok, message!("{} connections", connections))
+        Status::new(State::Ok, message!("{} {connection|connections}", connections))
     }
 }
 

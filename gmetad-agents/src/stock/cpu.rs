@@ -41,7 +41,7 @@ struct Cpu {
 /// Ticks of a processor.
 type Times = [u64; 8];
 
-fn build(name: &str, mut own: Table) -> Result<Installed, String> {
+fn build(name: &str, mut own: Table) -> Result<Installed, Message> {
     let limits = Limits::take(&mut own)?;
     let Keys { each } = keys(own)?;
     let series = vec![

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use gmetad_core::agent::{AgentError, Context, Measurement, State, Status};
+use gmetad_core::agent::{AgentError, Context, Measurement, Message, State, Status};
 use gmetad_core::message;
 use serde::Deserialize;
 use toml::Table;
@@ -50,7 +50,7 @@ struct Disk {
     busy: u64,
 }
 
-fn build(name: &str, mut own: Table) -> Result<Installed, String> {
+fn build(name: &str, mut own: Table) -> Result<Installed, Message> {
     let limits = Limits::take(&mut own)?;
     let keys: Keys = keys(own)?;
     Ok(Plan::new(name, &KIND, MINUTE, DiskIo { keys, root: PathBuf::from("/"), before: None })

@@ -72,7 +72,7 @@ struct Disks {
     written: HashSet<OsString>,
 }
 
-fn build(name: &str, mut own: Table) -> Result<Installed, String> {
+fn build(name: &str, mut own: Table) -> Result<Installed, Message> {
     let limits = Limits::take(&mut own)?;
     let keys: Keys = keys(own)?;
     Ok(Plan::new(name, &KIND, MINUTE, Disks { keys, written: HashSet::new() })

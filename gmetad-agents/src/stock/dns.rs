@@ -16,6 +16,7 @@ use super::plan::{BLUE, Limits, MINUTE, Plan, Probe, area, clean, graph, keys};
 use super::rand::random_bits;
 use super::{net, proc};
 use crate::kind::Kind;
+use crate::said::quoted;
 use crate::spec::Installed;
 
 /// Longest answer that is taken: what servers send without EDNS is shorter.
@@ -53,11 +54,11 @@ struct Dns {
     expect: Vec<String>,
 }
 
-fn build(name: &str, mut own: Table) -> Result<Installed, String> {
+fn build(name: &str, mut own: Table) -> Result<Installed, Message> {
     let limits = Limits::take(&mut own)?;
     let Keys { query, server, r#type, expect } = keys(own)?;
-    let wrong = |error| format!("query: \"{query}\" is no name ({error:?}): write it as www.example.org");
-    let query = Name::new(query.trim_end_matches('.')).map_err(wrong)?.into_owned();
+    let wrong = || message!("query: \"{}\" is no name: write it as www.example.org", &query);
+    let query = Name::new(query.trim_end_matches('.')).map_err(|_| wrong())?.into_owned();
     let r#type = match &*r#type {
         "A" => TYPE::A,
         "AAAA" => TYPE::AAAA,
@@ -67,10 +68,10 @@ fn build(name: &str, mut own: Table) -> Result<Installed, String> {
         "CNAME" => TYPE::CNAME,
         "TXT" => TYPE::TXT,
         "SOA" => TYPE::SOA,
-        other => return Err(format!("type: \"{other}\" is none of A, AAAA, MX, NS, PTR, CNAME, TXT, SOA")),
+        other => return Err(message!("type: \"{}\" is none of A, AAAA, MX, NS, PTR, CNAME, TXT, SOA", other)),
     };
     let server = server
-        .map(|server| Address::parse(&server, Some(53)).map_err(|error| format!("server: {error}")))
+        .map(|server| Address::parse(&server, Some(53)).map_err(|error| message!("server: {}", error)))
         .transpose()?;
     Ok(Plan::new(name, &KIND, MINUTE, Dns { query, server, r#type, expect })
         .gauge("seconds", message!("time of the answer"), "s")
@@ -132,7 +133,7 @@ impl Dns {
         let mut packet = Packet::new_query(id);
         packet.set_flags(PacketFlag::RECURSION_DESIRED);
         packet.questions.push(Question::new(self.query.clone(), QTYPE::TYPE(self.r#type), CLASS::IN.into(), false));
-        let question = packet.build_bytes_vec().map_err(|error| error.to_string())?;
+        let question = packet.build_bytes_vec().map_err(|error| quoted(&error.to_string()))?;
         let socket = server.udp().map_err(failed)?;
         let mut buffer = [0; LONGEST];
         loop {
@@ -361,7 +362,7 @@ mod tests {
         );
         assert_eq!(resolver("nameserver ::1").unwrap().to_string(), "[::1]:53");
         assert_eq!(resolver(""), None);
-        let error = |text: &str| build("x", text.parse().unwrap()).unwrap_err();
+        let error = |text: &str| build("x", text.parse().unwrap()).unwrap_err().to_string();
         assert!(error("query = \"a\"\ntype = \"HINFO\"").contains("none of A, AAAA"));
         assert!(error(&format!("query = \"{}.org\"", "a".repeat(64))).starts_with("query: "));
         assert!(error("").contains("query"));

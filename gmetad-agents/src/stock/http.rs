@@ -16,10 +16,11 @@ use ureq::tls::{PemItem, TlsConfig, parse_pem};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Error, Proxy};
 
-use super::plan::{Limits, MINUTE, Plan, Probe, clean, keys};
+use super::plan::{Limits, MINUTE, Plan, Probe, keys_with};
 use super::services::{Answer, Asked, ask, asked, measurement, well};
 use super::{net, tcp, trusted};
 use crate::kind::Kind;
+use crate::said::{Said, without_credentials as shown};
 use crate::spec::Installed;
 
 /// Most of a page that is read, unpacked: a text that is expected stands at its beginning.
@@ -81,10 +82,9 @@ struct Http {
     agent: Option<(Option<SystemTime>, Agent)>,
 }
 
-fn build(name: &str, mut own: Table) -> Result<Installed, String> {
+fn build(name: &str, mut own: Table) -> Result<Installed, Message> {
     let limits = Limits::take(&mut own)?;
-    let keys: Keys =
-        keys(own).map_err(|error| format!("{error}; write urls = {{ \"https://host/path\" = \"label\" }}"))?;
+    let keys: Keys = keys_with(own, "urls", &message!("write urls = { \"https://host/path\" = \"label\" }"))?;
     let mut urls = keys.urls;
     for (url, label) in &mut urls {
         if label.is_empty() {
@@ -94,7 +94,7 @@ fn build(name: &str, mut own: Table) -> Result<Installed, String> {
     let http = Http {
         urls: asked("urls", urls, url)?,
         right: statuses(&keys.status)
-            .ok_or_else(|| format!("status = \"{}\": write it as 200-299,401", keys.status))?,
+            .ok_or_else(|| message!("status = \"{}\": write it as 200-299,401", &keys.status))?,
         expect: keys.expect.filter(|text| !text.is_empty()),
         redirects: keys.redirects.min(20),
         verify: keys.verify,
@@ -102,12 +102,17 @@ fn build(name: &str, mut own: Table) -> Result<Installed, String> {
         headers: keys.headers.iter().map(|(name, value)| header(name, value)).collect::<Result<_, _>>()?,
         proxy: keys
             .proxy
-            .map(|proxy| Proxy::new(&proxy).map_err(|error| format!("proxy = \"{}\": {error}", shown(&proxy))))
+            .map(|proxy| {
+                Proxy::new(&proxy).map_err(|error| message!("proxy = \"{}\": {}", shown(&proxy), error.said()))
+            })
             .transpose()?,
         agent: None,
     };
     let plan = Plan::new(name, &KIND, MINUTE, http);
-    Ok(tcp::plan(plan, limits).shown("status", message!("status"), "").shown("bytes", message!("size"), "B").build())
+    Ok(tcp::plan(plan, limits)
+        .shown("status", message!("status code"), "")
+        .shown("bytes", message!("size"), "B")
+        .build())
 }
 
 /// Shown without the name and the password that may stand in it.
@@ -119,26 +124,16 @@ impl fmt::Display for Url {
     }
 }
 
-/// A text with `…` for what stands before the host of its URL.
-fn shown(text: &str) -> String {
-    let Some((before, rest)) = text.split_once("://") else { return text.to_owned() };
-    let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    match rest[..authority].rfind('@') {
-        Some(at) => format!("{before}://…{}", &rest[at..]),
-        None => text.to_owned(),
-    }
-}
-
-fn url(text: &str) -> Result<Url, String> {
-    let wrong = || format!("\"{}\" is no URL: write http://HOST/PATH or https://HOST/PATH", shown(text));
+fn url(text: &str) -> Result<Url, Message> {
+    let wrong = || message!("\"{}\" is no URL: write http://HOST/PATH or https://HOST/PATH", shown(text));
     let uri: Uri = text.parse().map_err(|_| wrong())?;
     let has_host = uri.host().is_some_and(|host| !host.is_empty());
     if has_host && matches!(uri.scheme_str(), Some("http" | "https")) { Ok(Url(uri)) } else { Err(wrong()) }
 }
 
-fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
+fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Message> {
     let parsed = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(value).ok());
-    parsed.ok_or_else(|| format!("headers: \"{name}\" = … is no header: write \"X-Name\" = \"value\""))
+    parsed.ok_or_else(|| message!("headers: \"{}\" = … is no header: write \"X-Name\" = \"value\"", name))
 }
 
 /// `200-299,401` as ranges.
@@ -239,20 +234,9 @@ fn authorities(path: &str) -> Result<Vec<CertificateDer<'static>>, Message> {
 
 /// What went wrong, for people.
 fn problem(error: &Error) -> Message {
-    // Under a reader the error of TLS is wrapped.
-    let io = match error {
-        Error::Io(io) => io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
-        Error::Rustls(rustls) => Some(rustls),
-        _ => None,
-    };
-    match (error, io) {
-        (_, Some(rustls::Error::InvalidCertificate(certificate))) => trusted::problem(certificate),
-        (_, Some(tls)) => message!("TLS fails: {}", clean(&tls.to_string())),
-        (Error::Io(io), None) => net::problem(io),
-        (Error::Timeout(_), _) => message!("no answer in time"),
-        (Error::HostNotFound, _) => message!("the name has no address"),
-        (Error::TooManyRedirects, _) => message!("too many redirects"),
-        (other, _) => clean(&shown(&other.to_string())).into(),
+    match error {
+        Error::Io(io) => net::problem(io),
+        other => other.said(),
     }
 }
 
@@ -426,13 +410,13 @@ mod tests {
         let measurement = agent.measure(&super::super::context()).unwrap();
         let all = format!("{measurement:?}");
         assert!(!all.contains("secret") && all.contains(&format!("http://…@{closed}/")), "{all}");
-        let error = build("x", "urls = { \"ftp://u:secret@h/\" = \"\" }".parse().unwrap()).unwrap_err();
+        let error = build("x", "urls = { \"ftp://u:secret@h/\" = \"\" }".parse().unwrap()).unwrap_err().to_string();
         assert!(!error.contains("secret"), "{error}");
     }
 
     #[test]
     fn refusals() {
-        let error = |text: &str| build("x", text.parse().unwrap()).unwrap_err();
+        let error = |text: &str| build("x", text.parse().unwrap()).unwrap_err().to_string();
         assert!(error("urls = { \"ftp://a/\" = \"x\" }").contains("http://HOST/PATH"));
         assert!(error("urls = { \"http://a/\" = \"x\" }\nstatus = \"20\"").contains("200-299,401"));
         assert!(error("urls = { \"http://a/\" = \"x\" }\nheaders = { \"a b\" = \"c\" }").contains("headers"));

@@ -1,6 +1,6 @@
 //! Load: how many tasks run or wait.
 
-use gmetad_core::agent::{AgentError, Context, Measurement, Status};
+use gmetad_core::agent::{AgentError, Context, Measurement, Message, Status};
 use gmetad_core::message;
 use serde::Deserialize;
 use toml::Table;
@@ -20,7 +20,7 @@ struct Keys {}
 
 struct Load;
 
-fn build(name: &str, mut own: Table) -> Result<Installed, String> {
+fn build(name: &str, mut own: Table) -> Result<Installed, Message> {
     let limits = Limits::take(&mut own)?;
     let Keys {} = keys(own)?;
     Ok(Plan::new(name, &KIND, MINUTE, Load)

@@ -15,6 +15,7 @@ use toml::Table;
 use super::net::problem;
 use super::plan::{GREY, Limits, MINUTE, Plan, Probe, RED, area, graph, keys, line};
 use crate::kind::Kind;
+use crate::said::Said;
 use crate::spec::Installed;
 
 /// Most that is read in one measurement; of more only the end. A flood must not make the agent lag ever more behind.
@@ -83,19 +84,22 @@ struct Progress {
     skipped: u64,
 }
 
-fn build(name: &str, mut own: Table) -> Result<Installed, String> {
+fn build(name: &str, mut own: Table) -> Result<Installed, Message> {
     let limits = Limits::take(&mut own)?;
     let keys: Keys = keys(own)?;
     if !keys.file.is_absolute() {
-        return Err(format!("file: \"{}\" does not begin with /: write the whole path", keys.file.display()));
+        return Err(message!(
+            "file: \"{}\" does not begin with /: write the whole path",
+            keys.file.display().to_string()
+        ));
     }
     if !(1..=7 * 86_400).contains(&keys.window) {
-        return Err(format!("window = {}: write 1 to 604800 seconds", keys.window));
+        return Err(message!("window = {}: write 1 to 604800 seconds", keys.window));
     }
     let compile = |key: &str, pattern: &str| {
         let mut builder = RegexBuilder::new(pattern);
         let built = builder.case_insensitive(keys.any_case).size_limit(PATTERN).dfa_size_limit(PATTERN).build();
-        built.map_err(|error| format!("{key}: {error}").replace('\n', " "))
+        built.map_err(|error| message!("{}: this is no regular expression: {}", key, error.said()))
     };
     let pattern = compile("pattern", &keys.pattern)?;
     let ignore = keys.ignore.as_deref().map(|ignore| compile("ignore", ignore)).transpose()?;
@@ -142,7 +146,7 @@ impl Probe for Log {
     fn judge(&self, last: &Measurement) -> Status {
         match last.get_number("recent") {
             // Whether that is bad is for the rule.
-            Some(recent) if recent > 0.0 => Status::new(State::Ok, message!("{} lines matched lately", recent)),
+            Some(recent) if recent > 0.0 => Status::new(State::Ok, message!("{} {line|lines} matched lately", recent)),
             _ => Status::new(State::Ok, message!("no line matched lately")),
         }
     }
@@ -154,7 +158,9 @@ impl Log {
         let mut read = Progress::default();
         // Opening a pipe would wait for somebody who writes.
         let named = match fs::metadata(&self.keys.file) {
-            Ok(file) if !file.is_file() => Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file")),
+            Ok(file) if !file.is_file() => {
+                Err(io::Error::new(ErrorKind::InvalidInput, message!("it is no regular file")))
+            }
             Ok(_) => File::open(&self.keys.file),
             Err(error) => Err(error),
         };
@@ -380,7 +386,7 @@ mod tests {
 
     #[test]
     fn refusals() {
-        let error = |text: &str| build("x", text.parse().unwrap()).unwrap_err();
+        let error = |text: &str| build("x", text.parse().unwrap()).unwrap_err().to_string();
         assert!(error("file = \"/x\"\npattern = \"(\"").starts_with("pattern: "));
         assert!(error("file = \"x\"\npattern = \"a\"").contains("whole path"));
         assert!(error("file = \"/x\"\npattern = \"a\"\nwindow = 0").contains("604800"));

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gmetad_core::agent::{AgentError, Context, Measurement, State, Status};
+use gmetad_core::agent::{AgentError, Context, Measurement, Message, State, Status};
 use gmetad_core::message;
 use serde::Deserialize;
 use toml::Table;
@@ -48,16 +48,17 @@ struct Mailq {
     root: PathBuf,
 }
 
-fn build(name: &str, mut own: Table) -> Result<Installed, String> {
+fn build(name: &str, mut own: Table) -> Result<Installed, Message> {
     let limits = Limits::take(&mut own)?;
     let Keys { program } = keys(own)?;
     let root = PathBuf::from("/");
     let mailer = match program.as_deref() {
         Some("postfix") => Mailer::Postfix,
         Some("exim") => Mailer::Exim,
-        Some(other) => return Err(format!("program: \"{other}\" is neither postfix nor exim")),
-        None => found(&root)
-            .ok_or("neither Postfix nor Exim is configured here: write program = \"postfix\" or \"exim\"")?,
+        Some(other) => return Err(message!("program: \"{}\" is neither postfix nor exim", other)),
+        None => found(&root).ok_or_else(|| {
+            message!("neither Postfix nor Exim is configured here: write program = \"postfix\" or \"exim\"")
+        })?,
     };
     Ok(Plan::new(name, &KIND, PERIOD, Mailq { mailer, root })
         .gauge("total", message!("mails that wait"), "")
@@ -124,8 +125,7 @@ impl Probe for Mailq {
 
     fn judge(&self, last: &Measurement) -> Status {
         match last.get_number("total") {
-            Some(1.0) => Status::new(State::Ok, message!("one mail waits")),
-            Some(total) if total > 0.0 => Status::new(State::Ok, message!("{} mails wait", count(total))),
+            Some(total) if total > 0.0 => Status::new(State::Ok, message!("{} {mail waits|mails wait}", count(total))),
             _ => Status::new(State::Ok, message!("no mail waits")),
         }
     }
@@ -238,7 +238,12 @@ mod tests {
 
     #[test]
     fn refusals() {
-        assert!(build("x", "program = \"qmail\"".parse().unwrap()).unwrap_err().contains("neither postfix nor exim"));
+        assert!(
+            build("x", "program = \"qmail\"".parse().unwrap())
+                .unwrap_err()
+                .to_string()
+                .contains("neither postfix nor exim")
+        );
     }
 
     proptest! {

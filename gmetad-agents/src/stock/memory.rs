@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use gmetad_core::agent::{AgentError, Context, Measurement, State, Status};
+use gmetad_core::agent::{AgentError, Context, Measurement, Message, State, Status};
 use gmetad_core::message;
 use serde::Deserialize;
 use toml::Table;
@@ -32,7 +32,7 @@ struct Memory;
 
 struct Swap;
 
-fn build_memory(name: &str, mut own: Table) -> Result<Installed, String> {
+fn build_memory(name: &str, mut own: Table) -> Result<Installed, Message> {
     let limits = Limits::take(&mut own)?;
     let Keys {} = keys(own)?;
     let series = vec![
@@ -57,7 +57,7 @@ fn build_memory(name: &str, mut own: Table) -> Result<Installed, String> {
         .build())
 }
 
-fn build_swap(name: &str, mut own: Table) -> Result<Installed, String> {
+fn build_swap(name: &str, mut own: Table) -> Result<Installed, Message> {
     let limits = Limits::take(&mut own)?;
     let Keys {} = keys(own)?;
     Ok(Plan::new(name, &SWAP, MINUTE, Swap)

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use gmetad_core::agent::{Context, Message};
 use gmetad_core::message;
 
-use super::plan::clean;
+use crate::said::Said;
 
 /// How long a question over the network may take, unless the agent's own time is shorter.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -48,8 +48,8 @@ pub(super) struct Address {
 impl Address {
     /// # Errors
     /// Says what is wrong and how it should be. Without `default` a port must be there.
-    pub(super) fn parse(text: &str, default: Option<u16>) -> Result<Self, String> {
-        let wrong = || format!("\"{text}\" is no address: write HOST:PORT, or [IPv6]:PORT");
+    pub(super) fn parse(text: &str, default: Option<u16>) -> Result<Self, Message> {
+        let wrong = || message!("\"{}\" is no address: write HOST:PORT, or [IPv6]:PORT", text);
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
                 let (host, port) = rest.split_once(']').ok_or_else(wrong)?;
@@ -146,35 +146,12 @@ impl io::Write for Timed {
     }
 }
 
-/// Why something failed, for people: the system's words are English, and those for a timeout ("Resource temporarily
-/// unavailable") help nobody.
+/// Why something failed, for people. The system's words for a timeout ("Resource temporarily unavailable") help nobody.
 pub(super) fn problem(error: &io::Error) -> Message {
-    if let Some(said) = error.get_ref().and_then(|inner| inner.downcast_ref::<Message>()) {
-        return said.clone();
-    }
-    if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        return message!("TLS fails: {}", clean(&tls.to_string()));
-    }
     match error.kind() {
-        io::ErrorKind::NotFound => message!("no such file or directory"),
-        io::ErrorKind::PermissionDenied => message!("permission denied"),
-        io::ErrorKind::IsADirectory => message!("it is a directory"),
-        io::ErrorKind::NotADirectory => message!("a part of the path is no directory"),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => message!("no answer in time"),
-        io::ErrorKind::ConnectionRefused => message!("connection refused"),
-        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
-            message!("connection reset")
-        }
-        io::ErrorKind::HostUnreachable => message!("the host cannot be reached"),
-        io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown => message!("the network cannot be reached"),
-        io::ErrorKind::UnexpectedEof => message!("the data ended too early"),
-        _ => {
-            let text = error.to_string();
-            match text.strip_prefix("failed to lookup address information: ") {
-                Some(why) => message!("the name cannot be looked up: {}", clean(why)),
-                None => clean(&text).into(),
-            }
-        }
+        io::ErrorKind::WouldBlock => message!("no answer in time"),
+        io::ErrorKind::BrokenPipe => message!("connection reset"),
+        _ => error.said(),
     }
 }
 
@@ -199,24 +176,9 @@ mod tests {
             assert_eq!(parse(text).unwrap(), expected);
         }
         for text in ["", ":80", "a:", "a:0", "a:x", "a:70000", "[::1", "[::1]80", "http://a", "a b:1"] {
-            assert!(parse(text).unwrap_err().contains("HOST:PORT"), "{text}");
+            assert!(parse(text).unwrap_err().to_string().contains("HOST:PORT"), "{text}");
         }
         assert!(Address::parse("a.b", None).is_err());
-    }
-
-    #[test]
-    fn reasons_are_templates() {
-        use crate::lang::Lang;
-        for (error, french) in [
-            (io::Error::from_raw_os_error(2), "fichier ou répertoire inexistant"),
-            (io::Error::from_raw_os_error(13), "permission refusée"),
-            (io::Error::from_raw_os_error(104), "connexion coupée par l'autre côté"),
-            (io::Error::new(io::ErrorKind::UnexpectedEof, "Peer disconnected"), "les données se terminent trop tôt"),
-            (io::Error::other(message!("no answer in HTTP")), "la réponse n'est pas du HTTP"),
-        ] {
-            assert_eq!(Lang::French.message(&problem(&error)), french);
-        }
-        assert_eq!(problem(&io::Error::other("odd\nwords")).to_string(), "odd words");
     }
 
     #[test]

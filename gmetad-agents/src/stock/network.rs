@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use gmetad_core::agent::{AgentError, Context, Measurement, State, Status};
+use gmetad_core::agent::{AgentError, Context, Measurement, Message, State, Status};
 use gmetad_core::message;
 use serde::Deserialize;
 use toml::Table;
@@ -45,7 +45,7 @@ type Counters = [u64; 8];
 const FIELDS: [&str; 8] =
     ["rx_bytes", "rx_packets", "rx_errors", "rx_drops", "tx_bytes", "tx_packets", "tx_errors", "tx_drops"];
 
-fn build(name: &str, mut own: Table) -> Result<Installed, String> {
+fn build(name: &str, mut own: Table) -> Result<Installed, Message> {
     let limits = Limits::take(&mut own)?;
     let keys: Keys = keys(own)?;
     let errors =

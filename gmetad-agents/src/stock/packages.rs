@@ -36,7 +36,7 @@ struct Keys {}
 
 struct Packages;
 
-fn build(name: &str, mut own: Table) -> Result<Installed, String> {
+fn build(name: &str, mut own: Table) -> Result<Installed, Message> {
     let limits = Limits::take(&mut own)?;
     let Keys {} = keys(own)?;
     Ok(Plan::new(name, &KIND, PERIOD, Packages)
@@ -51,7 +51,7 @@ fn build(name: &str, mut own: Table) -> Result<Installed, String> {
         .build())
 }
 
-fn build_table(name: &str, own: Table) -> Result<Installed, String> {
+fn build_table(name: &str, own: Table) -> Result<Installed, Message> {
     let mut installed = build(name, own)?;
     installed.spec.keep = Keep::Table { rows: ROWS };
     Ok(installed)
@@ -77,9 +77,10 @@ impl Probe for Packages {
         let [updates, security] = ["updates", "security"].map(|field| last.get_number(field).unwrap_or(0.0));
         let message = match (updates, security) {
             (0.0, _) => message!("all packages are up to date"),
-            (1.0, 0.0) => message!("one update waits"),
-            (updates, 0.0) => message!("{} updates wait", updates),
-            (updates, security) => message!("{} updates wait, {} of them for security", updates, security),
+            (updates, 0.0) => message!("{} {update waits|updates wait}", updates),
+            (updates, security) => {
+                message!("{} {update waits|updates wait}, {} of them for security", updates, security)
+            }
         };
         Status::new(State::Ok, message)
     }

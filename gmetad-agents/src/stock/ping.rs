@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use gmetad_core::agent::{AgentError, Context, Measurement, State, Status};
+use gmetad_core::agent::{AgentError, Context, Measurement, Message, State, Status};
 use gmetad_core::message;
 use serde::Deserialize;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -13,10 +13,11 @@ use toml::Table;
 
 use super::net;
 use super::net::{Address, Until};
-use super::plan::{BLUE, GREEN, Limits, MINUTE, Plan, Probe, RED, area, graph, keys, percentages};
+use super::plan::{BLUE, GREEN, Limits, MINUTE, Plan, Probe, RED, area, graph, keys_with, percentages};
 use super::rand::random_bits;
 use super::services::{Answer, Asked, ask, asked, measurement};
 use crate::kind::Kind;
+use crate::said::Said;
 use crate::spec::Installed;
 
 /// How long one answer is waited for.
@@ -56,16 +57,16 @@ impl std::fmt::Display for Host {
     }
 }
 
-fn build(name: &str, mut own: Table) -> Result<Installed, String> {
+fn build(name: &str, mut own: Table) -> Result<Installed, Message> {
     let limits = Limits::take(&mut own)?;
-    let Keys { hosts, count } =
-        keys(own).map_err(|error| format!("{error}; write hosts = {{ \"address\" = \"label\" }}"))?;
+    let example = message!("write hosts = { \"address\" = \"label\" }");
+    let Keys { hosts, count } = keys_with(own, "hosts", &example)?;
     if !(1..=MOST).contains(&count) {
-        return Err(format!("count = {count}: write 1 to {MOST}"));
+        return Err(message!("count = {}: write 1 to {}", count, MOST));
     }
     let host = |text: &str| {
         let address = Address::parse(text, Some(1)).ok().filter(|address| address.port == 1);
-        address.map(Host).ok_or_else(|| format!("\"{text}\" is no host: write a name or an address without a port"))
+        address.map(Host).ok_or_else(|| message!("\"{}\" is no host: write a name or an address without a port", text))
     };
     let hosts = asked("hosts", hosts, host)?;
     Ok(Plan::new(name, &KIND, MINUTE, Ping { hosts, count })
@@ -151,10 +152,10 @@ fn open(v4: bool) -> io::Result<Socket> {
     Socket::new(domain, Type::DGRAM, Some(protocol)).or_else(|_| Socket::new(domain, Type::RAW, Some(protocol)))
 }
 
-fn forbidden(error: io::Error) -> String {
-    format!(
-        "ICMP is not allowed ({error}): as root, sysctl net.ipv4.ping_group_range=\"0 2147483647\", or AmbientCapabilities=CAP_NET_RAW in \
-         the service"
+fn forbidden(error: io::Error) -> Message {
+    message!(
+        "ICMP is not allowed ({}): as root, sysctl net.ipv4.ping_group_range=\"0 2147483647\", or AmbientCapabilities=CAP_NET_RAW in the service",
+        error.said()
     )
 }
 
@@ -224,10 +225,10 @@ mod tests {
 
     #[test]
     fn refusals() {
-        let error = |text: &str| build("x", text.parse().unwrap()).unwrap_err();
+        let error = |text: &str| build("x", text.parse().unwrap()).unwrap_err().to_string();
         assert!(error("hosts = { \"a:80\" = \"x\" }").contains("without a port"));
         assert!(error("hosts = { \"a\" = \"x\" }\ncount = 0").contains("1 to 8"));
-        assert!(forbidden(io::ErrorKind::PermissionDenied.into()).contains("CAP_NET_RAW"));
+        assert!(forbidden(io::ErrorKind::PermissionDenied.into()).to_string().contains("CAP_NET_RAW"));
     }
 
     proptest! {

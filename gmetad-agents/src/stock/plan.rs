@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use gmetad_core::agent::{Agent, AgentError, Context, History, Measurement, Message, Status};
-use serde::de::DeserializeOwned;
+use gmetad_core::message;
 use toml::{Table, Value};
 
 use crate::kind::Kind;
+pub(super) use crate::kind::{keys, keys_with};
+use crate::said::Said;
 use crate::spec::{Datasource, Draw, DsKind, Field, Graph, Graphs, Installed, Keep, Rule, Series, TIMEOUT};
 use crate::status::Range;
 
@@ -185,14 +187,6 @@ pub(super) fn stack(ds: &str, color: &str) -> Series {
     series(ds, Draw::Stack, color)
 }
 
-/// The kind's own keys.
-///
-/// # Errors
-/// Names the key, and what could stand there.
-pub(super) fn keys<T: DeserializeOwned>(own: Table) -> Result<T, String> {
-    own.try_into().map_err(|error: toml::de::Error| error.to_string().trim().replace('\n', " "))
-}
-
 /// What the file says of the kind's main threshold.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Limits {
@@ -213,24 +207,28 @@ impl Limits {
     }
 
     /// Takes `warn`, `error` and `for` out of the keys.
-    pub(super) fn take(own: &mut Table) -> Result<Self, String> {
+    pub(super) fn take(own: &mut Table) -> Result<Self, Message> {
         let consecutive = match own.remove("for") {
             None => None,
             Some(Value::Integer(count @ 1..=1000)) => Some(count as u32),
-            Some(other) => return Err(format!("for = {other}: write how many measurements must alert, 1 to 1000")),
+            Some(other) => {
+                return Err(message!("for = {}: write how many measurements must alert, 1 to 1000", other.to_string()));
+            }
         };
         Ok(Self { warn: range(own, "warn")?, error: range(own, "error")?, consecutive })
     }
 }
 
-fn range(own: &mut Table, key: &str) -> Result<Option<Range>, String> {
+fn range(own: &mut Table, key: &str) -> Result<Option<Range>, Message> {
     let text = match own.remove(key) {
         None => return Ok(None),
         Some(Value::String(text)) => text,
         Some(number @ (Value::Integer(_) | Value::Float(_))) => number.to_string(),
-        Some(other) => return Err(format!("{key} = {other}: write a range, as \"~:90\" (alert above 90)")),
+        Some(other) => {
+            return Err(message!("{} = {}: write a range, as \"~:90\" (alert above 90)", key, other.to_string()));
+        }
     };
-    text.parse().map(Some).map_err(|error| format!("{key}: {error}"))
+    text.parse::<Range>().map(Some).map_err(|error| message!("{}: {}", key, error.said()))
 }
 
 /// The agent of a kind without any key, under the kind's name.
@@ -275,7 +273,7 @@ mod tests {
             let mut own: Table = text.parse().unwrap();
             let limits = Limits::take(&mut own)?;
             assert!(own.is_empty(), "{own}");
-            Ok::<_, String>(limits)
+            Ok::<_, Message>(limits)
         };
         let of = |warn: &str| Some(warn.parse::<Range>().unwrap());
         assert_eq!(take("").unwrap(), Limits::default());
@@ -284,23 +282,10 @@ mod tests {
             Limits { warn: of("5"), error: of("~:10"), consecutive: Some(3) }
         );
         assert_eq!(take("warn = 0.5").unwrap().warn, of("0.5"));
-        let error = |text| take(text).unwrap_err();
+        let error = |text| take(text).unwrap_err().to_string();
         assert!(error("warn = true").starts_with("warn = true: write a range"), "{}", error("warn = true"));
         assert!(error("error = \"x\"").starts_with("error: \"x\" is not a range"), "{}", error("error = \"x\""));
         assert!(error("for = 0").starts_with("for = 0: write how many"));
-    }
-
-    #[test]
-    fn an_error_of_keys_names_the_key() {
-        #[derive(serde::Deserialize, Debug)]
-        #[serde(deny_unknown_fields)]
-        struct Keys {
-            #[serde(rename = "count")]
-            _count: u32,
-        }
-        let error = |text: &str| keys::<Keys>(text.parse().unwrap()).unwrap_err();
-        assert_eq!(error("count = 1\ncuont = 2"), "unknown field `cuont`, expected `count`");
-        assert!(error("count = \"x\"").contains("count"), "{}", error("count = \"x\""));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use toml::Table;
 use super::memory::page_size;
 use super::net::problem;
 use super::pids;
-use super::plan::{BLUE, GREEN, INSTANCES, MINUTE, ORANGE, Plan, Probe, area, graph, keys};
+use super::plan::{BLUE, GREEN, INSTANCES, MINUTE, ORANGE, Plan, Probe, area, graph, keys_with};
 use super::proc::bytes;
 use crate::kind::Kind;
 use crate::spec::Installed;
@@ -30,7 +30,7 @@ struct Keys {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "a label, or a table { label = \"…\", min = 1, max = 10 }")]
+#[serde(untagged, expecting = "expected is a label, or a table { label = \"…\", min = 1, max = 10 }")]
 enum Wanted {
     Label(String),
     Counted(Counted),
@@ -63,18 +63,18 @@ struct Found {
     ticks: u64,
 }
 
-fn build(name: &str, own: Table) -> Result<Installed, String> {
-    let Keys { process } = keys(own).map_err(|error| format!("{error}; write process = {{ squid = \"Proxy\" }}"))?;
+fn build(name: &str, own: Table) -> Result<Installed, Message> {
+    let Keys { process } = keys_with(own, "process", &message!("write process = { squid = \"Proxy\" }"))?;
     let labelled = |(program, wanted): (String, Wanted)| match wanted {
         Wanted::Label(label) => (program, Counted { label, min: 1, max: None }),
         Wanted::Counted(counted) => (program, counted),
     };
     let wanted: Vec<_> = process.into_iter().map(labelled).collect();
     if wanted.is_empty() || wanted.len() > INSTANCES {
-        return Err(format!("process: write 1 to {INSTANCES} programs, as {{ squid = \"Proxy\" }}"));
+        return Err(message!("process: write 1 to {} programs, as { squid = \"Proxy\" }", INSTANCES));
     }
     if let Some((program, _)) = wanted.iter().find(|(program, _)| program.is_empty() || program.contains('/')) {
-        return Err(format!("process: \"{program}\" is no name of a program: write it without its directory"));
+        return Err(message!("process: \"{}\" is no name of a program: write it without its directory", program));
     }
     Ok(Plan::new(name, &KIND, MINUTE, Process { wanted, before: None })
         .gauge("count", message!("processes"), "")
@@ -140,11 +140,11 @@ fn judge(wanted: &Counted, program: &str, count: u64) -> Status {
         (0, _) if wanted.min > 0 => Status::new(State::Error, message!("{} ({}) does not run", wanted.label, program)),
         (count, _) if count < wanted.min => Status::new(
             State::Error,
-            message!("{} ({}): {} processes, at least {} expected", wanted.label, program, count, wanted.min),
+            message!("{} ({}): {} {process|processes}, at least {} expected", wanted.label, program, count, wanted.min),
         ),
         (count, Some(max)) if count > max => Status::new(
             State::Warn,
-            message!("{} ({}): {} processes, at most {} expected", wanted.label, program, count, max),
+            message!("{} ({}): {} {process|processes}, at most {} expected", wanted.label, program, count, max),
         ),
         _ => Status::ok(),
     }
@@ -261,9 +261,9 @@ mod tests {
         let of = |count| judge(&wanted, "p", count).to_string();
         assert_eq!(
             [of(1), of(2), of(4)],
-            ["Error: L (p): 1 processes, at least 2 expected", "OK", "Warn: L (p): 4 processes, at most 3 expected"]
+            ["Error: L (p): 1 process, at least 2 expected", "OK", "Warn: L (p): 4 processes, at most 3 expected"]
         );
-        let error = |text: &str| build("x", text.parse().unwrap()).unwrap_err();
+        let error = |text: &str| build("x", text.parse().unwrap()).unwrap_err().to_string();
         assert!(error("").contains("process"), "{}", error(""));
         assert!(error("process = {}").contains("1 to 256"));
         assert!(error("process = { \"/usr/sbin/squid\" = \"x\" }").contains("without its directory"));

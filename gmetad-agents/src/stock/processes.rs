@@ -1,6 +1,6 @@
 //! Processes by state, threads, open files, new processes.
 
-use gmetad_core::agent::{AgentError, Context, Measurement, State, Status};
+use gmetad_core::agent::{AgentError, Context, Measurement, Message, State, Status};
 use gmetad_core::message;
 use serde::Deserialize;
 use toml::Table;
@@ -24,7 +24,7 @@ struct Keys {}
 
 struct Processes;
 
-fn build(name: &str, mut own: Table) -> Result<Installed, String> {
+fn build(name: &str, mut own: Table) -> Result<Installed, Message> {
     let limits = Limits::take(&mut own)?;
     let Keys {} = keys(own)?;
     let states = vec![
@@ -90,9 +90,9 @@ impl Probe for Processes {
     fn judge(&self, last: &Measurement) -> Status {
         let [total, zombies] = ["total", "zombies"].map(|field| last.get_number(field).unwrap_or(f64::NAN));
         let message = if zombies > 0.0 {
-            message!("{} processes, {} of them zombies", count(total), count(zombies))
+            message!("{} {process|processes}, {} of them {a zombie|zombies}", count(total), count(zombies))
         } else {
-            message!("{} processes", count(total))
+            message!("{} {process|processes}", count(total))
         };
         Status::new(State::Ok, message)
     }

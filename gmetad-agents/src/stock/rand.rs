@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use gmetad_core::agent::{AgentError, Context, Measurement};
+use gmetad_core::agent::{AgentError, Context, Measurement, Message};
 use gmetad_core::message;
 use serde::Deserialize;
 use toml::Table;
@@ -29,11 +29,11 @@ impl Default for Keys {
 
 struct Rand(Keys);
 
-fn build(name: &str, mut own: Table) -> Result<Installed, String> {
+fn build(name: &str, mut own: Table) -> Result<Installed, Message> {
     let limits = Limits::take(&mut own)?;
     let keys: Keys = keys(own)?;
     if !(keys.min.is_finite() && keys.max.is_finite() && keys.min < keys.max) {
-        return Err(format!("min = {}, max = {}: write two numbers, min below max", keys.min, keys.max));
+        return Err(message!("min = {}, max = {}: write two numbers, min below max", keys.min, keys.max));
     }
     Ok(Plan::new(name, &KIND, MINUTE, Rand(keys))
         .signed("value", message!("number"), "")
@@ -73,7 +73,7 @@ mod tests {
         assert!(numbers[0] >= -5.0 && numbers[0] < -4.0 && numbers[999] < 5.0 && numbers[999] > 4.0);
         numbers.dedup();
         assert_eq!(numbers.len(), 1000);
-        let error = build("rand", "min = 5\nmax = 5".parse().unwrap()).unwrap_err();
+        let error = build("rand", "min = 5\nmax = 5".parse().unwrap()).unwrap_err().to_string();
         assert!(error.contains("min below max"), "{error}");
     }
 }

@@ -24,20 +24,20 @@ pub(super) struct Asked<T> {
 pub(super) fn asked<T>(
     key: &str,
     table: BTreeMap<String, String>,
-    parse: impl Fn(&str) -> Result<T, String>,
-) -> Result<Vec<Asked<T>>, String> {
+    parse: impl Fn(&str) -> Result<T, Message>,
+) -> Result<Vec<Asked<T>>, Message> {
     if table.is_empty() || table.len() > INSTANCES {
-        return Err(format!("{key}: write 1 to {INSTANCES} lines \"what\" = \"label\""));
+        return Err(message!("{}: write 1 to {} lines \"what\" = \"label\"", key, INSTANCES));
     }
     let one = |(what, label): (String, String)| {
         let label = if label.is_empty() { what.clone() } else { label };
-        parse(&what).map(|what| Asked { what, label }).map_err(|error| format!("{key}: {error}"))
+        parse(&what).map(|what| Asked { what, label }).map_err(|error| message!("{}: {}", key, error))
     };
     let all: Vec<_> = table.into_iter().map(one).collect::<Result<_, _>>()?;
     let mut labels: Vec<_> = all.iter().map(|asked| &asked.label).collect();
     labels.sort();
     match labels.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(format!("{key}: \"{}\" is the label of two: graphs need different ones", pair[0])),
+        Some(pair) => Err(message!("{}: \"{}\" is the label of two: graphs need different ones", key, pair[0])),
         None => Ok(all),
     }
 }
@@ -149,7 +149,9 @@ mod tests {
     fn refusals() {
         let refused = |table: &[(&str, &str)]| {
             let table = table.iter().map(|(what, label)| ((*what).to_owned(), (*label).to_owned())).collect();
-            asked("services", table, |what| if what == "bad" { Err("no".to_owned()) } else { Ok(()) }).unwrap_err()
+            asked("services", table, |what| if what == "bad" { Err("no".into()) } else { Ok(()) })
+                .unwrap_err()
+                .to_string()
         };
         assert!(refused(&[]).starts_with("services: write 1 to"));
         assert_eq!(refused(&[("bad", "x")]), "services: no");

@@ -38,11 +38,11 @@ struct Squid {
     before: Option<[f64; 4]>,
 }
 
-fn build(name: &str, mut own: Table) -> Result<Installed, String> {
+fn build(name: &str, mut own: Table) -> Result<Installed, Message> {
     let limits = Limits::take(&mut own)?;
     let Keys { server } = keys(own)?;
     let server = match server {
-        Some(server) => Address::parse(&server, Some(3128)).map_err(|error| format!("server: {error}"))?,
+        Some(server) => Address::parse(&server, Some(3128)).map_err(|error| message!("server: {}", error))?,
         None => configured().unwrap_or(Address { host: "127.0.0.1".to_owned(), port: 3128 }),
     };
     Ok(Plan::new(name, &KIND, PERIOD, Squid { server, before: None })

@@ -31,15 +31,15 @@ struct Keys {
 
 struct Systemd(Keys);
 
-fn build(name: &str, mut own: Table) -> Result<Installed, String> {
+fn build(name: &str, mut own: Table) -> Result<Installed, Message> {
     let limits = Limits::take(&mut own)?;
     let mut keys: Keys = keys(own)?;
     let is_unit = |unit: &String| !unit.is_empty() && !unit.starts_with('-') && !unit.contains(['*', ' ', '\n']);
     if let Some(unit) = keys.units.iter().find(|unit| !is_unit(unit)) {
-        return Err(format!("units: \"{unit}\" is no unit: write it as ssh.service"));
+        return Err(message!("units: \"{}\" is no unit: write it as ssh.service", unit));
     }
     if keys.units.len() > INSTANCES {
-        return Err(format!("units: at most {INSTANCES}; make several agents"));
+        return Err(message!("units: at most {}; make several agents", INSTANCES));
     }
     for unit in keys.units.iter_mut().filter(|unit| !unit.contains('.')) {
         unit.push_str(".service");
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn refusals() {
-        let error = |text: &str| build("x", text.parse().unwrap()).unwrap_err();
+        let error = |text: &str| build("x", text.parse().unwrap()).unwrap_err().to_string();
         assert!(error("units = [\"--now\"]").contains("ssh.service"));
         assert!(error("units = [\"a b\"]").contains("ssh.service"));
     }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use gmetad_core::agent::{AgentError, Context, Measurement, Status};
+use gmetad_core::agent::{AgentError, Context, Measurement, Message, Status};
 use gmetad_core::message;
 use serde::Deserialize;
 use toml::Table;
 
 use super::net::{Address, Until, problem};
-use super::plan::{BLUE, GREEN, Limits, MINUTE, Plan, Probe, area, graph, keys};
+use super::plan::{BLUE, GREEN, Limits, MINUTE, Plan, Probe, area, graph, keys_with};
 use super::services::{Answer, Asked, ask, asked, measurement, well};
 use crate::kind::Kind;
 use crate::spec::Installed;
@@ -26,10 +26,10 @@ struct Keys {
 
 struct Tcp(Vec<Asked<Address>>);
 
-fn build(name: &str, mut own: Table) -> Result<Installed, String> {
+fn build(name: &str, mut own: Table) -> Result<Installed, Message> {
     let limits = Limits::take(&mut own)?;
-    let Keys { services } =
-        keys(own).map_err(|error| format!("{error}; write services = {{ \"host:port\" = \"label\" }}"))?;
+    let example = message!("write services = { \"host:port\" = \"label\" }");
+    let Keys { services } = keys_with(own, "services", &example)?;
     let services = asked("services", services, |text| Address::parse(text, None))?;
     Ok(plan(Plan::new(name, &KIND, MINUTE, Tcp(services)), limits).build())
 }
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn refusals() {
-        let error = |text: &str| build("x", text.parse().unwrap()).unwrap_err();
+        let error = |text: &str| build("x", text.parse().unwrap()).unwrap_err().to_string();
         assert!(error("").contains("services = {"), "{}", error(""));
         assert!(error("services = { \"host\" = \"x\" }").contains("HOST:PORT"));
     }

@@ -32,7 +32,7 @@ fn names_are_unique_and_sections_known() {
 #[test]
 fn an_unknown_key_is_refused_and_named() {
     for kind in KINDS {
-        let error = (kind.build)(kind.name, "no_such_key = 1".parse().unwrap()).unwrap_err();
+        let error = (kind.build)(kind.name, "no_such_key = 1".parse().unwrap()).unwrap_err().to_string();
         assert!(error.contains("no_such_key"), "{}: {error}", kind.name);
     }
 }
@@ -46,31 +46,6 @@ fn texts(installed: &Installed) -> Vec<gmetad_core::agent::Message> {
         texts.extend(graphs.graphs.iter().map(|graph| graph.title.clone()));
     }
     texts
-}
-
-#[test]
-fn every_text_is_there_in_french_and_none_twice() {
-    let template = regex::Regex::new(r#"(?:message!\(\s*|about: |section: )"((?:[^"\\]|\\.)*)""#).unwrap();
-    let mut seen = HashSet::new();
-    let stock = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/stock"));
-    let files =
-        |path: &std::path::Path| std::fs::read_dir(path).unwrap().map(|file| file.unwrap().path()).collect::<Vec<_>>();
-    for path in files(stock).into_iter().chain(files(&stock.join("cert"))).filter(|path| path.is_file()) {
-        let source = std::fs::read_to_string(&path).unwrap();
-        let source = source.split("#[cfg(test)]").next().unwrap();
-        if path.ends_with("tests.rs") {
-            continue;
-        }
-        for found in template.captures_iter(source) {
-            let english = found[1].replace("\\\"", "\"");
-            let french = crate::lang::french_of(&english);
-            assert!(french.is_some(), "{}: \"{english}\" is not in lang/fr/stock.rs", path.display());
-            let holes = |text: &str| text.matches("{}").count();
-            assert_eq!(holes(&english), holes(french.unwrap()), "{english}");
-            seen.insert(english);
-        }
-    }
-    assert!(seen.len() > 200, "the sources are where they were");
 }
 
 #[test]

@@ -47,24 +47,23 @@ enum Source {
 
 struct Time(Source);
 
-fn build(name: &str, mut own: Table) -> Result<Installed, String> {
+fn build(name: &str, mut own: Table) -> Result<Installed, Message> {
     let limits = Limits::take(&mut own)?;
     let Keys { server, source } = keys(own)?;
     let missing = |name: &str| {
-        format!("source = \"{name}\": the program that asks it is not installed; write server = \"HOST\" instead")
+        message!("source = \"{}\": the program that asks it is not installed; write server = \"HOST\" instead", name)
     };
     let source = match (server, source.as_deref()) {
         (Some(server), None) => {
-            Source::Server(Address::parse(&server, Some(123)).map_err(|error| format!("server: {error}"))?)
+            Source::Server(Address::parse(&server, Some(123)).map_err(|error| message!("server: {}", error))?)
         }
-        (None, None) => {
-            found(Path::new("/")).ok_or("nothing here keeps the time: write server = \"HOST\" (an NTP server)")?
-        }
+        (None, None) => found(Path::new("/"))
+            .ok_or_else(|| message!("nothing here keeps the time: write server = \"HOST\" (an NTP server)"))?,
         (None, Some("chrony")) => Source::Chrony(program("chronyc").ok_or_else(|| missing("chrony"))?),
         (None, Some("ntpd")) => Source::Ntpd(program("ntpq").ok_or_else(|| missing("ntpd"))?),
         (None, Some("timesyncd")) => Source::Timesyncd,
-        (None, Some(other)) => return Err(format!("source: \"{other}\" is none of chrony, ntpd, timesyncd")),
-        (Some(_), Some(_)) => return Err("server and source exclude each other: remove one".to_owned()),
+        (None, Some(other)) => return Err(message!("source: \"{}\" is none of chrony, ntpd, timesyncd", other)),
+        (Some(_), Some(_)) => return Err(message!("server and source exclude each other: remove one")),
     };
     let offset = graph("offset.png", message!("Offset of the clock"), "s", vec![line("offset", ORANGE)]);
     let plan = Plan::new(name, &KIND, PERIOD, Time(source));
@@ -119,7 +118,7 @@ impl Probe for Time {
 
     fn judge(&self, last: &Measurement) -> Status {
         let message = match (last.get_number("offset"), last.get_number("age")) {
-            (Some(offset), _) => message!("{} ms off", format!("{:.1}", (offset * 10_000.0).round() / 10.0 + 0.0)),
+            (Some(offset), _) => message!("{} ms off", (offset * 10_000.0).round() / 10.0 + 0.0),
             (None, Some(age)) => message!("synchronised {} ago", span(age)),
             (None, None) => return Status::ok(),
         };
@@ -275,6 +274,18 @@ mod tests {
     }
 
     #[test]
+    fn the_offset_is_of_the_language() {
+        use crate::lang::Lang;
+        let probe = Time(Source::Timesyncd);
+        let said =
+            |lang: Lang, offset| lang.message(&probe.judge(&Measurement::new().number("offset", offset)).message);
+        let both = |offset| [said(Lang::English, offset), said(Lang::French, offset)];
+        assert_eq!(both(0.000_12), ["0.1 ms off", "décalage de 0,1 ms"]);
+        assert_eq!(both(-12.5), ["-12500 ms off", "décalage de -12500 ms"]);
+        assert_eq!(both(-0.000_001), ["0 ms off", "décalage de 0 ms"]);
+    }
+
+    #[test]
     fn the_overflow_of_2036() {
         let mut answer = [0; 48];
         (answer[0], answer[1]) = (0x24, 1);
@@ -309,7 +320,7 @@ mod tests {
         assert_eq!(found(root.path()), None);
         fs::create_dir_all(root.path().join("run/systemd/timesync")).unwrap();
         assert_eq!(found(root.path()), Some(Source::Timesyncd));
-        let error = |text: &str| build("x", text.parse().unwrap()).unwrap_err();
+        let error = |text: &str| build("x", text.parse().unwrap()).unwrap_err().to_string();
         assert!(error("source = \"x\"").contains("none of"));
         assert!(error("source = \"timesyncd\"\nserver = \"a\"").contains("remove one"));
     }

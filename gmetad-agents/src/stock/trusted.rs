@@ -7,7 +7,6 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 
 use gmetad_core::agent::Message;
-use gmetad_core::message;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
@@ -25,7 +24,7 @@ use ureq::unversioned::transport::{
 use x509_parser::parse_x509_certificate;
 use x509_parser::x509::X509Version;
 
-use super::plan::clean;
+use crate::said::{Said, quoted};
 
 /// What connects, with these certificates as all that is trusted.
 pub(super) fn connector(trusted: Vec<CertificateDer<'static>>) -> Result<impl Connector, Message> {
@@ -34,9 +33,9 @@ pub(super) fn connector(trusted: Vec<CertificateDer<'static>>) -> Result<impl Co
     roots.add_parsable_certificates(trusted.iter().filter(|certificate| is_authority(certificate)).cloned());
     let signed = (!roots.is_empty())
         .then(|| WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build());
-    let signed = signed.transpose().map_err(|error| Message::from(error.to_string()))?;
+    let signed = signed.transpose().map_err(|error| quoted(&error.to_string()))?;
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
-    let config = config.map_err(|error| Message::from(error.to_string()))?;
+    let config = config.map_err(|error| error.said())?;
     let named = Named { trusted, signed, algorithms: provider.signature_verification_algorithms };
     let config = config.dangerous().with_custom_certificate_verifier(Arc::new(named));
     let tls = Tls(Arc::new(config.with_no_client_auth()));
@@ -180,46 +179,5 @@ impl ServerCertVerifier for Named {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
-    }
-}
-
-/// What is wrong with a certificate, for people.
-pub(super) fn problem(error: &CertificateError) -> Message {
-    match error {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => message!("the certificate has expired"),
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            message!("the certificate is not valid yet")
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            message!("the certificate is for another name")
-        }
-        CertificateError::UnknownIssuer => message!("the certificate is signed by nobody who is trusted"),
-        CertificateError::Revoked => message!("the certificate is revoked"),
-        CertificateError::BadEncoding => message!("the certificate cannot be understood; let it be made again"),
-        CertificateError::BadSignature => message!("the signature of the certificate is wrong; let it be made again"),
-        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            message!("the certificate is not for a server; let it be made with extendedKeyUsage = serverAuth")
-        }
-        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
-        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            message!(
-                "the certificate is signed as nobody trusts it any more; let it be made with RSA of 2048 bits and SHA-256"
-            )
-        }
-        CertificateError::Other(other) => match &*other.0.to_string() {
-            // webpki's, whose words are its names.
-            "CaUsedAsEndEntity" => {
-                message!(
-                    "the certificate is that of an authority, and none that is trusted; write ca = \"FILE\" with this certificate in PEM"
-                )
-            }
-            "UnsupportedCertVersion" => {
-                message!(
-                    "the certificate is of the old version 1 of X.509; let it be made again, with `openssl req -x509`, say"
-                )
-            }
-            text => message!("the certificate is bad: {}", clean(text)),
-        },
-        other => message!("the certificate is bad: {}", clean(&other.to_string())),
     }
 }

@@ -55,12 +55,12 @@ const FIELDS: [(&str, &str); 6] = [
     ("ups.temperature", "temperature"),
 ];
 
-fn build(name: &str, mut own: Table) -> Result<Installed, String> {
+fn build(name: &str, mut own: Table) -> Result<Installed, Message> {
     let limits = Limits::take(&mut own)?;
     let Keys { server, ups } = keys(own)?;
-    let server = Address::parse(&server, Some(3493)).map_err(|error| format!("server: {error}"))?;
+    let server = Address::parse(&server, Some(3493)).map_err(|error| message!("server: {}", error))?;
     if let Some(name) = ups.iter().find(|name| !is_name(name)) {
-        return Err(format!("ups: \"{name}\" is no name of a UPS: write what stands in brackets in ups.conf"));
+        return Err(message!("ups: \"{}\" is no name of a UPS: write what stands in brackets in ups.conf", name));
     }
     let plan = Plan::new(name, &KIND, MINUTE, Ups { server, names: ups, is_limited: limits.is_said() })
         .shown("status", message!("state"), "")
@@ -156,10 +156,10 @@ impl Probe for Ups {
 
     fn judge(&self, last: &Measurement) -> Status {
         let charges = last.instances().map(|(name, ups)| match ups.get_number("charge") {
-            Some(charge) => format!("{name} {} %", round(charge)),
-            None => name.to_owned(),
+            Some(charge) => message!("{} {} %", name, round(charge)),
+            None => name.into(),
         });
-        Status::new(State::Ok, charges.collect::<Vec<_>>().join(", "))
+        Status::new(State::Ok, charges.reduce(|all, one| message!("{}, {}", all, one)).unwrap_or_default())
     }
 }
 
@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn refusals_and_defaults() {
-        let error = |text: &str| build("x", text.parse().unwrap()).unwrap_err();
+        let error = |text: &str| build("x", text.parse().unwrap()).unwrap_err().to_string();
         assert!(error("ups = [\"a\\nb\"]").contains("ups.conf"));
         let directory = tempfile::tempdir().unwrap();
         let configured = |file: &str, text: &str| {

@@ -21,7 +21,7 @@ struct Keys {}
 
 struct Uptime;
 
-fn build(name: &str, mut own: Table) -> Result<Installed, String> {
+fn build(name: &str, mut own: Table) -> Result<Installed, Message> {
     let limits = Limits::take(&mut own)?;
     let Keys {} = keys(own)?;
     Ok(Plan::new(name, &KIND, MINUTE, Uptime)

@@ -12,6 +12,7 @@ use gmetad_core::message;
 use gmetad_core::model::UnixTime;
 use gmetad_rrd::path;
 
+use crate::said::Said;
 use crate::view::AgentView;
 
 /// What is known of an agent.
@@ -61,11 +62,11 @@ pub(super) fn load(root: &Path, agent: &str) -> io::Result<Loaded> {
         other => other?.take(LARGEST + 1).read_to_end(&mut bytes)?,
     };
     let wrong = if bytes.len() as u64 > LARGEST {
-        format!("it is larger than {LARGEST} bytes")
+        message!("it is larger than {} bytes", LARGEST)
     } else {
         match serde_json::from_slice::<AgentView>(&bytes) {
             Ok(view) => return Ok(Loaded::View(Box::new(view))),
-            Err(error) => error.to_string(),
+            Err(error) => error.said(),
         }
     };
     let aside = file.with_file_name(DAMAGED);

@@ -21,6 +21,7 @@ use super::files::{self, Loaded};
 use super::trouble::{self, Trouble};
 use super::{Active, Shared, Task, Waiting, schema};
 use crate::lang::Lang;
+use crate::said::Said;
 use crate::spec::{Datasource, Graphs, Keep, Spec, is_of};
 use crate::view::{AgentView, Taken};
 
@@ -94,7 +95,10 @@ impl Keeper {
             if work.dropped > self.dropped {
                 let now = work.dropped - self.dropped;
                 self.dropped = work.dropped;
-                self.say(Level::Error, &message!("the disk is too slow: {} values of agents were dropped", now));
+                self.say(
+                    Level::Error,
+                    &message!("the disk is too slow: {} {value|values} of agents {was|were} dropped", now),
+                );
             }
         }
         self.shared.inbox.lock().ended = true;
@@ -143,11 +147,8 @@ impl Keeper {
         let mut views = HashMap::new();
         if let Some(but) = only {
             if let Err((file, error)) = files::make_private(&root) {
-                let text = message!(
-                    "{} may be read by others, and has passwords perhaps: {}",
-                    shown(&file),
-                    error.to_string()
-                );
+                let text =
+                    message!("{} may be read by others, and has passwords perhaps: {}", shown(&file), error.said());
                 self.say(Level::Warn, &text);
             }
             for stranger in files::strangers(&root, &agents) {
@@ -170,8 +171,8 @@ impl Keeper {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    let text = message!("data of agent {} cannot be read: {}", agent, error.to_string());
-                    self.failed(&trouble::of_io(&error), &agent, text);
+                    let text = message!("data of agent {} cannot be read: {}", agent, error.said());
+                    self.failed(&error.said(), &agent, text);
                 }
             }
             match files::load(&root, &agent) {
@@ -179,8 +180,8 @@ impl Keeper {
                 Ok(Loaded::Damaged(text)) => self.say(Level::Error, &text),
                 Ok(Loaded::Nothing) => {}
                 Err(error) => {
-                    let text = message!("data of agent {} cannot be read: {}", agent, error.to_string());
-                    self.failed(&trouble::of_io(&error), &agent, text);
+                    let text = message!("data of agent {} cannot be read: {}", agent, error.said());
+                    self.failed(&error.said(), &agent, text);
                 }
             }
             let known = files::known(&root, &agent, MOST_FILES);
@@ -219,7 +220,7 @@ impl Keeper {
             }
             Ok(None) => {}
             Err(error) => {
-                let text = message!("data of agent {} cannot be set aside: {}", agent, error.to_string());
+                let text = message!("data of agent {} cannot be set aside: {}", agent, error.said());
                 self.say(Level::Error, &text);
             }
         }
@@ -232,7 +233,7 @@ impl Keeper {
                 }
             }
             Err(error) => {
-                let text = message!("data of retired agents cannot be removed: {}", error.to_string());
+                let text = message!("data of retired agents cannot be removed: {}", error.said());
                 self.say(Level::Error, &text);
             }
         }
@@ -244,14 +245,14 @@ impl Keeper {
             return;
         }
         if let Err(error) = files::save(&self.shared.root, view) {
-            let text = message!("data of agent {} cannot be written: {}", agent, error.to_string());
-            self.failed(&trouble::of_io(&error), agent, text);
+            let text = message!("data of agent {} cannot be written: {}", agent, error.said());
+            self.failed(&error.said(), agent, text);
         } else if !matches!(view.spec.keep, Keep::Rrd(_)) {
             self.well(agent);
         }
     }
 
-    fn failed(&mut self, cause: &str, agent: &str, text: Message) {
+    fn failed(&mut self, cause: &Message, agent: &str, text: Message) {
         if self.trouble.enter(cause, agent) {
             self.say(Level::Error, &text);
         }
@@ -313,7 +314,7 @@ impl Keeper {
                     return;
                 }
             }
-            Err(RrdError::Format { source, .. }) => source.to_string().into(),
+            Err(RrdError::Format { source, .. }) => source.said(),
             // Missing: it will be made. Else writing it will tell.
             Err(_) => return,
         };
@@ -325,8 +326,8 @@ impl Keeper {
                 self.say(Level::Warn, &text);
             }
             Err(error) => {
-                let text = message!("{} cannot be set aside: {}", shown(path), error.to_string());
-                self.failed(&trouble::of_io(&error), agent, text);
+                let text = message!("{} cannot be set aside: {}", shown(path), error.said());
+                self.failed(&error.said(), agent, text);
             }
         }
     }

@@ -27,6 +27,7 @@ use thiserror::Error;
 use self::files::Key;
 use self::keeper::Keeper;
 use crate::lang::Lang;
+use crate::said::Said;
 use crate::spec::Spec;
 use crate::view::{AgentView, Taken};
 
@@ -114,7 +115,7 @@ impl Store {
                 if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
             {
                 let path = path.display().to_string();
-                let text = message!("{}: nothing can be kept now: {}", path, source.to_string());
+                let text = message!("{}: nothing can be kept now: {}", path, source.said());
                 log::error!("{}", lang.message(&text));
                 None
             }

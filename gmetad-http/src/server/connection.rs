@@ -68,7 +68,7 @@ impl Connection {
             }
             Some(_) => {
                 let response = Response::text(400, "This port speaks TLS: ask for https:// instead of http://.\n");
-                self.answer(&mut socket, &response.render(1, true))
+                self.answer(&mut socket, &self.shared.site.word(None, response).render(1, true))
             }
         }
     }

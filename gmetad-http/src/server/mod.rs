@@ -271,7 +271,7 @@ fn refuse(shared: &Shared, stream: Arc<TcpStream>) -> Option<TcpStream> {
     let stream = Arc::into_inner(stream).filter(|_| shared.options.tls.is_none())?;
     let response = Response::text(503, "Too many connections: try again in a moment.\n").header("Retry-After", "1");
     let _ = stream.set_nonblocking(true);
-    let _ = (&stream).write(&response.render(1, true));
+    let _ = (&stream).write(&shared.site.word(None, response).render(1, true));
     let _ = stream.shutdown(Shutdown::Write);
     Some(stream)
 }

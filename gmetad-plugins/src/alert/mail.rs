@@ -59,7 +59,7 @@ impl Receiver for Mailer {
     }
 
     fn send(&self, message: &[u8], closing: &Closing) -> Result<(), Failure> {
-        sendmail(&self.program, message, || closing.check()).map_err(Failure::Later)
+        sendmail(&self.program, message, || closing.check()).map_err(|error| Failure::Later(error.to_string()))
     }
 }
 

@@ -77,18 +77,28 @@ pub struct Setup {
     sinks: Vec<Box<dyn Sink>>,
     file: Option<(PathBuf, std::fs::File)>,
     only: &'static [&'static str],
+    words: Words,
 }
+
+/// Another text for a line of the log.
+pub type Words = fn(&str) -> Option<String>;
 
 impl Setup {
     /// `ident` is the name syslog shows: the program as invoked.
     pub fn new(ident: impl Into<String>, level: LevelFilter) -> Self {
-        Setup { ident: ident.into(), level, sinks: Vec::new(), file: None, only: &[] }
+        Setup { ident: ident.into(), level, sinks: Vec::new(), file: None, only: &[], words: |_| None }
     }
 
     /// Shows messages of these log targets alone. `log` knows no level above error; programs have the targets `critical`
     /// (a part of the program stopped working) and `fatal` (the program ends) instead.
     pub fn only(mut self, targets: &'static [&'static str]) -> Self {
         self.only = targets;
+        self
+    }
+
+    /// Says lines in other words: those that libraries and the log itself write in another language, say.
+    pub fn worded(mut self, words: Words) -> Self {
+        self.words = words;
         self
     }
 
@@ -134,6 +144,7 @@ impl Setup {
             repeats: Mutex::default(),
             lost: AtomicU64::new(0),
             only: self.only,
+            words: self.words,
         }));
         log::set_logger(logger).map_err(|_| LogError::Twice)?;
         log::set_max_level(self.level);
@@ -154,6 +165,7 @@ pub struct Logger {
     lost: AtomicU64,
     /// Log targets shown; all if empty.
     only: &'static [&'static str],
+    words: Words,
 }
 
 struct Target {
@@ -182,15 +194,21 @@ impl Logger {
     pub fn flush(&self) {
         let held_back = self.repeats.lock().drain();
         for (level, text) in held_back {
-            self.emit(&Stamp::now(), level, &text);
+            self.emit(&Stamp::now(), level, &self.worded(text));
         }
         self.targets.iter().for_each(|target| target.sink.flush());
+    }
+
+    fn worded(&self, text: String) -> String {
+        (self.words)(&text).unwrap_or(text)
     }
 
     fn emit(&self, at: &Stamp, level: Level, text: &str) {
         for target in &self.targets {
             let unreported = target.unreported.load(Ordering::Relaxed);
-            if unreported > 0 && target.sink.send(at, Level::Warn, &format!("{unreported} log messages lost")) {
+            if unreported > 0
+                && target.sink.send(at, Level::Warn, &self.worded(format!("{unreported} log messages lost")))
+            {
                 target.unreported.fetch_sub(unreported, Ordering::Relaxed);
             }
             if !target.sink.send(at, level, text) {
@@ -211,11 +229,11 @@ impl Log for Logger {
             return;
         }
         let (at, level) = (Stamp::now(), record.level());
-        let text = format::text(*record.args());
+        let text = self.worded(format::text(*record.args()));
         let (show, summaries) =
             if level <= Level::Info { self.repeats.lock().admit(at.instant, level, &text) } else { (true, Vec::new()) };
         for (level, summary) in summaries {
-            self.emit(&at, level, &summary);
+            self.emit(&at, level, &self.worded(summary));
         }
         if show {
             self.emit(&at, level, &text);
@@ -250,7 +268,13 @@ mod tests {
     fn losses_are_counted_and_reported() {
         let memory = Memory::default();
         let target = Target { sink: Box::new(memory.clone()), unreported: AtomicU64::new(0) };
-        let logger = Logger { targets: vec![target], repeats: Mutex::default(), lost: AtomicU64::new(0), only: &[] };
+        let logger = Logger {
+            targets: vec![target],
+            repeats: Mutex::default(),
+            lost: AtomicU64::new(0),
+            only: &[],
+            words: |_| None,
+        };
         let say = |text| logger.emit(&Stamp::now(), Level::Info, text);
         say("a");
         memory.0.lock().0 = true;

@@ -13,17 +13,9 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("Storage", "Stockage"),
     ("Security", "Sécurité"),
     // Runs.
-    ("exit status {}", "code de retour {}"),
-    ("ended by the signal {}", "terminé par le signal {}"),
-    ("it took longer than {} s", "l'exécution a duré plus de {} s"),
-    ("it wrote more than {} bytes", "il a écrit plus de {} octets"),
-    ("the program said nothing", "le programme n'a rien dit"),
-    ("the run was stopped", "l'exécution a été interrompue"),
     ("{}; it said: {}", "{} ; message : {}"),
-    ("{}: {}", "{} : {}"),
     ("Standard error: {}", "Sortie d'erreur : {}"),
     ("there is no command", "aucune commande n'est indiquée"),
-    ("there is no program", "aucun programme"),
     (
         "there is no program {}: neither in {} nor in the search path; write its whole path, or install it",
         "le programme {} est introuvable, dans {} comme dans le chemin de recherche ; écrire son chemin complet ou l'installer",
@@ -48,7 +40,6 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "un lien demande un répertoire, et il n'y en a pas : retirer `link`",
     ),
     ("the link {} cannot be made: {}", "le lien {} ne peut pas être créé : {}"),
-    ("no thread can be started: {}", "aucun fil d'exécution ne peut être lancé : {}"),
     ("it says that it makes no sense here ({})", "il indique qu'il n'a pas lieu d'être ici ({})"),
     (
         "to say what it is took it {} s: it is measured the next time",
@@ -104,7 +95,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     ("{} is {}, the limit is {}", "{} : {}, la limite est {}"),
     ("{} of {} is {}, the limit is {}", "{} de {} : {}, la limite est {}"),
-    ("and {} more remarks", "et {} autres remarques"),
+    ("and {} more {remark|remarks}", "et {} {autre remarque|autres remarques}"),
     ("yes", "oui"),
     ("no", "non"),
     // Pictures.
@@ -144,4 +135,18 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "`{}` : les fichiers ne se nomment pas ici ; écrire dans vnamedefs ce dont il s'agit",
     ),
     ("`{}` is neither an option nor one of {}", "`{}` n'est ni une option ni l'un de {}"),
+    ("it does not describe itself: {}", "il ne se décrit pas : {}"),
+    (
+        "it is measured without an answer to `describe` (describe = false spares asking): {}",
+        "il est mesuré sans réponse à `describe` (describe = false évite de la demander) : {}",
+    ),
+    ("it is no directory; move it away", "ce n'est pas un répertoire ; le déplacer"),
+    (
+        "it belongs to another user, or others may write into it; move it away",
+        "il appartient à un autre utilisateur, ou d'autres peuvent y écrire ; le déplacer",
+    ),
+    (
+        "it made no PNG; does main() call graph::draw() for the word \"draw\"?",
+        "il n'a pas fait de PNG ; main() appelle-t-il graph::draw() pour le mot « draw » ?",
+    ),
 ];

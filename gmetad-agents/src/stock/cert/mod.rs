@@ -55,7 +55,7 @@ struct Cert {
     before: Before,
 }
 
-fn build(name: &str, mut own: Table) -> Result<Installed, String> {
+fn build(name: &str, mut own: Table) -> Result<Installed, Message> {
     let limits = Limits::take(&mut own)?;
     let Keys { files, services, starttls } = keys(own)?;
     let before = match starttls.as_deref() {
@@ -63,10 +63,10 @@ fn build(name: &str, mut own: Table) -> Result<Installed, String> {
         Some("smtp") => Before::Smtp,
         Some("imap") => Before::Imap,
         Some("pop3") => Before::Pop3,
-        Some(other) => return Err(format!("starttls: \"{other}\" is none of smtp, imap, pop3")),
+        Some(other) => return Err(message!("starttls: \"{}\" is none of smtp, imap, pop3", other)),
     };
     if let Some(file) = files.iter().find(|file| !file.starts_with('/')) {
-        return Err(format!("files: \"{file}\" does not begin with /: write the whole path"));
+        return Err(message!("files: \"{}\" does not begin with /: write the whole path", file));
     }
     let services = if services.is_empty() {
         Vec::new()
@@ -128,11 +128,8 @@ impl Probe for Cert {
         let days = |certificate: &Measurement| certificate.get_number("days").unwrap_or(f64::INFINITY);
         match last.instances().min_by(|(_, one), (_, two)| days(one).total_cmp(&days(two))) {
             Some((name, first)) => {
-                let message = match whole(days(first)) {
-                    1.0 => message!("first to expire: {}, in one day", name),
-                    days => message!("first to expire: {}, in {} days", name, count(days)),
-                };
-                Status::new(State::Ok, message)
+                let days = count(whole(days(first)));
+                Status::new(State::Ok, message!("first to expire: {}, in {} {day|days}", name, days))
             }
             None => Status::new(State::Ok, message!("no certificate to watch")),
         }
@@ -276,7 +273,7 @@ mod tests {
 
     #[test]
     fn refusals() {
-        let error = |text: &str| build("x", text.parse().unwrap()).unwrap_err();
+        let error = |text: &str| build("x", text.parse().unwrap()).unwrap_err().to_string();
         assert!(error("files = [\"a.pem\"]").contains("whole path"));
         assert!(error("starttls = \"ldap\"").contains("none of"));
     }

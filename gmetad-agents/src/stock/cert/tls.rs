@@ -13,6 +13,7 @@ use x509_parser::parse_x509_certificate;
 
 use super::super::net::{Address, Timed, Until, problem};
 use super::{Found, found};
+use crate::said::{Said, quoted};
 
 /// What is said before TLS begins.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,10 +29,11 @@ pub(super) fn of_service(address: &Address, before: Before, until: Until) -> Res
     let failed = |error: std::io::Error| problem(&error);
     let provider = Arc::new(ring::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
-    let config = config.map_err(|error| error.to_string())?;
+    let config = config.map_err(|error| error.said())?;
     let config = config.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider))).with_no_client_auth();
-    let name = ServerName::try_from(address.host.clone()).map_err(|error| error.to_string())?;
-    let mut connection = ClientConnection::new(Arc::new(config), name).map_err(|error| error.to_string())?;
+    let name = ServerName::try_from(address.host.clone())
+        .map_err(|_| message!("{} is no name that a certificate can be for", &address.host))?;
+    let mut connection = ClientConnection::new(Arc::new(config), name).map_err(|error| error.said())?;
     let mut stream = Timed { stream: address.connect(until).map_err(failed)?, until };
     begin(&mut stream, before).map_err(failed)?;
     while connection.is_handshaking() {
@@ -50,7 +52,7 @@ pub(super) fn of_service(address: &Address, before: Before, until: Until) -> Res
         .and_then(|chain| chain.first())
         .ok_or_else(|| message!("the service shows no certificate"))?;
     let (_, certificate) = parse_x509_certificate(certificate)
-        .map_err(|error| message!("the certificate cannot be read: {}", error.to_string()))?;
+        .map_err(|error| message!("the certificate cannot be read: {}", quoted(&error.to_string())))?;
     Ok(found(&certificate))
 }
 

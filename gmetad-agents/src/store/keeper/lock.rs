@@ -13,6 +13,7 @@ use log::Level;
 use super::super::{EVERY, StoreError, Waiting, files};
 use super::room::MOST_FILES;
 use super::{Keeper, shown};
+use crate::said::Said;
 use crate::view::AgentView;
 
 /// The file that is locked.
@@ -47,9 +48,9 @@ impl Keeper {
             Err(error) => {
                 let is_ours = !matches!(error, StoreError::InUse { .. });
                 let root = shown(&root);
-                if self.trouble.enter(&format!("lock {root}"), "") {
+                if self.trouble.enter(&message!("no lock of {}", root), "") {
                     let text = if is_ours {
-                        error.to_string().into()
+                        error.said()
                     } else {
                         message!("{}: another z_stats has taken this directory: nothing is kept until it is free", root)
                     };

@@ -10,8 +10,9 @@ use gmetad_rrd::Schema;
 use gmetad_rrd::format::Layout;
 use log::Level;
 
-use super::super::{files, trouble};
+use super::super::files;
 use super::{Keeper, shown};
+use crate::said::Said;
 
 /// RRD files of one agent, at most.
 pub(in super::super) const MOST_FILES: usize = 2_000;
@@ -123,8 +124,8 @@ impl Keeper {
         room.looked = Some(now);
         let before = files::bytes(&self.shared.root, agent);
         let removed = files::forget(&self.shared.root, agent, FORGOTTEN).unwrap_or_else(|error| {
-            let text = message!("data of agent {} cannot be removed: {}", agent, error.to_string());
-            self.failed(&trouble::of_io(&error), agent, text);
+            let text = message!("data of agent {} cannot be removed: {}", agent, error.said());
+            self.failed(&error.said(), agent, text);
             Vec::new()
         });
         for (_, place) in &removed {

@@ -1,0 +1,32 @@
+//! The manual page.
+
+#[rustfmt::skip] // a table
+pub(super) const TEXTS: &[(&str, &str)] = &[
+    ("NAME", "NOM"),
+    ("SYNOPSIS", "SYNOPSIS"),
+    ("DESCRIPTION", "DESCRIPTION"),
+    ("COMMANDS", "COMMANDES"),
+    ("OPTIONS", "OPTIONS"),
+    ("SETTINGS", "RÉGLAGES"),
+    ("SIGNALS", "SIGNAUX"),
+    ("FILES", "FICHIERS"),
+    ("EXIT STATUS", "CODE DE RETOUR"),
+    ("OPTION", "OPTION"),
+    ("COMMAND", "COMMANDE"),
+    ("Without a command z_stats is the service: it has its agents measure, each at its own interval, judges what they found, keeps graphs, and shows all of it on a page at port 8090. It needs no configuration to begin with.", "Sans commande, z_stats est le service : il fait mesurer ses agents, chacun à son intervalle, juge ce qu'ils ont trouvé, garde des graphiques, et montre le tout sur une page au port 8090. Il ne demande aucune configuration pour commencer."),
+    ("Reads the files as if they lay in the last drop-in directory, or everything if none is named. Exit status: 0 if all is well, 1 if there are warnings, 2 if something cannot be loaded.", "Lit les fichiers comme s'ils se trouvaient dans le dernier répertoire d'agents, ou tout si aucun n'est indiqué. Code de retour : 0 si tout va bien, 1 s'il y a des avertissements, 2 si quelque chose ne peut pas être chargé."),
+    ("Independent of the service. Exit status: as of status.", "Indépendant du service. Code de retour : comme celui de status."),
+    ("Asks the running service on loopback, or reads the data directory if it cannot be asked. Exit status, as of the monitoring plugins: 0 OK, 1 Warn, 2 Error, 3 Unknown; the worst of all agents.", "Interroge le service sur la boucle locale, ou lit le répertoire des données si le service ne répond pas. Code de retour, comme celui des greffons de supervision : 0 OK, 1 attention, 2 erreur, 3 inconnu ; le pire de tous les agents."),
+    ("Long options may be abbreviated. Those marked with * may be given several times.", "Les options longues s'abrègent. Celles que marque une * peuvent être données plusieurs fois."),
+    ("All options but these may stand in a settings file, under their long names, switches as true or false, those that may be given several times as lists:", "Toutes les options peuvent figurer dans un fichier de réglages, sous leur nom long, les bascules comme true ou false, celles qui peuvent être données plusieurs fois comme des listes, sauf celles-ci :"),
+    ("reads the configuration of the agents again; those that did not change keep their state", "relit la configuration des agents ; ceux qui n'ont pas changé gardent leur état"),
+    ("writes a line about each agent to the log", "écrit dans le journal une ligne par agent"),
+    ("ends", "s'arrête"),
+    ("settings; the latter counts", "réglages ; le second l'emporte"),
+    ("agents", "agents"),
+    ("agents of packages and of the administrator (*.agent, *.toml)", "agents des paquets et de l'administrateur (*.agent, *.toml)"),
+    ("variables of the server", "variables du serveur"),
+    ("agents that the page shows, in its order", "agents que montre la page, dans son ordre"),
+    ("data", "données"),
+    ("0 if the service ended in good order, 1 if not. Of the commands: see there.", "0 si le service s'est arrêté normalement, 1 sinon. Pour les commandes, voir plus haut."),
+];
