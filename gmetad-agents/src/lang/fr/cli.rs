@@ -154,7 +154,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("the probe has no thermometer", "la sonde n'a pas de thermomètre"),
     ("{} % full, more than {} %", "plein à {} %, plus de {} %"),
     ("{} of {} tunnels is down", "{} tunnel sur {} est arrêté"),
-    ("{} shows another certificate than {}: reload the service", "{} présente un autre certificat que {} : rechargez le service"),
+    ("{} shows another certificate than {}: reload the service", "{} présente un autre certificat que {} : recharger le service"),
     ("it panicked", "erreur interne (panic)"),
     ("the current directory: {}", "le répertoire courant : {}"),
     ("{}: it is not UTF-8", "{} : ce n'est pas de l'UTF-8"),

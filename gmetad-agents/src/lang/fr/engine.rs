@@ -75,7 +75,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("{}: nothing can be kept now: {}", "{} : rien ne peut être conservé pour l'instant : {}"),
     ("{}: another z_stats has taken this directory: nothing is kept until it is free", "{} : un autre z_stats a pris ce répertoire : rien n'est conservé jusqu'à ce qu'il soit libre"),
     ("{} may be read by others, and has passwords perhaps: {}", "{} est lisible par d'autres, et contient peut-être des mots de passe : {}"),
-    ("agent {}: its RRD files have {} MiB: others are not kept; give it shorter archives or a longer period", "agent {} : ses fichiers RRD font {} Mio : les autres valeurs ne sont pas conservées ; donnez-lui des archives plus courtes ou une période plus longue"),
+    ("agent {}: its RRD files have {} MiB: others are not kept; give it shorter archives or a longer period", "agent {} : ses fichiers RRD font {} Mio : les autres valeurs ne sont pas conservées ; lui donner des archives plus courtes ou une période plus longue"),
     ("was ended: the service stops", "arrêté : le service s'arrête"),
     ("was ended: it took too long", "arrêté : trop long"),
     ("agent {}: exception during describe: {}", "agent {} : exception pendant describe : {}"),
