@@ -18,6 +18,7 @@ mod metrics;
 mod overview;
 mod series;
 mod shell;
+mod spark;
 mod svg;
 mod values;
 mod visit;
@@ -40,6 +41,7 @@ use crate::board::{Board, Control};
 use crate::lang::Lang;
 use crate::spec::Graph;
 use access::Sessions;
+use spark::Sparks;
 use visit::Visit;
 
 pub use values::readable;
@@ -111,6 +113,7 @@ struct Pages {
     board: Arc<Board>,
     control: Arc<dyn Control>,
     sessions: Sessions,
+    sparks: Arc<Sparks>,
 }
 
 /// The pages, for a [`gmetad_http::Server`].
@@ -119,7 +122,7 @@ pub fn site(options: PageOptions, board: Arc<Board>, control: Arc<dyn Control>) 
     let rule = HostRule::bound_to(open.unwrap_or(IpAddr::from([127, 0, 0, 1])), &[&options.host]);
     let guard = Guard::new(format!("z_stats {}", options.host), options.password.clone(), options.token.clone())
         .except("/healthz");
-    let pages = Arc::new(Pages { options, board, control, sessions: Sessions::default() });
+    let pages = Arc::new(Pages { options, board, control, sessions: Sessions::default(), sparks: Arc::default() });
     Site::new(router(&pages), rule).with_posts(POST_BYTES).guarded(guard)
 }
 
