@@ -16,6 +16,7 @@ use maud::{Markup, html};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::curves::{self, Plan};
+use super::series::{self, since};
 use super::visit::{Visit, visible};
 use crate::board::Control;
 use crate::lang::{Lang, units};
@@ -193,20 +194,15 @@ impl Curve {
     fn of(control: &dyn Control, view: &AgentView, plan: Plan, now: UnixTime) -> Option<Self> {
         let period = i64::try_from(view.spec.period.as_secs()).unwrap_or(i64::MAX).max(1);
         let least = period.saturating_mul(LEAST);
-        let mut span = SPANS.into_iter().find(|span| *span >= least).unwrap_or(SPANS[3]);
-        let (points, step) = loop {
-            let (points, step) = match &view.spec.keep {
-                Keep::Rrd(_) => rows(control, view, &plan, (now - span, now))?,
-                _ => (measured(view, &plan, now - span), period),
-            };
-            // Of its first row what is known begins a step earlier; finer rows know that better.
-            let first = points.iter().find(|(_, value)| value.is_finite())?.0;
-            let known = (now - first + step).max(least);
-            if known * 10 > span * 9 {
-                break (points, step);
-            }
-            span = known;
+        let span = SPANS.into_iter().find(|span| *span >= least).unwrap_or(SPANS[3]);
+        let (points, step) = match &view.spec.keep {
+            Keep::Rrd(_) => rows(control, view, &plan, (now - span, now))?,
+            _ => (measured(view, &plan, now - span), period),
         };
+        let first = points.iter().find(|(_, value)| value.is_finite())?.0;
+        // What an agent that was there has not measured is a gap.
+        let known = now - since(view).min(first - step);
+        let span = if known * 10 > span * 9 { span } else { known.max(least) };
         let last = points.iter().rev().find(|(_, value)| value.is_finite())?;
         let value = (now - last.0 <= 3 * step.max(period)).then_some(last.1);
         Some(Self { plan, start: now - span, span, points, value })
@@ -256,9 +252,14 @@ fn rows(
 ) -> Option<(Vec<(UnixTime, f64)>, i64)> {
     let (curve, Keep::Rrd(graphs)) = (plan.curves.first()?, &view.spec.keep) else { return None };
     let (agent, instance) = (&view.spec.name, plan.instance.as_deref());
-    let fetched = control.series(agent, instance, &curve.field, curve.cf, start, end, ROWS).ok()?;
+    let fetched = control.series(agent, instance, &curve.field, curve.cf, start, end, series::ROWS).ok()?;
     let (mut points, mut step) = (Vec::new(), 0);
-    if let Some(fetched) = fetched {
+    if let Some(mut fetched) = fetched.filter(|fetched| fetched.values.iter().any(|value| value.is_finite())) {
+        // What was before an agent is not merged with what it is.
+        let unknown = fetched.values.iter().take_while(|value| !value.is_finite()).count();
+        fetched.values.drain(..unknown);
+        fetched.start += unknown as i64 * fetched.step.cast_signed();
+        let fetched = fetched.consolidate(curve.cf, ROWS);
         step = fetched.step.cast_signed();
         let times = (1..).map(|row: i64| fetched.start + row * step);
         points = times.zip(fetched.values).filter(|(time, _)| *time > start).collect();

@@ -11,11 +11,11 @@ use serde_json::json;
 
 use crate::answers::rig;
 use crate::browser;
-use crate::made_up::{agent, taken};
+use crate::made_up::{agent, now, taken};
 
 /// The row of an agent in an overview.
 fn row<'a>(page: &'a str, agent: &str) -> &'a str {
-    let row = page.split(&format!("id=\"agent-{agent}\"")).nth(1).unwrap_or_else(|| panic!("no row of {agent}"));
+    let row = page.split(&format!("id=\"agent-{agent}\"")).nth(1).expect("a row");
     row.split("</tr>").next().expect("a row")
 }
 
@@ -37,7 +37,7 @@ fn rows_have_the_curve_that_matters() {
     assert!(said(&page, "network").is_some_and(|text| text.starts_with("eth0 – received, last hour: ")), "{page}");
     assert!(row(&page, "network").contains("iB/s</span>"), "a rate");
     let table = said(&page, "mailq").expect("a curve of its rows");
-    assert_eq!(table, "waiting, the last 12 min: 4 to 12");
+    assert_eq!(table, "waiting, last hour: 4 to 12");
     for nothing in ["tcp-0", "disks", "packages"] {
         assert!(row(&page, nothing).contains("<td class=\"c\"></td>"), "{}", row(&page, nothing));
     }
@@ -114,12 +114,14 @@ fn the_young_show_what_they_have() {
         (spec.keep, spec.period) = (Keep::Table { rows: 9 }, Duration::from_secs(5));
         spec
     });
+    view.since = now() - 15;
     view.last = Some(taken(0, Measurement::new().number("one", -3.0)));
     view.before =
         vec![taken(5, Measurement::new().number("one", f64::NAN)), taken(10, Measurement::new().number("one", -1.0))];
     rig.control.board.publish(vec![Arc::new(view.clone())], Arc::new(Layout::default()));
     assert_eq!(said(&rig.get("/").body, "young"), Some("one, the last 1 min: −3 to −1"));
     // Long ago is not now: the curve ends, and there is no number.
+    view.since = now() - 2000;
     (view.last, view.before) = (Some(taken(2000, Measurement::new().number("one", 5.0))), Vec::new());
     rig.control.board.update([view.clone()]);
     let page = rig.get("/").body;
