@@ -17,7 +17,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::curves::{self, Plan};
 use super::series::{self, since};
-use super::visit::{Visit, visible};
+use super::visit::{Visit, shortened, visible};
 use crate::board::Control;
 use crate::lang::{Lang, units};
 use crate::spec::{Keep, Spec};
@@ -33,6 +33,9 @@ const HOUR: i64 = 3600;
 const LEAST: i64 = 12;
 /// Rows of a curve: one for every other pixel.
 const ROWS: usize = 60;
+/// Characters of what it is of, and of a number.
+const LABEL: usize = 120;
+const VALUE: usize = 32;
 /// The picture, in quarters of a pixel: its size, and what the line leaves free around it.
 const SIZE: (f64, f64) = (480.0, 96.0);
 const MARGIN: f64 = 10.0;
@@ -195,13 +198,14 @@ impl Curve {
         let period = i64::try_from(view.spec.period.as_secs()).unwrap_or(i64::MAX).max(1);
         let least = period.saturating_mul(LEAST);
         let span = SPANS.into_iter().find(|span| *span >= least).unwrap_or(SPANS[3]);
-        let (points, step) = match &view.spec.keep {
-            Keep::Rrd(_) => rows(control, view, &plan, (now - span, now))?,
-            _ => (measured(view, &plan, now - span), period),
+        let is_rrd = matches!(view.spec.keep, Keep::Rrd(_));
+        let (points, step) = match is_rrd {
+            true => rows(control, view, &plan, (now - span, now))?,
+            false => (measured(view, &plan, now - span), period),
         };
-        let first = points.iter().find(|(_, value)| value.is_finite())?.0;
+        let first = points.iter().find(|(_, value)| value.is_finite())?.0 - step;
         // What an agent that was there has not measured is a gap.
-        let known = now - since(view).min(first - step);
+        let known = now - if is_rrd { since(view).min(first) } else { first };
         let span = if known * 10 > span * 9 { span } else { known.max(least) };
         let last = points.iter().rev().find(|(_, value)| value.is_finite())?;
         let value = (now - last.0 <= 3 * step.max(period)).then_some(last.1);
@@ -217,7 +221,8 @@ impl Curve {
             Some(instance) => format!("{} – {label}", visible(instance)),
             None => label.to_owned(),
         };
-        let (low, high) = (units::show(lang, least, &plan.unit), units::show(lang, most, &plan.unit));
+        let (what, show) = (shortened(&what, LABEL), |value| shortened(&units::show(lang, value, &plan.unit), VALUE));
+        let (low, high) = (show(least), show(most));
         let between = if low == high { low } else { lang.message(&message!("{} to {}", low, high)) };
         let text = lang.message(&message!("{}, {}: {}", what, span_name(lang, self.span), between));
         // As the graph on the agent's page; a part of a whole is seen as one.
@@ -237,7 +242,7 @@ impl Curve {
                         circle class="end" cx=(x.round()) cy=(y.round()) r="9" {}
                     }
                 }
-                @if let Some(value) = value { span class="n" { (units::show(lang, *value, &plan.unit)) } }
+                @if let Some(value) = value { span class="n" { (show(*value)) } }
             }
         }
     }

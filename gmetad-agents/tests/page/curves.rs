@@ -37,7 +37,7 @@ fn rows_have_the_curve_that_matters() {
     assert!(said(&page, "network").is_some_and(|text| text.starts_with("eth0 – received, last hour: ")), "{page}");
     assert!(row(&page, "network").contains("iB/s</span>"), "a rate");
     let table = said(&page, "mailq").expect("a curve of its rows");
-    assert_eq!(table, "waiting, last hour: 4 to 12");
+    assert_eq!(table, "waiting, the last 12 min: 4 to 12");
     for nothing in ["tcp-0", "disks", "packages"] {
         assert!(row(&page, nothing).contains("<td class=\"c\"></td>"), "{}", row(&page, nothing));
     }
