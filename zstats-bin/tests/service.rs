@@ -339,7 +339,10 @@ fn with_a_certificate_nothing_is_served_without_tls() {
     let (_, text) = status("other.pem");
     assert!(text.contains("shows another certificate than") && text.contains("other.pem: reload"), "{text}");
     let (_, text) = status("key.pem");
-    assert!(text.contains("key.pem: cannot be read") && text.contains("(read from"), "{text}");
+    assert!(
+        text.contains("key.pem: a file in PEM with certificates is needed") && text.contains("(read from"),
+        "{text}"
+    );
 }
 
 #[test]

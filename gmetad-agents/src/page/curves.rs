@@ -1,11 +1,13 @@
 //! Which graphs an agent has: those of its spec for each of its instances, or one for each unit.
 
-use gmetad_core::agent::State;
+use std::collections::HashSet;
+
+use gmetad_core::agent::{Measurement, State};
 use gmetad_rrd::Cf;
 
 use super::values::{is_counter, label, per_second};
 use super::visit::{Visit, visible};
-use crate::spec::{Draw, Graph, Graphs, Keep, Series};
+use crate::spec::{Draw, Graph, Graphs, Keep, Series, Spec};
 use crate::status::Range;
 use crate::view::AgentView;
 
@@ -84,21 +86,79 @@ pub(super) fn find(visit: &Visit<'_>, view: &AgentView) -> Option<Plan> {
     plans(visit, view).into_iter().find(|plan| plan.key == key && plan.instance.as_deref() == instance)
 }
 
+/// The main curve of an agent, alone: the first of its first graph; of its first field, where librrd draws what graphs there are.
+/// Of instances that of the worst, see [`worst`], or of `before`, the one that was chosen before.
+pub(super) fn main(visit: &Visit<'_>, view: &AgentView, before: Option<&str>) -> Option<Plan> {
+    let planner = |(instance, fields)| Planner { visit, view, instance, fields: ordered(view, fields) };
+    let (planners, graphs): (Vec<_>, &[Graph]) = match &view.spec.keep {
+        Keep::Rrd(graphs) => (files(visit, view, graphs).into_iter().map(planner).collect(), &graphs.graphs),
+        Keep::Table { .. } => (vec![planner((None, numeric(view)))], &[]),
+        Keep::Last => return None,
+    };
+    let plan = |planner: &Planner<'_>, place: usize| match graphs.get(place) {
+        Some(graph) => planner.graph(place, graph).filter(|plan| !plan.curves.is_empty()),
+        None => planner.by_unit().into_iter().next(),
+    };
+    let first = |place| planners.iter().find_map(|planner| plan(planner, place)).map(|plan| (place, plan));
+    let (place, first) = (0..=graphs.len()).find_map(first)?;
+    let field = &first.curves.first()?.field;
+    let wanted = first.instance.as_ref().and_then(|_| {
+        let known = planners.iter().filter(|planner| planner.fields.contains(field));
+        let known = known.filter_map(|planner| planner.instance.as_deref()).collect();
+        worst(&view.spec, &view.last.as_ref()?.measurement, field, &known, before)
+    });
+    let chosen = planners.iter().find(|planner| wanted.is_some() && planner.instance.as_deref() == wanted);
+    let mut main = chosen.and_then(|planner| plan(planner, place)).unwrap_or(first);
+    main.curves.truncate(1);
+    Some(main)
+}
+
+/// The instance with the largest value of a field in the last measurement; with the smallest, if too little of it is what alerts. Of
+/// a counter that is the one that counted most since it began, which is not another one every minute.
+fn worst<'a>(
+    spec: &Spec,
+    last: &'a Measurement,
+    field: &str,
+    known: &HashSet<&str>,
+    before: Option<&str>,
+) -> Option<&'a str> {
+    let rules = spec.rules.iter().map(|rule| (&rule.field, rule.warn.or(rule.error)));
+    let mut limits = rules.chain(spec.limits.iter().map(|limit| (&limit.field, limit.warn.or(limit.error))));
+    let range = limits.find(|(own, _)| *own == field).and_then(|(_, range)| range);
+    let sign = if matches!(range.map(Range::ends), Some([Some(_), None])) { -1.0 } else { 1.0 };
+    let instances = last.instances().filter(|(name, _)| known.contains(name));
+    let measured = instances.filter_map(|(name, of)| Some((name, sign * of.get_number(field)?)));
+    let mut all: Vec<_> = measured.filter(|(_, value)| !value.is_nan()).collect();
+    if let Some((name, _)) = all.iter().find(|(name, _)| Some(*name) == before) {
+        return Some(name);
+    }
+    // Of two that are as bad the first.
+    all.reverse();
+    all.into_iter().max_by(|(_, one), (_, two)| one.total_cmp(two)).map(|(name, _)| name)
+}
+
+/// Fields of its own that were a number the last time.
+fn numeric(view: &AgentView) -> Vec<String> {
+    let Some(taken) = &view.last else { return Vec::new() };
+    let numbers = taken.measurement.fields().filter(|(name, _)| taken.measurement.get_number(name).is_some());
+    numbers.map(|(name, _)| name.to_owned()).collect()
+}
+
 /// Instances and their fields that have files, or will have: before the first write, those of the last measurement.
 fn files(visit: &Visit<'_>, view: &AgentView, graphs: &Graphs) -> Vec<(Option<String>, Vec<String>)> {
     let mut out: Vec<(Option<String>, Vec<String>)> = Vec::new();
-    let mut add = |instance: Option<String>, field: String| match out.iter_mut().find(|(own, _)| *own == instance) {
-        Some((_, fields)) => fields.push(field),
-        None => out.push((instance, vec![field])),
+    // They come sorted by instance.
+    let mut add = |instance: Option<String>, field: String| match out.last_mut() {
+        Some((own, fields)) if *own == instance => fields.push(field),
+        _ => out.push((instance, vec![field])),
     };
     let kept = visit.pages.control.kept(&view.spec.name);
     if !kept.is_empty() {
         kept.into_iter().for_each(|(instance, field)| add(instance, field));
     } else if !graphs.datasources.is_empty() {
         graphs.datasources.iter().for_each(|source| add(None, source.name.clone()));
-    } else if let Some(taken) = &view.last {
-        let numbers = taken.measurement.fields().filter(|(name, _)| taken.measurement.get_number(name).is_some());
-        numbers.for_each(|(name, _)| add(None, name.to_owned()));
+    } else {
+        numeric(view).into_iter().for_each(|field| add(None, field));
     }
     out
 }
@@ -211,6 +271,27 @@ fn colour(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::Rule;
+
+    #[test]
+    fn the_worst_instance_is_shown() {
+        let mut spec = Spec::of(&crate::class::LoadErrorAgent::new("disks", "x"));
+        let of = |value: f64| Measurement::new().number("used", value);
+        let last = Measurement::new().instance("/", of(39.0)).instance("/home", of(97.0)).instance("/var", of(97.0));
+        let last =
+            last.instance("/gone", of(99.0)).instance("/odd", of(f64::NAN)).instance("/none", Measurement::new());
+        let known = HashSet::from(["/", "/home", "/var", "/odd", "/none"]);
+        let shown = |spec: &Spec, before| worst(spec, &last, "used", &known, before);
+        assert_eq!(shown(&spec, None), Some("/home"), "the fullest that has a file");
+        assert_eq!(shown(&spec, Some("/")), Some("/"), "the one chosen a moment ago stays");
+        assert_eq!(shown(&spec, Some("/odd")), Some("/home"), "unless it is not measured any more");
+        for (warn, expected) in [("~:80", "/home"), ("80", "/home"), ("20:", "/")] {
+            let rule = Rule { field: "used".to_owned(), warn: warn.parse().ok(), error: None, r#for: 1, nodata: None };
+            spec.rules = vec![rule];
+            assert_eq!(shown(&spec, None), Some(expected), "{warn}");
+        }
+        assert_eq!(worst(&spec, &last, "free", &known, None), None);
+    }
 
     #[test]
     fn only_colours_are_colours() {

@@ -18,6 +18,7 @@ mod metrics;
 mod overview;
 mod series;
 mod shell;
+mod spark;
 mod svg;
 mod values;
 mod visit;
@@ -38,6 +39,7 @@ use crate::lang::Lang;
 use crate::said::of_crates;
 use crate::spec::Graph;
 use access::Sessions;
+use spark::Sparks;
 use visit::Visit;
 
 pub use values::readable;
@@ -109,6 +111,7 @@ struct Pages {
     board: Arc<Board>,
     control: Arc<dyn Control>,
     sessions: Sessions,
+    sparks: Arc<Sparks>,
 }
 
 /// The pages, for a [`gmetad_http::Server`].
@@ -122,7 +125,7 @@ pub fn site(options: PageOptions, board: Arc<Board>, control: Arc<dyn Control>) 
         let lang = request.map_or(otherwise, |request| visit::language(request, otherwise));
         of_crates(text).map(|message| lang.message(&message) + "\n")
     };
-    let pages = Arc::new(Pages { options, board, control, sessions: Sessions::default() });
+    let pages = Arc::new(Pages { options, board, control, sessions: Sessions::default(), sparks: Arc::default() });
     Site::new(router(&pages), rule).with_posts(POST_BYTES).guarded(guard).worded(Box::new(words))
 }
 

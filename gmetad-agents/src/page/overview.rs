@@ -1,16 +1,17 @@
 //! All agents at a glance.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use gmetad_core::agent::State;
 use gmetad_core::message;
 use gmetad_http::Response;
-use maud::{Markup, html};
+use maud::{Markup, PreEscaped, html};
 
 use super::lamp::{lamp, named};
 use super::shell::{Page, address, with};
 use super::visit::{Visit, shortened, slug, word};
-use super::when;
+use super::{spark, when};
 use crate::view::AgentView;
 
 /// Characters of a message in a row; the agent's page has it all.
@@ -62,11 +63,13 @@ pub(super) fn page(visit: &Visit<'_>) -> Response {
     let counts = counts(shown.agents());
     let worst = counts.first().map_or(State::Unknown, |(state, _)| *state);
     let only = visit.parameter("state").and_then(|own| State::ALL.into_iter().find(|state| slug(*state) == own));
+    let seen = |agent: &&Arc<AgentView>| only.is_none_or(|state| agent.status.state == state);
+    let curves = spark::curves(visit, shown.agents().filter(seen));
     let body = html! {
         div id="live" {
             (summary(visit, &shown, &counts, worst, only))
             @if only.is_none() { (troubles(visit, &shown)) }
-            @for (title, agents) in &shown.sections { (section(visit, title, agents, only)) }
+            @for (title, agents) in &shown.sections { (section(visit, title, agents, only, &curves)) }
             @if shown.agents().next().is_none() {
                 p class="nothing" { (lang.text("There are no agents.")) }
             } @else if let Some(state) = only && !counts.iter().any(|(own, _)| *own == state) {
@@ -131,11 +134,11 @@ fn troubles(visit: &Visit<'_>, shown: &Shown) -> Markup {
     agents.sort_by_key(|agent| (std::cmp::Reverse(agent.status.state), std::cmp::Reverse(agent.since)));
     html! {
         @if !agents.is_empty() {
-            section class="troubles" {
+            section class="troubles" id="troubles" {
                 h2 { (lang.text("Needs attention")) }
                 ul {
                     @for agent in agents.iter().take(TROUBLES) {
-                        li class=(slug(agent.status.state)) {
+                        li class=(slug(agent.status.state)) data-key=(agent.spec.name) {
                             (named(lang, agent.status.state)) " "
                             a href=(address(&agent.spec.name)) { bdi { (visit.description(agent)) } } " "
                             span class="message" dir="auto" { (shortened(&visit.message(&agent.status.message), MESSAGE)) } " "
@@ -151,13 +154,19 @@ fn troubles(visit: &Visit<'_>, shown: &Shown) -> Markup {
     }
 }
 
-fn section(visit: &Visit<'_>, title: &str, agents: &[Arc<AgentView>], only: Option<State>) -> Markup {
+fn section(
+    visit: &Visit<'_>,
+    title: &str,
+    agents: &[Arc<AgentView>],
+    only: Option<State>,
+    curves: &HashMap<String, Arc<str>>,
+) -> Markup {
     let lang = visit.lang;
     let rows: Vec<_> = agents.iter().filter(|agent| only.is_none_or(|state| agent.status.state == state)).collect();
     let counts = counts(agents.iter());
     html! {
         @if !rows.is_empty() {
-            section class="agents" {
+            section class="agents" data-key=(title) {
                 h2 {
                     @if title.trim().is_empty() { (lang.text("Other")) } @else { bdi { (title) } }
                     span class="tally" {
@@ -167,25 +176,26 @@ fn section(visit: &Visit<'_>, title: &str, agents: &[Arc<AgentView>], only: Opti
                     }
                 }
                 table {
-                    colgroup { @for column in ["s", "a", "m", "t", "x", "g"] { col class=(column); } }
+                    colgroup { @for column in ["s", "a", "m", "c", "t", "x", "g"] { col class=(column); } }
                     thead {
                         tr {
                             th scope="col" class="s" { (lang.text("State")) }
                             th scope="col" class="a" { (lang.text("Agent")) }
                             th scope="col" class="m" { (lang.text("Message")) }
+                            th scope="col" class="c" { (lang.text("Trend")) }
                             th scope="col" class="t" { (lang.text("Since")) }
                             th scope="col" class="x" title=(lang.text("Worst state since the last transfer")) { (lang.text("Worst")) }
                             th scope="col" class="g" { (lang.text("Measured")) }
                         }
                     }
-                    tbody { @for agent in rows { (row(visit, agent)) } }
+                    tbody { @for agent in rows { (row(visit, agent, curves.get(&agent.spec.name))) } }
                 }
             }
         }
     }
 }
 
-fn row(visit: &Visit<'_>, agent: &AgentView) -> Markup {
+fn row(visit: &Visit<'_>, agent: &AgentView, curve: Option<&Arc<str>>) -> Markup {
     let lang = visit.lang;
     let state = agent.status.state;
     html! {
@@ -199,11 +209,12 @@ fn row(visit: &Visit<'_>, agent: &AgentView) -> Markup {
                 span class="message" dir="auto" { (shortened(&visit.message(&agent.status.message), MESSAGE)) }
                 (marks(visit, agent))
             }
+            td class="c" { @if let Some(curve) = curve { (PreEscaped(&**curve)) } }
             td class="t" { (when::element(lang, agent.since, &when::brief(lang, agent.since, visit.now))) }
             td class="x" {
                 @if agent.max.state > state {
                     span title={ (when::stamp(lang, agent.max_at)) " " (visit.message(&agent.max.message)) } {
-                        (named(lang, agent.max.state))
+                        (lamp(agent.max.state)) span class="unseen" { (word(lang, agent.max.state)) }
                     }
                 }
             }

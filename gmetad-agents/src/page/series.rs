@@ -39,10 +39,15 @@ pub(super) fn period(visit: &Visit<'_>) -> (&'static str, i64) {
 
 /// The period asked for, or one of which something is known: of an agent that is young the last hour.
 pub(super) fn usual_period(visit: &Visit<'_>, view: &AgentView) -> &'static str {
-    let oldest = view.changes.iter().map(|change| change.time).chain([view.since]).min().unwrap_or(visit.now);
+    let oldest = since(view);
     let measured = view.measured.saturating_mul(view.spec.period.as_secs());
     let young = visit.now.saturating_sub(oldest) < YOUNG && measured < YOUNG.cast_unsigned();
     if young && visit.parameter("period").is_none() { PERIODS[0].0 } else { period(visit).0 }
+}
+
+/// Since when there is an agent, as far as is known.
+pub(super) fn since(view: &AgentView) -> UnixTime {
+    view.changes.iter().map(|change| change.time).fold(view.since, UnixTime::min)
 }
 
 /// Start and end asked for: by time (`start`, `end`, seconds since 1970), else the period until now.

@@ -66,8 +66,8 @@ fn build(name: &str, mut own: Table) -> Result<Installed, Message> {
         .percent("idle", message!("idle"))
         .shown("processors", message!("processors"), "")
         .limited("used", "~:95", "", 20, limits)
-        .graph(percentages("cpu.png", message!("Processor time"), series))
         .graph(percentages("busy.png", message!("Busy"), vec![area("used", GREEN)]))
+        .graph(percentages("cpu.png", message!("Processor time"), series))
         .build())
 }
 

@@ -8,8 +8,8 @@ use toml::Table;
 use super::net::problem;
 use super::pids;
 use super::plan::{
-    BLUE, GREEN, GREY, Limits, MINUTE, ORANGE, PURPLE, Plan, Probe, RED, area, count, graph, keys, line, plain, share,
-    stack,
+    BLUE, CYAN, GREEN, GREY, Limits, MINUTE, ORANGE, PURPLE, Plan, Probe, RED, area, count, graph, keys, line, plain,
+    share, stack,
 };
 use super::proc::{number, numbers, text};
 use crate::kind::Kind;
@@ -28,6 +28,7 @@ fn build(name: &str, mut own: Table) -> Result<Installed, Message> {
     let limits = Limits::take(&mut own)?;
     let Keys {} = keys(own)?;
     let states = vec![
+        line("total", CYAN),
         area("running", GREEN),
         stack("blocked", RED),
         stack("zombies", ORANGE),

@@ -14,15 +14,15 @@ use serde_json::Value;
 
 use crate::made_up::{Fake, HOSTILE, agent, agents, board, now};
 
-struct Rig {
+pub(crate) struct Rig {
     site: Site,
-    control: Arc<Fake>,
+    pub(crate) control: Arc<Fake>,
 }
 
-struct Answer {
+pub(crate) struct Answer {
     status: u16,
     head: String,
-    body: String,
+    pub(crate) body: String,
 }
 
 impl Answer {
@@ -53,7 +53,7 @@ impl Rig {
         Answer { status: head[9..12].parse().expect("a status"), head: head.to_owned(), body: body.to_owned() }
     }
 
-    fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         self.send(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
     }
 
@@ -64,7 +64,7 @@ impl Rig {
     }
 }
 
-fn rig() -> Rig {
+pub(crate) fn rig() -> Rig {
     Rig::new(|_| {})
 }
 

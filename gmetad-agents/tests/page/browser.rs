@@ -14,14 +14,14 @@ use serde_json::json;
 use crate::made_up::{Fake, agent, agents, board};
 use crate::webdriver::Browser;
 
-struct Rig {
-    browser: Browser,
-    control: Arc<Fake>,
+pub(crate) struct Rig {
+    pub(crate) browser: Browser,
+    pub(crate) control: Arc<Fake>,
     base: String,
     _server: Server,
 }
 
-fn rig(test: &str) -> Option<Rig> {
+pub(crate) fn rig(test: &str) -> Option<Rig> {
     let browser = Browser::start(test)?;
     let board = board();
     let control = Arc::new(Fake { board: Arc::clone(&board), ..Fake::default() });
@@ -35,12 +35,12 @@ fn rig(test: &str) -> Option<Rig> {
 }
 
 impl Rig {
-    fn open(&self, path: &str) {
+    pub(crate) fn open(&self, path: &str) {
         self.browser.open(&format!("{}{path}", self.base));
     }
 
     /// Seconds between the ends of the first graph.
-    fn span(&self) -> i64 {
+    pub(crate) fn span(&self) -> i64 {
         self.browser
             .get("(d => d.end - d.start)(document.querySelector('figure.graph').dataset)")
             .as_i64()

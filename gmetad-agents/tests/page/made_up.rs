@@ -75,7 +75,7 @@ fn with(mut view: AgentView, change: impl FnOnce(&mut Spec)) -> AgentView {
     view
 }
 
-fn taken(ago: i64, measurement: Measurement) -> Taken {
+pub(crate) fn taken(ago: i64, measurement: Measurement) -> Taken {
     Taken { time: now() - ago, took: 0.0123, measurement: Arc::new(measurement) }
 }
 
@@ -335,6 +335,8 @@ pub(crate) fn board() -> Arc<Board> {
 pub(crate) struct Fake {
     pub(crate) board: Arc<Board>,
     pub(crate) asked: Mutex<Vec<String>>,
+    /// How often files were read; while it is locked the disk hangs.
+    pub(crate) disk: Mutex<usize>,
 }
 
 impl Control for Fake {
@@ -386,6 +388,7 @@ impl Control for Fake {
         end: UnixTime,
         rows: usize,
     ) -> Result<Option<Fetched>, RrdError> {
+        *self.disk.lock() += 1;
         let wide = (end - start).cast_unsigned() / rows.max(1) as u64;
         let step = if wide < 60 { 60 } else { wide.next_multiple_of(300) };
         if cf == Cf::Max && step < 300 {

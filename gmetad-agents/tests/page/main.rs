@@ -2,5 +2,6 @@
 
 mod answers;
 mod browser;
+mod curves;
 mod made_up;
 mod webdriver;

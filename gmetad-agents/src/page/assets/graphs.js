@@ -102,6 +102,59 @@
       this.unzoom();
     }
 
+    zoomTo(from, to) {
+      // No finer than a minute: nothing is measured more often than every second.
+      const middle = (from + Math.min(to, Date.now() / 1000)) / 2;
+      const half = Math.max(30, middle - from);
+      this.zoom = [Math.floor(middle - half), Math.ceil(middle + half)];
+      return this.load();
+    }
+
+    // One finger that moves aside chooses a time as the mouse does, two pull time apart or together; up and down still scrolls.
+    touch(u) {
+      const fingers = new Map();
+      let begun = 0;
+      let held = null;
+      const at = (event) => event.clientX - u.over.getBoundingClientRect().left;
+      const select = (left, width) => u.setSelect({ left, width, top: 0, height: u.over.clientHeight }, false);
+      u.over.addEventListener("pointerdown", (event) => {
+        if (event.pointerType !== "touch" || fingers.size === 2) return;
+        // What comes meanwhile is drawn afterwards.
+        this.touched = true;
+        begun = at(event);
+        fingers.set(event.pointerId, begun);
+        if (fingers.size < 2) return;
+        select(0, 0);
+        held = [...fingers.values()].map((x) => u.posToVal(x, "x"));
+      });
+      u.over.addEventListener("pointermove", (event) => {
+        if (!fingers.has(event.pointerId)) return;
+        fingers.set(event.pointerId, Math.max(0, Math.min(u.over.clientWidth, at(event))));
+        const [one, two] = [...fingers.values()];
+        if (!held) return select(Math.min(begun, one), Math.abs(one - begun));
+        const perPixel = (held[1] - held[0]) / (two - one);
+        const min = held[0] - perPixel * one;
+        if (!(perPixel > 0 && Number.isFinite(perPixel))) return;
+        this.pulled = [min, min + perPixel * u.over.clientWidth];
+        u.setScale("x", { min, max: this.pulled[1] });
+      });
+      const end = (event) => {
+        if (!fingers.has(event.pointerId)) return;
+        const { pulled } = this;
+        const cancelled = event.type === "pointercancel";
+        fingers.clear();
+        held = null;
+        this.touched = false;
+        this.pulled = null;
+        if (cancelled) select(0, 0);
+        else if (pulled) this.zoomTo(...pulled);
+        else u.setSelect(u.select);
+        if (this.data !== this.drawn || (pulled && cancelled)) this.draw();
+      };
+      u.over.addEventListener("pointerup", end);
+      u.over.addEventListener("pointercancel", end);
+    }
+
     unzoom() {
       this.zoom = null;
       return this.load();
@@ -124,7 +177,7 @@
         // A later question may have been answered before.
         if (asked !== this.asked) return;
         this.data = data;
-        this.draw();
+        if (!this.touched) this.draw();
       } catch (error) {
         if (asked === this.asked) this.say(`${texts.failed} ${error.message}`);
       }
@@ -155,6 +208,7 @@
 
     draw() {
       const { data } = this;
+      this.drawn = data;
       const heights = this.heights();
       const columns = [data.time];
       const series = [{}];
@@ -195,7 +249,7 @@
         legend: { show: false },
         cursor: { drag: { x: true, y: false, setScale: false }, y: false, points: { show: false }, sync: { key: "agent", setSeries: false, scales: ["x", null] }, bind: { dblclick: () => null } },
         scales: {
-          x: { time: true, range: () => [data.start, data.end] },
+          x: { time: true, range: () => this.pulled || [data.start, data.end] },
           y: {
             range: (u, least, most) => {
               const lower = Math.min(data.lower ?? 0, least ?? 0);
@@ -217,14 +271,9 @@
           setSelect: [
             (u) => {
               if (u.select.width < 4) return;
-              const from = u.posToVal(u.select.left, "x");
-              const to = u.posToVal(u.select.left + u.select.width, "x");
+              const [from, to] = [u.select.left, u.select.left + u.select.width].map((x) => u.posToVal(x, "x"));
               u.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
-              // No finer than a minute: nothing is measured more often than every second.
-              const middle = (from + to) / 2;
-              const half = Math.max(30, (to - from) / 2);
-              this.zoom = [Math.floor(middle - half), Math.ceil(middle + half)];
-              this.load();
+              this.zoomTo(from, to);
             },
           ],
           draw: [
@@ -253,6 +302,7 @@
       this.place.replaceChildren();
       this.plot = new uPlot(options, columns, this.place);
       this.plot.over.addEventListener("dblclick", () => this.unzoom());
+      this.touch(this.plot);
       this.legend(null);
       if (!known) this.say(texts.nothing);
       Object.assign(this.figure.dataset, { start: data.start, end: data.end, step: data.step, rows: data.time.length });
