@@ -327,10 +327,12 @@ impl Shared {
         let mut core = self.core.lock();
         loop {
             let (hopeful, mut names) = core.running();
-            names.extend(self.ending.lock().iter().cloned());
+            // Looked at once: they end without the lock of the core.
+            let ending = self.ending.lock().clone();
+            let is_worth_it = hopeful + core.performing > 0 || !ending.is_empty();
+            names.extend(ending);
             names.sort();
             names.dedup();
-            let is_worth_it = hopeful + core.performing > 0 || !self.ending.lock().is_empty();
             if !is_worth_it || self.changed.wait_until(&mut core, end).timed_out() {
                 return names;
             }
