@@ -25,6 +25,8 @@ const COMPLAINTS: usize = 20;
 pub struct Facts {
     values: BTreeMap<String, String>,
     file: Option<PathBuf>,
+    /// Something is wrong with the file: what is not among the values may be in it.
+    is_broken: bool,
 }
 
 impl Facts {
@@ -33,7 +35,9 @@ impl Facts {
         let at = |what: Message| message!("{}: {}", path.display().to_string(), what);
         let bytes = match files::bytes(path) {
             Ok(bytes) => bytes,
-            Err(what) => return (Self { values: BTreeMap::new(), file: Some(path.into()) }, vec![at(what)]),
+            Err(what) => {
+                return (Self { file: Some(path.into()), is_broken: true, ..Self::default() }, vec![at(what)]);
+            }
         };
         // Old servers have ISO-8859-1; a value that is not even that does not exist.
         let text = String::from_utf8(bytes)
@@ -61,12 +65,19 @@ impl Facts {
             }
         }
         complaints.truncate(COMPLAINTS);
-        (Self { values, file: None }, complaints)
+        (Self { values, file: None, is_broken: !complaints.is_empty() }, complaints)
     }
 
     /// A fact.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str)
+    }
+
+    /// Why it cannot be told whether there is such a fact; `None`: it can.
+    pub(super) fn unsure(&self, name: &str) -> Option<Message> {
+        let file = self.file.as_deref().unwrap_or(Path::new("-")).display().to_string();
+        (self.is_broken && self.get(name).is_none())
+            .then(|| message!("the fact {} is not known as long as {} is broken", name, file))
     }
 
     /// Number of facts.
@@ -96,6 +107,9 @@ impl Facts {
 
     /// That there is no such fact, and what to do.
     fn missing(&self, name: &str) -> Message {
+        if let Some(unsure) = self.unsure(name) {
+            return unsure;
+        }
         let Some(file) = &self.file else {
             return message!(
                 "there is no fact `{}`, since there is no facts file; name one with --facts, or write $${ for a plain ${",

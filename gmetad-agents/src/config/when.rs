@@ -69,6 +69,9 @@ impl<'f> Conditions<'f> {
         let mut vars: Vec<_> = when.var.iter().collect();
         vars.sort_by_key(|(name, _)| *name);
         for (name, expected) in vars {
+            if let Some(unsure) = self.facts.unsure(name) {
+                return Ok(Some(unsure));
+            }
             let fact = self.facts.get(name);
             if !holds(fact, expected).map_err(|what| message!("when.var.{}: {}", name, what))? {
                 let expected = expected.as_str().map_or_else(|| expected.to_string(), ToOwned::to_owned);
