@@ -161,7 +161,7 @@ fn holds(fact: Option<&str>, expected: &toml::Value) -> Result<bool, Message> {
     match expected {
         Value::Array(all) => all.iter().try_fold(false, |any, one| Ok(any || holds(fact, one)?)),
         Value::Boolean(expected) => match fact.map(truth) {
-            None => Ok(!expected),
+            None => Ok(false),
             Some(Some(truth)) => Ok(truth == *expected),
             Some(None) => Err(message!("the fact is `{}`, which is neither true nor false", fact.unwrap_or_default())),
         },
@@ -249,7 +249,7 @@ mod tests {
             (false, "absent = 'oui'"),
             (false, "absent = '>0'"),
             (true, "absent = '!=oui'"),
-            (true, "absent = false"),
+            (false, "absent = false"),
             (false, "absent = true"),
         ] {
             let asked = asked(&format!("[var]\n{var}"), facts).unwrap();
