@@ -209,11 +209,15 @@ fn unquoted(value: &str) -> Option<String> {
     let mut text = String::new();
     let mut chars = value.chars();
     let mut quote = None;
+    // Blanks behind it are not part of the word, and begin a comment.
+    let mut end = 0;
+    let mut after_blank = true;
     while let Some(char) = chars.next() {
+        let is_blank = quote.is_none() && char.is_whitespace();
         match (quote, char) {
             (None, '\'' | '"') => quote = Some(char),
             (Some(open), _) if open == char => quote = None,
-            (None, '#') if text.is_empty() || text.ends_with([' ', '\t']) => break,
+            (None, '#') if after_blank => break,
             (None, '\\') => text.extend(chars.next()),
             (Some('"'), '\\') => match chars.next()? {
                 escaped @ ('"' | '\\' | '$' | '`') => text.push(escaped),
@@ -221,12 +225,13 @@ fn unquoted(value: &str) -> Option<String> {
             },
             _ => text.push(char),
         }
+        after_blank = is_blank;
+        if !is_blank {
+            end = text.len();
+        }
     }
-    match quote {
-        Some(_) => None,
-        // What follows a bare word is not taken away by quotes.
-        None => Some(if value.contains(['\'', '"']) { text } else { text.trim_end().to_owned() }),
-    }
+    text.truncate(end);
+    quote.is_none().then_some(text)
 }
 
 #[cfg(test)]
@@ -242,11 +247,28 @@ mod tests {
         let (facts, complaints) = Facts::parse(text);
         assert_eq!(facts.get("adresse_ip_eth0"), Some("10.1.2.3"));
         assert_eq!(facts.get("nom_machine"), Some("amon du lycée"));
-        assert_eq!(facts.get("libelle").map(str::trim_end), Some("a \"b\" \\n"));
+        assert_eq!(facts.get("libelle"), Some("a \"b\" \\n"));
         assert_eq!((facts.get("empty"), facts.get("nombre"), facts.get("open")), (Some(""), Some("3"), None));
         assert_eq!(facts.module().as_deref(), Some("amon-2.8"));
         let lines: Vec<_> = complaints.iter().map(ToString::to_string).collect();
         assert!(lines[0].starts_with("line 5 ") && lines[1].starts_with("line 8 ") && lines.len() == 2, "{lines:?}");
+    }
+
+    #[test]
+    fn blanks_and_comments_behind_a_word_are_no_part_of_it() {
+        for (value, word) in [
+            ("\"oui\" # yes", "oui"),
+            ("oui \t# yes", "oui"),
+            ("' x '  ", " x "),
+            ("'a '#b", "a #b"),
+            ("x\\ ", "x "),
+            ("a\"b c\"d # '", "ab cd"),
+            ("a#b", "a#b"),
+            ("# none", ""),
+            ("a  b", "a  b"),
+        ] {
+            assert_eq!(unquoted(value).as_deref(), Some(word), "{value}");
+        }
     }
 
     #[test]
