@@ -65,7 +65,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("agent {} has {} RRD files: others are not kept", "l'agent {} a {} fichiers RRD : les autres valeurs ne sont pas conservées"),
     ("its step is {} s and not {} s", "son pas est de {} s et non de {} s"),
     ("its data source is of another type", "sa source de données est d'un autre type"),
-    ("its last value is of a time to come", "sa dernière valeur est dans le futur"),
+    ("agent {}: the clock was ahead; {} {RRD file begins|RRD files begin} anew, what was before is kept, as {}", "agent {} : l'horloge avançait ; {} {fichier RRD recommence|fichiers RRD recommencent} à neuf, l'ancien contenu est conservé, comme {}"),
     ("its archives are others", "ses archives sont différentes"),
     ("{} keeps the bounds that it was made with", "{} garde les bornes de sa création"),
     ("{} is set aside as {} and begins anew: {}", "{} est mis de côté sous {} et recommence à zéro : {}"),
