@@ -131,7 +131,8 @@ impl Notifier {
     pub(crate) fn close(&self, within: Duration) -> bool {
         let end = Instant::now() + within;
         let mut inner = self.0.inner.lock();
-        inner.ends = Some(end);
+        // A sendmail that hangs has to be killed within that, too: it would outlive us.
+        inner.ends = end.checked_sub(within / 4).or(Some(end));
         self.0.changed.notify_all();
         while !inner.ended && !self.0.changed.wait_until(&mut inner, end).timed_out() {}
         inner.ended
@@ -293,6 +294,23 @@ mod tests {
         let mail = fs::read_to_string(mail).unwrap();
         assert!(mail.contains("2 agents in Error"), "{mail}");
         assert!(notifier.close(Duration::from_secs(20)) && from.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_sendmail_that_hangs_does_not_outlive_the_stop() {
+        let dir = tempfile::tempdir().unwrap();
+        let pid = dir.path().join("pid");
+        let script = format!("trap '' TERM; echo $$ > {0}.new; mv {0}.new {0}; sleep 600", pid.display());
+        let notifier = Notifier::start(options(dir.path(), &script), Lang::English, |_| {}).unwrap();
+        notifier.tell(notice("web"));
+        let end = Instant::now() + Duration::from_secs(20);
+        while !pid.exists() {
+            assert!(Instant::now() < end);
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert!(notifier.close(Duration::from_secs(4)), "it is ended within that");
+        let pid = fs::read_to_string(pid).unwrap();
+        assert!(!std::path::Path::new("/proc").join(pid.trim()).exists(), "it is gone");
     }
 
     #[test]
