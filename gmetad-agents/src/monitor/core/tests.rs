@@ -445,7 +445,7 @@ fn a_restart_begins_no_row_anew() {
         world.go(f64::from(second));
         world.back("a", Ok((5.0, State::Ok)));
     }
-    assert_eq!(world.status("a"), "Error: n is 5 (error if above 4)", "nor does a reload");
+    assert_eq!(world.status("a"), "Error: n: 5 (error above 4)", "nor does a reload");
 }
 
 #[test]
