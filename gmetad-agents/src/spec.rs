@@ -77,6 +77,9 @@ pub struct Spec {
     /// It only stands for configuration that cannot be loaded: other agents of that file may be missing for that reason.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub load_error: bool,
+    /// Files and directories besides `origin` of which the same is true.
+    #[serde(skip)]
+    pub stands_for: Vec<String>,
 }
 
 /// Whether something comes from one of these files, or from a file in one of these directories.
@@ -107,6 +110,7 @@ impl Spec {
             written: String::new(),
             origin: String::new(),
             load_error: false,
+            stands_for: Vec::new(),
         }
     }
 }

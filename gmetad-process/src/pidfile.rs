@@ -1,7 +1,8 @@
 //! The pid file: decimal pid and a newline, mode 0664.
 //!
 //! It is locked while the daemon lives. A file that is not locked but names a living process group other than ours is
-//! respected too (the C daemon does not lock); any other content is stale and replaced.
+//! respected too (the C daemon does not lock), unless the [lock decides](PidPath::lock_decides); any other content is stale
+//! and replaced.
 //!
 //! A daemon that gives up root cannot remove a name from a directory of root's. For that case a small process of its own,
 //! forked before, stays root, holds nothing but a pipe, and removes the file when the daemon closes its end: at exit, or
@@ -77,13 +78,20 @@ pub enum PidFileError {
 pub struct PidPath {
     path: PathBuf,
     remover: Option<Remover>,
+    lock_decides: bool,
 }
 
 impl PidPath {
     /// Makes `name` absolute; fails only for an empty name or a current directory that is gone.
     pub fn new(name: &Path) -> Result<Self, PidFileError> {
         let path = std::path::absolute(name).map_err(|source| PidFileError::Io { path: name.into(), source })?;
-        Ok(PidPath { path, remover: None })
+        Ok(PidPath { path, remover: None, lock_decides: false })
+    }
+
+    /// Nobody else keeps such a file without a lock: whom one names that is not locked is a stranger with a number that was
+    /// given again.
+    pub fn lock_decides(self) -> Self {
+        PidPath { lock_decides: true, ..self }
     }
 
     /// Sees to it that the file can still be removed once this process, now root, has become `account`: where its
@@ -107,8 +115,8 @@ impl PidPath {
 
     /// Creates, or takes over, the file and locks it. To be called in the process whose pid it shall hold.
     pub fn create(self) -> Result<PidFile, PidFileError> {
-        let PidPath { path, mut remover } = self;
-        match claim(&path) {
+        let PidPath { path, mut remover, lock_decides } = self;
+        match claim(&path, lock_decides) {
             Ok(Claim::Ours(file)) => {
                 if let Some(remover) = &mut remover {
                     remover.charge(&file).map_err(|source| PidFileError::Io { path: path.clone(), source })?;
@@ -232,7 +240,7 @@ enum Claim {
     Theirs(String),
 }
 
-fn claim(path: &Path) -> io::Result<Claim> {
+fn claim(path: &Path, lock_decides: bool) -> io::Result<Claim> {
     for _ in 0..ATTEMPTS {
         let mut file = File::options()
             .read(true)
@@ -252,7 +260,7 @@ fn claim(path: &Path) -> io::Result<Claim> {
         let mut content = Vec::new();
         (&file).take(64).read_to_end(&mut content)?;
         let content = String::from_utf8_lossy(&content).trim().to_owned();
-        if !locked || names_other_daemon(&content) {
+        if !locked || !lock_decides && names_other_daemon(&content) {
             return Ok(Claim::Theirs(content));
         }
         file.set_permissions(Permissions::from_mode(MODE))?; // whatever the umask
@@ -337,6 +345,10 @@ mod tests {
         let error = PidPath::new(&path).unwrap().create().unwrap_err();
         assert_eq!(error.to_string(), format!("daemon already running: {} pid 1", path.display()));
         assert_eq!(fs::read_to_string(&path).unwrap(), "1\n");
+        let held = PidPath::new(&path).unwrap().lock_decides().create().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", std::process::id()));
+        assert!(matches!(PidPath::new(&path).unwrap().lock_decides().create(), Err(PidFileError::Running { .. })));
+        drop(held);
     }
 
     #[test]

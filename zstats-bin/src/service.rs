@@ -60,6 +60,7 @@ pub(crate) fn words(lang: Lang) -> Words {
 /// Runs the service until a signal ends it.
 pub(crate) fn run(given: &[(Id, OsString)], settings: &Settings, directory: &Path) -> Fallible<ExitCode> {
     let pid_path = settings.pid_file.as_deref().map(PidPath::new).transpose().map_err(foreign)?;
+    let pid_path = pid_path.map(PidPath::lock_decides);
     let level = if settings.debug { log::LevelFilter::Debug } else { log::LevelFilter::Info };
     let log = Setup::new(IDENT, level).worded(words(settings.lang));
     let say = |error: &DaemonError| format!("z_stats: {}", settings.lang.message(&error.said()));

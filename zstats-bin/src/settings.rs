@@ -83,7 +83,7 @@ impl Settings {
                 self.bind.push(Ipv6Addr::LOCALHOST.into());
             }
         }
-        if self.facts.is_none() && Path::new(FACTS).exists() {
+        if self.facts.is_none() && Path::new(FACTS).symlink_metadata().is_ok() {
             self.facts = Some(FACTS.into());
         }
         Ok(self)

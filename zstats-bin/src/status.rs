@@ -22,8 +22,8 @@ use crate::Printed;
 use crate::exact;
 use crate::settings::{Settings, secret};
 
-/// How long the service has to answer.
-const WITHIN: Duration = Duration::from_secs(10);
+/// How long the service has to answer: less than who runs plugins waits for us.
+const WITHIN: Duration = Duration::from_secs(5);
 /// Longest answer, in bytes.
 const ANSWER: u64 = 64 << 20;
 /// Most agents that are read from the data directory.
@@ -142,6 +142,10 @@ fn ask(settings: &Settings) -> Result<Value, Unasked> {
                 address.to_string(),
                 file.display().to_string()
             ),
+            // A socket's own timeout, and ours.
+            _ if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                message!("{} does not answer within {} s", address.to_string(), WITHIN.as_secs())
+            }
             _ => message!("{} does not answer: {}", address.to_string(), error.said()),
         },
         refused: error.kind() == ErrorKind::ConnectionRefused,

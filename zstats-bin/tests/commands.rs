@@ -123,4 +123,9 @@ fn kinds_help_and_mistakes() {
     root.write("settings.toml", "");
     let (code, text) = root.run(&["status", "--port", "1"]);
     assert!(code == 3 && text.contains("name its directory with --data"), "{text}");
+    // Who only listens.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let (code, text) = root.run(&["status", "--port", &port, "--lang", "fr"]);
+    assert!(code == 3 && text.contains(&format!("127.0.0.1:{port} ne répond pas en 5 s)")), "{text}");
 }

@@ -25,6 +25,8 @@ const COMPLAINTS: usize = 20;
 pub struct Facts {
     values: BTreeMap<String, String>,
     file: Option<PathBuf>,
+    /// Something is wrong with the file: what is not among the values may be in it.
+    is_broken: bool,
 }
 
 impl Facts {
@@ -33,7 +35,9 @@ impl Facts {
         let at = |what: Message| message!("{}: {}", path.display().to_string(), what);
         let bytes = match files::bytes(path) {
             Ok(bytes) => bytes,
-            Err(what) => return (Self { values: BTreeMap::new(), file: Some(path.into()) }, vec![at(what)]),
+            Err(what) => {
+                return (Self { file: Some(path.into()), is_broken: true, ..Self::default() }, vec![at(what)]);
+            }
         };
         // Old servers have ISO-8859-1; a value that is not even that does not exist.
         let text = String::from_utf8(bytes)
@@ -61,12 +65,19 @@ impl Facts {
             }
         }
         complaints.truncate(COMPLAINTS);
-        (Self { values, file: None }, complaints)
+        (Self { values, file: None, is_broken: !complaints.is_empty() }, complaints)
     }
 
     /// A fact.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str)
+    }
+
+    /// Why it cannot be told whether there is such a fact; `None`: it can.
+    pub(super) fn unsure(&self, name: &str) -> Option<Message> {
+        let file = self.file.as_deref().unwrap_or(Path::new("-")).display().to_string();
+        (self.is_broken && self.get(name).is_none())
+            .then(|| message!("the fact {} is not known as long as {} is broken", name, file))
     }
 
     /// Number of facts.
@@ -96,6 +107,9 @@ impl Facts {
 
     /// That there is no such fact, and what to do.
     fn missing(&self, name: &str) -> Message {
+        if let Some(unsure) = self.unsure(name) {
+            return unsure;
+        }
         let Some(file) = &self.file else {
             return message!(
                 "there is no fact `{}`, since there is no facts file; name one with --facts, or write $${ for a plain ${",
@@ -195,11 +209,15 @@ fn unquoted(value: &str) -> Option<String> {
     let mut text = String::new();
     let mut chars = value.chars();
     let mut quote = None;
+    // Blanks behind it are not part of the word, and begin a comment.
+    let mut end = 0;
+    let mut after_blank = true;
     while let Some(char) = chars.next() {
+        let is_blank = quote.is_none() && char.is_whitespace();
         match (quote, char) {
             (None, '\'' | '"') => quote = Some(char),
             (Some(open), _) if open == char => quote = None,
-            (None, '#') if text.is_empty() || text.ends_with([' ', '\t']) => break,
+            (None, '#') if after_blank => break,
             (None, '\\') => text.extend(chars.next()),
             (Some('"'), '\\') => match chars.next()? {
                 escaped @ ('"' | '\\' | '$' | '`') => text.push(escaped),
@@ -207,12 +225,13 @@ fn unquoted(value: &str) -> Option<String> {
             },
             _ => text.push(char),
         }
+        after_blank = is_blank;
+        if !is_blank {
+            end = text.len();
+        }
     }
-    match quote {
-        Some(_) => None,
-        // What follows a bare word is not taken away by quotes.
-        None => Some(if value.contains(['\'', '"']) { text } else { text.trim_end().to_owned() }),
-    }
+    text.truncate(end);
+    quote.is_none().then_some(text)
 }
 
 #[cfg(test)]
@@ -228,11 +247,28 @@ mod tests {
         let (facts, complaints) = Facts::parse(text);
         assert_eq!(facts.get("adresse_ip_eth0"), Some("10.1.2.3"));
         assert_eq!(facts.get("nom_machine"), Some("amon du lycée"));
-        assert_eq!(facts.get("libelle").map(str::trim_end), Some("a \"b\" \\n"));
+        assert_eq!(facts.get("libelle"), Some("a \"b\" \\n"));
         assert_eq!((facts.get("empty"), facts.get("nombre"), facts.get("open")), (Some(""), Some("3"), None));
         assert_eq!(facts.module().as_deref(), Some("amon-2.8"));
         let lines: Vec<_> = complaints.iter().map(ToString::to_string).collect();
         assert!(lines[0].starts_with("line 5 ") && lines[1].starts_with("line 8 ") && lines.len() == 2, "{lines:?}");
+    }
+
+    #[test]
+    fn blanks_and_comments_behind_a_word_are_no_part_of_it() {
+        for (value, word) in [
+            ("\"oui\" # yes", "oui"),
+            ("oui \t# yes", "oui"),
+            ("' x '  ", " x "),
+            ("'a '#b", "a #b"),
+            ("x\\ ", "x "),
+            ("a\"b c\"d # '", "ab cd"),
+            ("a#b", "a#b"),
+            ("# none", ""),
+            ("a  b", "a  b"),
+        ] {
+            assert_eq!(unquoted(value).as_deref(), Some(word), "{value}");
+        }
     }
 
     #[test]

@@ -100,7 +100,8 @@ pub fn load(options: &ConfigOptions) -> Loaded {
 pub fn check(options: &ConfigOptions, of: &[PathBuf]) -> Loaded {
     let kinds: Vec<_> = kind::all().collect();
     let mut loaded = load_with(options, &kinds, of);
-    let of: HashSet<String> = of.iter().map(|file| file.display().to_string()).collect();
+    // Without the facts nothing is sure of any file.
+    let of: HashSet<String> = of.iter().chain(&options.facts).map(|file| file.display().to_string()).collect();
     loaded.agents.retain(|agent| of.contains(&agent.spec.origin));
     loaded.failed.retain(|failed| of.contains(&failed.file));
     loaded.left.retain(|left| of.contains(&left.file));
@@ -109,7 +110,8 @@ pub fn check(options: &ConfigOptions, of: &[PathBuf]) -> Loaded {
 
 /// [`load`] with these kinds, and with further files.
 pub(super) fn load_with(options: &ConfigOptions, kinds: &[&'static Kind], more: &[PathBuf]) -> Loaded {
-    let (facts, mut warnings) = options.facts.as_deref().map_or_else(Default::default, Facts::read);
+    let (facts, complaints) = options.facts.as_deref().map_or_else(Default::default, Facts::read);
+    let mut warnings = Vec::new();
     let module = options.module.clone().or_else(|| facts.module());
     let module = module.filter(|module| {
         let good = is_name(module);
@@ -130,6 +132,9 @@ pub(super) fn load_with(options: &ConfigOptions, kinds: &[&'static Kind], more: 
     for file in more {
         // Two files of one name do not warn of each other: the one that is checked may be a new version.
         loader.file(file, None);
+    }
+    if let Some(file) = &options.facts {
+        loader.broken_facts(file, complaints, options);
     }
     loader.finish(options, module.clone())
 }
@@ -325,6 +330,22 @@ impl Loader<'_> {
     fn broken_file(&mut self, file: &Path, what: Message) {
         let what = message!("{}: {}", file.display().to_string(), what);
         self.failed(None, file, what, Message::default());
+    }
+
+    /// The facts are not what they should be: an agent in Error says so, and stands for all agents that are not here for that
+    /// reason, wherever they are written down.
+    fn broken_facts(&mut self, file: &Path, complaints: Vec<Message>, options: &ConfigOptions) {
+        let mut complaints = complaints.into_iter();
+        let Some(first) = complaints.next() else { return };
+        complaints.for_each(|complaint| self.warn(complaint));
+        let what = message!("{}; until this is mended agents that depend on it are away, and their data stay", first);
+        self.failed(None, file, what, Message::default());
+        let name = self.failed.last().map(|failed| failed.name.as_str());
+        if let Some(agent) = self.slots.iter_mut().find(|slot| Some(slot.name.as_str()) == name) {
+            let places = std::iter::once(options.root.join("configs")).chain(options.drop_in.iter().cloned());
+            let places = places.map(|place| place.display().to_string()).collect();
+            agent.agent.iter_mut().for_each(|agent| agent.spec.stands_for.clone_from(&places));
+        }
     }
 
     /// An agent in Error that says what is wrong; without a name it is called after the file.

@@ -279,8 +279,45 @@ fn facts_conditions_and_modules() {
     let options = ConfigOptions { module: Some("../etc".into()), ..root.options() };
     let loaded = load_with(&options, &[&LOAD, &PORT], &[]);
     assert_eq!((loaded.module, loaded.warnings.len()), (None, 1));
-    let options = ConfigOptions { facts: Some(root.path("none")), ..root.options() };
-    assert!(root.text(&load_with(&options, &[&LOAD], &[]).warnings[0]).starts_with("none: cannot be read: "));
+}
+
+/// Of what depends on them nobody knows whether it is to be there.
+#[test]
+fn broken_facts_are_an_agent_in_error_that_stands_for_the_others() {
+    let agent = |name: &str, when: &str| {
+        format!("[[agent]]\nname = '{name}'\nkind = 'load'\nwhen = {{ var = {{ {when} }} }}\n")
+    };
+    let files = agent("is", "squid = 'oui'") + &agent("not", "squid = '!=oui'") + &agent("sure", "nb = 3");
+    let root = Root::new(&[
+        ("configs/a.agent", &files),
+        ("configs/facts.agent", "[[agent]]\nname = 'facts'\nkind = 'load'\n"),
+        ("configs/amon/m.agent", "[[agent]]\nname = 'module'\nkind = 'load'\n"),
+    ]);
+    let options = ConfigOptions { facts: Some(root.path("facts")), ..root.options() };
+    let load = || load_with(&options, &[&LOAD], &[]);
+    let cases = [
+        (None, "facts: cannot be read: no such file", &["facts", "facts-2"][..]),
+        (Some("{\"squid\": \"oui\", "), "facts: is no JSON object of facts: ", &["facts", "facts-2"]),
+        (
+            Some("nb=3\nmodule=amon\nsquid=\"oui\n"),
+            "facts: line 3 is not name=value",
+            &["sure", "facts", "module", "facts-2"],
+        ),
+    ];
+    for (facts, what, there) in cases {
+        facts.into_iter().for_each(|facts| root.write("facts", facts));
+        let loaded = load();
+        assert_eq!(names(&loaded), there, "{what}: {loaded:?}");
+        assert!(root.text(&loaded.failed[0].what).starts_with(what), "{loaded:?}");
+        let spec = &loaded.agents[there.len() - 1].spec;
+        assert!(spec.load_error, "{spec:?}");
+        for file in ["configs/a.agent", "configs/amon/m.agent", "usr/x.toml", "etc/modules/amon/x.toml"] {
+            assert!(crate::spec::is_of(&root.path(file).display().to_string(), &spec.stands_for), "{spec:?}");
+        }
+    }
+    assert_eq!(check(&options, &[root.path("configs/facts.agent")]).failed.len(), 1, "also of one file");
+    root.write("facts", "nb=3\nmodule=amon\nsquid=\"oui\"\n");
+    assert_eq!(names(&load()), ["is", "sure", "facts", "module"]);
 }
 
 #[test]

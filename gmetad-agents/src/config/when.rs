@@ -69,6 +69,9 @@ impl<'f> Conditions<'f> {
         let mut vars: Vec<_> = when.var.iter().collect();
         vars.sort_by_key(|(name, _)| *name);
         for (name, expected) in vars {
+            if let Some(unsure) = self.facts.unsure(name) {
+                return Ok(Some(unsure));
+            }
             let fact = self.facts.get(name);
             if !holds(fact, expected).map_err(|what| message!("when.var.{}: {}", name, what))? {
                 let expected = expected.as_str().map_or_else(|| expected.to_string(), ToOwned::to_owned);
@@ -158,7 +161,7 @@ fn holds(fact: Option<&str>, expected: &toml::Value) -> Result<bool, Message> {
     match expected {
         Value::Array(all) => all.iter().try_fold(false, |any, one| Ok(any || holds(fact, one)?)),
         Value::Boolean(expected) => match fact.map(truth) {
-            None => Ok(!expected),
+            None => Ok(false),
             Some(Some(truth)) => Ok(truth == *expected),
             Some(None) => Err(message!("the fact is `{}`, which is neither true nor false", fact.unwrap_or_default())),
         },
@@ -246,7 +249,7 @@ mod tests {
             (false, "absent = 'oui'"),
             (false, "absent = '>0'"),
             (true, "absent = '!=oui'"),
-            (true, "absent = false"),
+            (false, "absent = false"),
             (false, "absent = true"),
         ] {
             let asked = asked(&format!("[var]\n{var}"), facts).unwrap();

@@ -439,8 +439,12 @@ impl Core {
 
 /// Files and directories of which not everything could be loaded.
 pub(super) fn broken(installed: &[Installed]) -> Vec<String> {
-    let broken = installed.iter().filter(|installed| installed.spec.load_error && !installed.spec.origin.is_empty());
-    broken.map(|installed| installed.spec.origin.clone()).collect()
+    let broken = installed.iter().map(|installed| &installed.spec).filter(|spec| spec.load_error);
+    broken
+        .flat_map(|spec| [&spec.origin].into_iter().chain(&spec.stands_for))
+        .filter(|at| !at.is_empty())
+        .cloned()
+        .collect()
 }
 
 /// Checks what is to be installed; what is wrong with it comes back as lines of the log.

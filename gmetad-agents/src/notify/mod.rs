@@ -3,7 +3,7 @@
 
 mod text;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -131,7 +131,8 @@ impl Notifier {
     pub(crate) fn close(&self, within: Duration) -> bool {
         let end = Instant::now() + within;
         let mut inner = self.0.inner.lock();
-        inner.ends = Some(end);
+        // A sendmail that hangs has to be killed within that, too: it would outlive us.
+        inner.ends = end.checked_sub(within / 4).or(Some(end));
         self.0.changed.notify_all();
         while !inner.ended && !self.0.changed.wait_until(&mut inner, end).timed_out() {}
         inner.ended
@@ -152,7 +153,7 @@ impl Outbox {
             self.rest(options.collect);
             let (notices, dropped) = {
                 let mut inner = self.inner.lock();
-                (Vec::from(mem::take(&mut inner.notices)), mem::take(&mut inner.dropped))
+                (latest(mem::take(&mut inner.notices)), mem::take(&mut inner.dropped))
             };
             let Err(error) = self.send(options, &text::mail(options, lang, &notices, dropped)) else {
                 failed = 0;
@@ -218,6 +219,15 @@ impl Outbox {
         while inner.ends.is_none() && !self.changed.wait_until(&mut inner, until).timed_out() {}
         inner.ends.is_none()
     }
+}
+
+/// Of each agent what is true now: it may be over, or again, what could not be told before.
+fn latest(notices: VecDeque<Notice>) -> Vec<Notice> {
+    let mut seen = HashSet::new();
+    let mut latest: Vec<Notice> =
+        notices.into_iter().rev().filter(|notice| seen.insert(notice.agent.clone())).collect();
+    latest.reverse();
+    latest
 }
 
 #[cfg(test)]
@@ -293,6 +303,53 @@ mod tests {
         let mail = fs::read_to_string(mail).unwrap();
         assert!(mail.contains("2 agents in Error"), "{mail}");
         assert!(notifier.close(Duration::from_secs(20)) && from.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_sendmail_that_hangs_does_not_outlive_the_stop() {
+        let dir = tempfile::tempdir().unwrap();
+        let pid = dir.path().join("pid");
+        let script = format!("trap '' TERM; echo $$ > {0}.new; mv {0}.new {0}; sleep 600", pid.display());
+        let notifier = Notifier::start(options(dir.path(), &script), Lang::English, |_| {}).unwrap();
+        notifier.tell(notice("web"));
+        let end = Instant::now() + Duration::from_secs(20);
+        while !pid.exists() {
+            assert!(Instant::now() < end);
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert!(notifier.close(Duration::from_secs(4)), "it is ended within that");
+        let pid = fs::read_to_string(pid).unwrap();
+        assert!(!std::path::Path::new("/proc").join(pid.trim()).exists(), "it is gone");
+    }
+
+    #[test]
+    fn a_mail_that_is_tried_again_says_what_is_true_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let (tries, ok, mail) = (dir.path().join("tries"), dir.path().join("ok"), dir.path().join("mail"));
+        let script =
+            format!("echo x >> {}; [ -e {} ] || exit 75; cat > {}", tries.display(), ok.display(), mail.display());
+        let (to, from) = std::sync::mpsc::channel();
+        let sent = move |notices: &[Notice]| {
+            to.send(notices.iter().map(|notice| (notice.agent.clone(), notice.over)).collect::<Vec<_>>()).unwrap();
+        };
+        let notifier = Notifier::start(options(dir.path(), &script), Lang::English, sent).unwrap();
+        let over = |agent: &str| Notice { status: Status::new(State::Ok, "up"), over: true, ..notice(agent) };
+        notifier.tell(over("web"));
+        notifier.tell(notice("mail"));
+        while !tries.exists() {
+            thread::sleep(Duration::from_millis(5));
+        }
+        notifier.tell(Notice { since: 1_795_329_948, ..notice("web") });
+        fs::write(ok, "").unwrap();
+        // The try under way may have been the first that went.
+        let mut all = from.recv_timeout(Duration::from_secs(20)).unwrap();
+        while !all.contains(&("web".to_owned(), false)) {
+            all = from.recv_timeout(Duration::from_secs(20)).unwrap();
+        }
+        assert_eq!(all.iter().filter(|(agent, _)| agent == "web").count(), 1, "{all:?}");
+        let mail = fs::read_to_string(mail).unwrap();
+        assert!(mail.contains("since 2026-11-2") && !mail.contains("web OK"), "{mail}");
+        assert!(notifier.close(Duration::from_secs(20)));
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub(super) fn section(visit: &Visit<'_>, view: &AgentView, plans: &[Plan]) -> Ma
                 h2 {
                     (lang.text("Graphs"))
                     @if plans.iter().any(|plan| !plan.curves.is_empty()) {
-                        small class="hint" { (lang.text("drag to zoom, double click to go back")) }
+                        small class="hint" { (lang.text("drag to zoom, double click or double tap to go back")) }
                     }
                 }
                 (chooser(visit, view))

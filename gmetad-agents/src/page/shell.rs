@@ -76,9 +76,32 @@ impl Page {
                 }
             }
         };
+        let text = if lang == Lang::French { held_together(&text) } else { text };
         // Pages of two languages have one address.
         Response::html(status, text).header("Content-Language", lang.tag())
     }
+}
+
+/// French puts spaces before marks, where no line may end; in what was written by hand they stay as they are.
+fn held_together(html: &str) -> String {
+    let mut out = String::with_capacity(html.len() + 256);
+    let mut verbatim = 0_usize;
+    for piece in html.split_inclusive('>') {
+        let (text, tag) = piece.split_at(piece.find('<').unwrap_or(piece.len()));
+        if verbatim == 0 {
+            let marks = [(" : ", "\u{a0}: "), (" ; ", "\u{a0}; "), (" ?", "\u{a0}?"), (" !", "\u{a0}!")];
+            let marks = marks.into_iter().chain([("« ", "«\u{a0}"), (" »", "\u{a0}»")]);
+            out += &marks.fold(text.to_owned(), |text, (plain, held)| text.replace(plain, held));
+        } else {
+            out += text;
+        }
+        out += tag;
+        let name = tag.trim_start_matches(['<', '/']).split([' ', '>']).next().unwrap_or_default();
+        if matches!(name, "pre" | "code" | "textarea" | "script" | "style") {
+            verbatim = if tag.starts_with("</") { verbatim.saturating_sub(1) } else { verbatim + 1 };
+        }
+    }
+    out
 }
 
 /// Time without the date.
@@ -162,4 +185,18 @@ pub(super) fn no_agent(visit: &Visit<'_>) -> Response {
         lang.text("There is no such agent"),
         lang.text("It may have been renamed or removed from the configuration."),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_begins_with_a_mark() {
+        let html =
+            r#"<p title="a : b">a : b ; « c » ?</p><pre>x : <code>y ?</code> z : </pre><b>fin !</b> 1 > 0 : oui"#;
+        let held = "<p title=\"a : b\">a\u{a0}: b\u{a0}; «\u{a0}c\u{a0}»\u{a0}?</p><pre>x : <code>y ?</code> z : </pre>\
+            <b>fin\u{a0}!</b> 1 > 0\u{a0}: oui";
+        assert_eq!(held_together(html), held);
+    }
 }

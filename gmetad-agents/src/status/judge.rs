@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(judged(&good, &Status::new(State::Unknown, "cannot say")), "Unknown: cannot say");
         assert_eq!(judged(&good.judged(Status::new(State::Ok, "fine")), &neutral), "OK: fine");
         let bad = Measurement::new().number("n", 11.0).instance("x", Measurement::new().number("n", 12.0));
-        assert_eq!(judged(&bad, &neutral), "Warn: n is 11 (warn if outside 0 to 10) (and 1 more)");
+        assert_eq!(judged(&bad, &neutral), "Warn: n: 11 (warn outside 0 to 10) (and 1 more)");
         let worse = bad.instance("y", Measurement::new().judged(Status::new(State::Error, "down")));
         assert_eq!(judged(&worse, &Status::ok()), "Error: y: down");
         assert_eq!(judged(&worse, &Status::new(State::Error, "broken")), "Error: broken (and 1 more)");

@@ -80,12 +80,10 @@ fn judge_one(spec: &Spec, rule: &Rule, instance: Option<&str>, value: Option<f64
     };
     let (unit, positive) = (field.map_or("", |field| &field.unit), never_negative(spec, &rule.field));
     let status = if let Some(range) = rule.error.filter(|range| range.alerts(value)) {
-        let text =
-            message!("{} is {} (error if {})", label, Message::number(value, unit), range.message(unit, positive));
+        let text = message!("{}: {} (error {})", label, Message::number(value, unit), range.message(unit, positive));
         Status::new(State::Error, of_instance(instance, text))
     } else if let Some(range) = rule.warn.filter(|range| range.alerts(value)) {
-        let text =
-            message!("{} is {} (warn if {})", label, Message::number(value, unit), range.message(unit, positive));
+        let text = message!("{}: {} (warn {})", label, Message::number(value, unit), range.message(unit, positive));
         Status::new(State::Warn, of_instance(instance, text))
     } else {
         Status::ok()
@@ -142,10 +140,10 @@ mod tests {
         let mut rules = Rules::default();
         assert_eq!(texts(rules.judge(&spec, &used(50.0))), Some(vec![]));
         let warn = texts(rules.judge(&spec, &used(85.25)));
-        assert_eq!(warn, Some(vec!["Warn: used space is 85.25 % (warn if above 85 %)".to_owned()]));
+        assert_eq!(warn, Some(vec!["Warn: used space: 85.25 % (warn above 85 %)".to_owned()]));
         let measurement = Measurement::new().instance("/", used(96.0)).instance("/home", used(1.0));
         let error = texts(rules.judge(&spec, &measurement));
-        assert_eq!(error, Some(vec!["Error: /: used space is 96 % (error if above 95 %)".to_owned()]));
+        assert_eq!(error, Some(vec!["Error: /: used space: 96 % (error above 95 %)".to_owned()]));
     }
 
     #[test]

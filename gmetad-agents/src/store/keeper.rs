@@ -1,5 +1,6 @@
 //! The thread that writes.
 
+mod ahead;
 mod lock;
 pub(super) mod room;
 
@@ -15,6 +16,7 @@ use gmetad_rrd::native::Options;
 use gmetad_rrd::{Backend as _, Job, NativeStore, Point, RrdError, Schema, Value, View, path};
 use log::Level;
 
+use self::ahead::Ahead;
 pub(super) use self::lock::take;
 use self::room::{MOST_FILES, Room};
 use super::files::{self, Loaded};
@@ -27,8 +29,6 @@ use crate::view::{AgentView, Taken};
 
 /// Files of one source that are set aside.
 const MOST_ASIDE: u32 = 9;
-/// Seconds by which the last value of a file may be in the future: it could not be written until then.
-const TO_COME: i64 = 86_400;
 
 pub(super) struct Keeper {
     shared: Arc<Shared>,
@@ -40,6 +40,7 @@ pub(super) struct Keeper {
     trouble: Trouble,
     /// What the files of agents take, and what was said of that.
     rooms: HashMap<String, Room>,
+    ahead: Ahead,
     /// Points dropped that were told.
     dropped: u64,
 }
@@ -70,6 +71,7 @@ impl Keeper {
             is_ours: true,
             trouble: Trouble::default(),
             rooms: HashMap::new(),
+            ahead: Ahead::default(),
             dropped: 0,
         }
     }
@@ -198,6 +200,7 @@ impl Keeper {
         }
         self.active.remove(agent);
         self.rooms.remove(agent);
+        self.ahead.leave(agent);
         self.shared.known.lock().remove(agent);
         {
             let mut inbox = self.shared.inbox.lock();
@@ -291,9 +294,7 @@ impl Keeper {
             Ok(view) => {
                 let found = view.layout().schema();
                 let kinds = |schema: &Schema| schema.ds.iter().map(|ds| (ds.name.clone(), ds.kind)).collect::<Vec<_>>();
-                if view.last() > gmetad_core::now().saturating_add(TO_COME) {
-                    message!("its last value is of a time to come")
-                } else if found.step != wanted.step {
+                if found.step != wanted.step {
                     message!("its step is {} s and not {} s", found.step, wanted.step)
                 } else if kinds(found) != kinds(wanted) {
                     message!("its data source is of another type")
@@ -347,8 +348,12 @@ impl Keeper {
                 create: true,
             })
             .collect();
+        let mut errors: Vec<_> = self.files.write(&jobs).into_iter().map(Result::err).collect();
+        if self.catch_up(agent, entries, schemas, &errors) {
+            errors = self.files.write(&jobs).into_iter().map(Result::err).collect();
+        }
         let mut is_well = true;
-        for error in self.files.write(&jobs).into_iter().filter_map(Result::err) {
+        for error in errors.into_iter().flatten() {
             if let Some(cause) = trouble::of_rrd(&error) {
                 is_well = false;
                 self.failed(&cause, agent, error.log_line().into());

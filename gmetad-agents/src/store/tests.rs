@@ -122,6 +122,13 @@ fn a_clock_that_was_in_the_future_costs_no_more_than_what_it_measured() {
         assert!(store.close(Duration::from_secs(20)));
         assert_eq!(["field0.rrd", "field0.rrd.old"].map(last), expected);
     }
+    // And while it runs.
+    let store = Store::start(dir.path().to_owned(), Lang::English).unwrap();
+    store.adopt(vec!["some".to_owned()], Some(Vec::new()), Duration::from_secs(20)).unwrap();
+    [now + 7200, now + 60].into_iter().for_each(|time| store.points(spec(), taken(time, 1)));
+    assert!(store.close(Duration::from_secs(20)));
+    let expected = [now + 60, now + 200_000, now + 7200].map(Some);
+    assert_eq!(["field0.rrd", "field0.rrd.old", "field0.rrd.old.2"].map(last), expected);
 }
 
 #[test]

@@ -44,6 +44,7 @@ pub(crate) fn agent(name: &str, description: &str, section: &str) -> AgentView {
         written: String::new(),
         origin: format!("/usr/share/eole/zephir/monitor/configs/{name}.agent"),
         load_error: false,
+        stands_for: Vec::new(),
     };
     let now = now();
     AgentView {

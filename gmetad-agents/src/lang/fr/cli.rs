@@ -93,6 +93,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     // status
     ("no agents", "aucun agent"),
     ("(read from {}: {})", "(lu dans {} : {})"),
+    ("{} does not answer within {} s", "{} ne répond pas en {} s"),
     ("{} does not answer: {}", "{} ne répond pas : {}"),
     ("{} answers: {}", "{} répond : {}"),
     ("{} answers, but is not z_stats", "{} répond, mais ce n'est pas z_stats"),

@@ -19,6 +19,8 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("{} has no fact `{}`; is `{}` meant?", "{} n'a pas de variable `{}` ; est-ce `{}` ?"),
     ("{} has no fact `{}`; write $${ for a plain ${", "{} n'a pas de variable `{}` ; écrire $${ pour un simple ${"),
     ("`${` without `}`; write $${ for a plain ${", "`${` sans `}` ; écrire $${ pour un simple ${"),
+    ("the fact {} is not known as long as {} is broken", "la variable {} reste inconnue tant que {} n'est pas corrigé"),
+    ("{}; until this is mended agents that depend on it are away, and their data stay", "{} ; d'ici la correction, les agents qui en dépendent sont absents, et leurs données conservées"),
     ("is no JSON object of facts: {}", "n'est pas un objet JSON de variables : {}"),
     ("line {} is not name=value, or a quote does not end; it is left out", "la ligne {} n'est pas de la forme nom=valeur, ou un guillemet n'est pas fermé ; elle est ignorée"),
     ("it is a link to {}, which is not there; remove the link or mend it", "c'est un lien vers {}, qui n'existe pas ; supprimer le lien ou le corriger"),

@@ -95,7 +95,10 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("This is too long to be shown.", "Trop long pour être affiché."),
     // Graphs.
     ("Graphs", "Graphiques"),
-    ("drag to zoom, double click to go back", "glisser pour zoomer, double-cliquer pour revenir"),
+    (
+        "drag to zoom, double click or double tap to go back",
+        "glisser pour zoomer, double-cliquer ou toucher deux fois pour revenir",
+    ),
     ("Hour", "Heure"),
     ("Day", "Jour"),
     ("Week", "Semaine"),
