@@ -269,6 +269,8 @@ impl Keeper {
         if !self.is_ours || !self.active.contains(agent) {
             return;
         }
+        // Where that fails, writing will tell.
+        let _ = files::make_of_agent(&path::agent_dir(&self.shared.root, agent));
         let mut schemas: Vec<(Datasource, Schema)> = Vec::new();
         let mut entries = Vec::new();
         for (instance, field, number) in schema::numbers(&taken.measurement) {
