@@ -9,6 +9,7 @@ use gmetad_core::agent::{
 };
 use gmetad_core::message;
 use gmetad_process::child::Ended;
+use gmetad_process::process::Process;
 use gmetad_process::run::{Bounds, Cut, Output, run};
 
 use super::names;
@@ -60,6 +61,8 @@ pub(super) struct ExecAgent {
     complaint: String,
     last: Vec<u8>,
     stream: Option<Stream>,
+    /// What could not be ended of earlier runs.
+    alive: Vec<Process>,
 }
 
 impl ExecAgent {
@@ -76,6 +79,7 @@ impl ExecAgent {
             complaint: String::new(),
             last: Vec::new(),
             stream: None,
+            alive: Vec::new(),
         }
     }
 
@@ -169,7 +173,7 @@ impl ExecAgent {
     }
 
     fn run(
-        &self,
+        &mut self,
         program: &Program,
         verb: Option<&str>,
         context: &Context,
@@ -180,9 +184,15 @@ impl ExecAgent {
         if context.stop.is_stopped() {
             return Err(said::cut(Cut::Stopped));
         }
+        if let Some(text) = unended(&mut self.alive) {
+            return Err(text);
+        }
         let grace = GRACE.min(context.deadline / 8);
         let bounds = Bounds { time: time.saturating_sub(MARGIN.min(time / 10)), grace, stdout, ..Bounds::default() };
-        run(&program.spawn(verb), b"", &bounds, &|| context.stop.is_stopped()).map_err(|error| self.not_started(&error))
+        let output = run(&program.spawn(verb), b"", &bounds, &|| context.stop.is_stopped());
+        let mut output = output.map_err(|error| self.not_started(&error))?;
+        self.alive = std::mem::take(&mut output.alive);
+        Ok(output)
     }
 
     fn not_started(&self, error: &io::Error) -> Message {
@@ -321,6 +331,16 @@ impl ExecAgent {
     }
 }
 
+/// What is said while an earlier run cannot be ended: one more each time would hang as well, until there is no room for others.
+pub(super) fn unended(alive: &mut Vec<Process>) -> Option<Message> {
+    alive.retain(Process::is_alive);
+    let first = alive.first()?.id();
+    Some(message!(
+        "an earlier run (process {}) cannot be ended: it hangs in the kernel, on a disk or a network file system that does not answer perhaps; it is measured again when that process is gone",
+        first
+    ))
+}
+
 /// A failure, with the last line that the program complained of.
 fn with_complaint(failure: Message, stderr: &[u8]) -> Message {
     let text = names::lossy(stderr);
@@ -381,5 +401,27 @@ impl Agent for ExecAgent {
 
     fn describe(&self) -> Option<&Described> {
         Some(&self.described)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_started_while_an_earlier_run_cannot_be_ended() {
+        let toml = "command = ['/bin/echo', '{\"fields\":{\"x\":1}}']\ndescribe = false".parse().unwrap();
+        let mut agent = ExecAgent::new("x", Settings::of(toml, None).unwrap());
+        let context = Context { now: 1, deadline: Duration::from_secs(20), stop: Default::default() };
+        // It stands for one that SIGKILL does not end.
+        let mut hangs = std::process::Command::new("/bin/sleep").arg("300").spawn().unwrap();
+        agent.alive.extend(Process::of(hangs.id()));
+        for _ in 0..2 {
+            let text = agent.measure(&context).unwrap_err().to_string();
+            assert!(text.starts_with(&format!("an earlier run (process {}) cannot be ended", hangs.id())), "{text}");
+        }
+        hangs.kill().unwrap();
+        hangs.wait().unwrap();
+        assert_eq!(agent.measure(&context).unwrap().get_number("x"), Some(1.0));
     }
 }

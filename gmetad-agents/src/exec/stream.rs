@@ -19,6 +19,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use parking_lot::{Condvar, Mutex};
 
+use super::agent::unended;
 use super::settings::Format;
 use super::{collectd, influx, names};
 use crate::lang::logged;
@@ -186,16 +187,20 @@ struct Reader {
 
 impl Reader {
     fn live(self) {
-        let mut rest = REST;
+        let (mut rest, mut alive) = (REST, Vec::new());
         loop {
             let began = Instant::now();
-            let failure = match self.spawn.spawn() {
-                Ok(mut child) => match self.read(&mut child) {
-                    // Nobody wants it any more.
-                    None => return,
-                    Some(failure) => failure,
+            let failure = match unended(&mut alive) {
+                Some(text) => text,
+                None => match self.spawn.spawn() {
+                    Ok(mut child) => {
+                        // Nobody wants it any more.
+                        let Some(failure) = self.read(&mut child) else { return };
+                        alive = child.end();
+                        failure
+                    }
+                    Err(error) => message!("it cannot be run: {}", error.said()),
                 },
-                Err(error) => message!("it cannot be run: {}", error.said()),
             };
             if began.elapsed() >= GOOD_WORK {
                 rest = REST;

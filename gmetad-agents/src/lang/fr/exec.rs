@@ -15,6 +15,10 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     // Runs.
     ("{}; it said: {}", "{} ; message : {}"),
     ("Standard error: {}", "Sortie d'erreur : {}"),
+    (
+        "an earlier run (process {}) cannot be ended: it hangs in the kernel, on a disk or a network file system that does not answer perhaps; it is measured again when that process is gone",
+        "impossible de mettre fin à une exécution antérieure (processus {}) : elle est bloquée dans le noyau, peut-être par un disque ou un système de fichiers réseau qui ne répond pas ; la mesure reprendra dès la fin de ce processus",
+    ),
     ("there is no command", "aucune commande n'est indiquée"),
     (
         "there is no program {}: neither in {} nor in the search path; write its whole path, or install it",
