@@ -222,6 +222,7 @@ fi
         state: root.path().join("daily"),
         root: root.path().into(),
         period: Duration::from_secs(86_400),
+        ..Default::default()
     };
     daily.agent.init_data(&place);
     assert_eq!(daily.agent.measure(&within(4.0)).unwrap().get_number("n"), Some(5.0));
@@ -369,7 +370,12 @@ fn a_silent_stream_goes_stale() {
     let root = tempfile::tempdir().unwrap();
     let mut installed = sh("echo '{\"fields\":{\"n\":1}}'; sleep 60", "mode = 'stream'", root.path());
     let period = Duration::from_millis(200);
-    let place = gmetad_core::agent::Place { state: root.path().join("s"), root: root.path().into(), period };
+    let place = gmetad_core::agent::Place {
+        state: root.path().join("s"),
+        root: root.path().into(),
+        period,
+        ..Default::default()
+    };
     installed.agent.init_data(&place);
     assert_eq!(measured(&mut installed).get_number("n"), Some(1.0));
     let error = wait("stale", || installed.agent.measure(&within(0.01)).err());

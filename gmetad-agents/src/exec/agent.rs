@@ -390,12 +390,15 @@ impl Agent for ExecAgent {
         Ok(measurement)
     }
 
-    /// The program judged; here are the limits that it described.
+    /// The program judged; here are the limits that it described, where the agent's file has no rules.
     fn check_status(&self, history: &History<'_>) -> Status {
         match self.settings.format {
             // A check knows its limits: they are only shown.
             Format::Nagios => Status::ok(),
-            _ => limits::judge(&self.described.fields, history),
+            _ => {
+                let ruled = self.place.as_ref().map(|place| &place.ruled[..]).unwrap_or_default();
+                limits::judge(self.described.fields.iter().filter(|field| !ruled.contains(&field.name)), history)
+            }
         }
     }
 

@@ -272,8 +272,12 @@ mod tests {
     #[test]
     fn the_directory_is_private_and_links_point() {
         let root = tempfile::tempdir().unwrap();
-        let place =
-            Place { state: root.path().join("a/.state"), root: root.path().into(), period: Duration::from_secs(30) };
+        let place = Place {
+            state: root.path().join("a/.state"),
+            root: root.path().into(),
+            period: Duration::from_secs(30),
+            ..Place::default()
+        };
         let settings =
             Settings { command: vec!["/bin/sh".into()], link: Some("if_eth0".into()), ..Settings::default() };
         for _ in 0..2 {
