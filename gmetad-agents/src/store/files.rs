@@ -139,7 +139,13 @@ pub(crate) fn make_of_agent(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
-    let is_open = dir.parent().is_some_and(|root| root.metadata().is_ok_and(|meta| meta.permissions().mode() & 4 != 0));
+    let mut is_open = false;
+    if let Some(root) = dir.parent() {
+        if !root.is_dir() {
+            make(root)?;
+        }
+        is_open = root.metadata()?.permissions().mode() & 4 != 0;
+    }
     fs::DirBuilder::new().recursive(true).mode(if is_open { 0o755 } else { SHUT }).create(dir)
 }
 
