@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use gmetad_agents::{Installed, described};
-use gmetad_core::agent::{Element, History, Measurement, State, Status, Value};
+use gmetad_core::agent::{Counted, Element, History, Measurement, State, Status, Value};
 use programs::{agent, left_out, script, within};
 
 fn sh(text: &str, keys: &str, root: &Path) -> Installed {
@@ -188,6 +188,34 @@ esac
     // A program that knows no verbs.
     let mut plain = sh(r#"echo '{"fields":{"n":1}}'"#, "", root.path());
     assert_eq!(measured(&mut plain).get_number("n"), Some(1.0));
+}
+
+#[test]
+fn a_description_with_a_mistake_does_not_undo_a_good_one() {
+    let root = tempfile::tempdir().unwrap();
+    let describes = |text: &str| {
+        let answer = "echo '{\"fields\":{\"n\":5}}'";
+        let text = format!("#!/bin/sh\nif [ \"$1\" = describe ]; then\ncat <<'E'\n{text}\nE\nelse {answer}; fi\n");
+        script(root.path(), "self", &text);
+        let mut installed = agent("exec", "command = ['self']", root.path());
+        measured(&mut installed);
+        let said = installed.agent.describe().unwrap();
+        let counted = said.fields.iter().find(|field| field.name == "n").unwrap().counted;
+        (counted, said.notes.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let (counted, notes) = describes("[[datasources]]\nname = 'n'\nds_type = 'COUNTR'");
+    assert_eq!(counted, Counted::Gauge);
+    assert!(notes[0].contains("[[datasources]] n: \"COUNTR\" is none of") && notes.len() == 2, "{notes:?}");
+    let (counted, notes) = describes("[[datasources]]\nname = 'n'\nds_type = 'COUNTER'\nfoo = 1");
+    assert_eq!((counted, notes.len()), (Counted::Counter, 1), "{notes:?}");
+    for wrong in ["this is [ not TOML", "[[datasources]]\nname = 'n'\nds_type = 'COUNTR'", "E\nexit 3\ncat <<'E'"] {
+        let (counted, notes) = describes(wrong);
+        assert_eq!(counted, Counted::Counter, "{wrong}: {notes:?}");
+        assert!(notes.iter().any(|note| note.contains("before counts meanwhile")), "{wrong}: {notes:?}");
+    }
+    // A program that does not know the verb any more, and measures.
+    assert_eq!(describes("{\"fields\":{\"n\":5}}"), (Counted::Gauge, Vec::new()));
+    assert_eq!(describes("oops").0, Counted::Gauge, "what was said before is forgotten");
 }
 
 #[test]

@@ -103,6 +103,15 @@ pub fn read(ended: Ended, output: &[u8]) -> Result<Reading, Message> {
     Ok(reading)
 }
 
+/// Whether it is an answer, and not something else.
+pub(super) fn is_answer(output: &[u8]) -> bool {
+    serde_json::from_slice::<Answer>(output.trim_ascii()).is_ok_and(|answer| {
+        let has_values = !answer.fields.0.is_empty() || !answer.instances.0.is_empty();
+        let judges = answer.status.is_some() || answer.message.is_some();
+        answer.v.is_some() || has_values || judges || answer.others.is_empty()
+    })
+}
+
 fn put(values: &mut Values, instance: Option<&str>, field: String, value: &Json, name: &str) -> Result<(), Message> {
     match value {
         Json::Number(number) => values.put_number(instance, DescribedField::new(field), *number),

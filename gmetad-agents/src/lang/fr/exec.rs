@@ -139,6 +139,24 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "`{}` : les fichiers ne se nomment pas ici ; écrire dans vnamedefs ce dont il s'agit",
     ),
     ("`{}` is neither an option nor one of {}", "`{}` n'est ni une option ni l'un de {}"),
+    (
+        "what it says of itself (`describe`) is not understood: {}",
+        "ce qu'il dit de lui-même (`describe`) n'est pas compris : {}",
+    ),
+    (
+        "what it said of itself before counts meanwhile",
+        "en attendant, ce qu'il avait dit de lui-même auparavant fait foi",
+    ),
+    (
+        "once `describe` is corrected, restart the service, or wait for an hour: it is asked again",
+        "une fois `describe` corrigé, redémarrer le service ou attendre une heure : la question sera reposée",
+    ),
+    (
+        "`describe`, [[{}]] {}: it cannot have {}; take that out",
+        "`describe`, [[{}]] {} : {} n'y a pas sa place ; à retirer",
+    ),
+    ("`describe`, [[{}]] {}: {}; it does not count", "`describe`, [[{}]] {} : {} ; l'indication est ignorée"),
+    ("min_bound is not below max_bound", "min_bound n'est pas inférieur à max_bound"),
     ("it does not describe itself: {}", "il ne se décrit pas : {}"),
     (
         "it is measured without an answer to `describe` (describe = false spares asking): {}",
