@@ -438,7 +438,7 @@ fn the_examples_of_the_documentation() {
     let measurement = measured(&mut installed);
     let names: Vec<_> =
         measurement.instances().map(|(name, disk)| (name.to_owned(), disk.get_number("used").is_some())).collect();
-    assert_eq!(names, [("root".to_owned(), true), ("tmp".to_owned(), true)]);
+    assert_eq!(names, [("root-29622bb2".to_owned(), true), ("tmp-34b35e47".to_owned(), true)]);
     let spec = described::under(&installed.spec, installed.agent.describe().unwrap());
     assert_eq!(
         (spec.section.to_string().as_str(), spec.fields[0].unit.as_str(), spec.limits.len()),

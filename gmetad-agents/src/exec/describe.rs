@@ -266,7 +266,7 @@ color = "red"
         let [jobs, done] = &described.fields[..] else { panic!("two") };
         assert_eq!(
             (jobs.warn.as_deref(), done.name.as_str(), done.counted, done.min),
-            (Some("10"), "done_all", Counted::Counter, Some(0.0))
+            (Some("10"), "done_all-f195ac7e", Counted::Counter, Some(0.0))
         );
         let colors: Vec<_> = described.graphs[0].series.iter().map(|series| series.color.as_str()).collect();
         assert_eq!((described.graphs[0].name.as_str(), colors), ("jobs", vec!["#00ff00", ""]));

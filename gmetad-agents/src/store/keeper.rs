@@ -1,6 +1,7 @@
 //! The thread that writes.
 
 mod lock;
+mod renamed;
 pub(super) mod room;
 
 use std::collections::HashMap;
@@ -269,6 +270,7 @@ impl Keeper {
         if !self.is_ours || !self.active.contains(agent) {
             return;
         }
+        self.rename(agent, &taken.measurement);
         // Where that fails, writing will tell.
         let _ = files::make_of_agent(&path::agent_dir(&self.shared.root, agent));
         let mut schemas: Vec<(Datasource, Schema)> = Vec::new();
