@@ -116,7 +116,8 @@ impl Stream {
             self.shared.came.wait_for(&mut newest, left.min(SLICE));
         }
         let silence = match newest.at {
-            Some(at) => message!("no line came for {} s", at.elapsed().as_secs()),
+            // How long exactly changes each time, and what is new is logged.
+            Some(_) => message!("no line came for over {} s", (fresh.as_secs_f64() * 10.0).round() / 10.0),
             None => message!("no line came yet"),
         };
         Err(match &newest.failure {

@@ -55,7 +55,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     // Streams.
     ("no line came yet", "aucune ligne reçue pour l'instant"),
-    ("no line came for {} s", "aucune ligne reçue depuis {} s"),
+    ("no line came for over {} s", "aucune ligne reçue depuis plus de {} s"),
     ("it wrote a line of more than {} bytes", "il a écrit une ligne de plus de {} octets"),
     ("it ended ({})", "il s'est terminé ({})"),
     ("it closed its output", "il a fermé sa sortie"),
