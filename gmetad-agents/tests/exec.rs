@@ -236,7 +236,7 @@ fi
     assert!(error.contains("it took longer than 1.") && error.contains("it is asked again the next time"), "{error}");
     assert_eq!(measured(&mut slow).get_number("n"), Some(5.0));
     let described = slow.agent.describe().unwrap();
-    assert_eq!(described.fields[0].counted, gmetad_core::agent::Counted::Counter);
+    assert_eq!(described.fields[0].counted, Counted::Counter);
     let asked = fs::read_to_string(root.path().join("stats/test/.state/asked")).unwrap();
     assert_eq!(asked, "describe\ndescribe\n\n", "not measured before it is known what a counter is");
     // One that never answers is measured in the end.

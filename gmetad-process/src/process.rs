@@ -75,7 +75,7 @@ mod tests {
         let mut child = Command::new("/bin/sleep").arg("300").spawn().unwrap();
         let process = Process::of(child.id()).unwrap();
         assert!(process.is_alive());
-        assert!(!Process { began: process.began + 1, ..process.clone() }.is_alive(), "the id is used again");
+        assert!(!Process { began: process.began + 1, ..process }.is_alive(), "the id is used again");
         let ours = stat(std::process::id()).unwrap().group;
         assert!(Process::of_group(ours).contains(&process));
         child.kill().unwrap();
