@@ -37,7 +37,11 @@ impl Keeper {
 fn earlier(root: &Path, agent: &str, taken: &Measurement, known: &BTreeMap<Key, bool>) -> Vec<(PathBuf, PathBuf)> {
     let instances: Vec<&str> = taken.instances().map(|(name, _)| name).collect();
     let is_instance = |name: &str| known.keys().any(|(instance, _)| instance.as_deref() == Some(name));
-    let dir = |name: &str| path::agent_file(root, agent, Some(name), "").with_file_name("");
+    let dir = |name: &str| {
+        let mut path = path::agent_file(root, agent, Some(name), "");
+        path.pop();
+        path
+    };
     let mut all: Vec<_> = sure(&instances, is_instance).map(|(from, to)| (dir(from), dir(to))).collect();
     let fields: Vec<&str> = taken.fields().map(|(name, _)| name).collect();
     let is_field = |name: &str| known.contains_key(&(None, name.to_owned()));
@@ -82,8 +86,8 @@ mod tests {
         assert_eq!(
             paths,
             [
-                "/r/d/root/ /r/d/root-29622bb2/".to_owned(),
-                format!("/r/d/home/ /r/d/{}/", name("/home")),
+                "/r/d/root /r/d/root-29622bb2".to_owned(),
+                format!("/r/d/home /r/d/{}", name("/home")),
                 format!("/r/d/C_x.rrd /r/d/{}.rrd", name("C: x")),
             ]
         );
