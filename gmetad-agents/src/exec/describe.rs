@@ -122,7 +122,11 @@ impl Wrong {
 /// It is no TOML: the place.
 pub fn read(output: &[u8]) -> Result<(Described, Vec<Message>), Message> {
     let text = std::str::from_utf8(output).map_err(|_| message!("it is not UTF-8"))?;
-    let keys: Keys = toml::from_str(text).map_err(|error: toml::de::Error| error.said())?;
+    let keys: Keys = toml::from_str(text).map_err(|error: toml::de::Error| {
+        let before = error.span().map_or(0, |span| span.start.min(output.len()));
+        let line = output[..before].split(|byte| *byte == b'\n').count();
+        message!("line {}: {}", line, error.said())
+    })?;
     let mut wrong = Wrong::default();
     let text = |text: &str| Message::from(names::line(text));
     let mut described =
@@ -273,7 +277,8 @@ color = "red"
         assert_eq!(described.notes[0].to_string(), "keys that a description cannot have: archives");
         assert!(mistakes.is_empty());
         for bad in ["{\"v\":1}", "a = [", "rules = 5"] {
-            assert!(read(bad.as_bytes()).is_err(), "{bad}");
+            let said = read(format!("\n{bad}").as_bytes()).unwrap_err().to_string();
+            assert!(said.starts_with("line 2: "), "{bad}: {said}");
         }
     }
 

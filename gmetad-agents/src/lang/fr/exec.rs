@@ -156,6 +156,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "`describe`, [[{}]] {} : {} n'y a pas sa place ; à retirer",
     ),
     ("`describe`, [[{}]] {}: {}; it does not count", "`describe`, [[{}]] {} : {} ; l'indication est ignorée"),
+    ("line {}: {}", "ligne {} : {}"),
     ("min_bound is not below max_bound", "min_bound n'est pas inférieur à max_bound"),
     ("it does not describe itself: {}", "il ne se décrit pas : {}"),
     (
