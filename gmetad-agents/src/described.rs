@@ -53,7 +53,9 @@ pub fn under(spec: &Spec, described: &Described) -> Spec {
         }
         let range = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
         let (warn, error) = (range(&said.warn), range(&said.error));
-        if (warn.is_some() || error.is_some()) && !spec.limits.iter().any(|limit| limit.field == said.name) {
+        let is_ruled = spec.ruled.contains(&said.name);
+        if !is_ruled && (warn.is_some() || error.is_some()) && !spec.limits.iter().any(|limit| limit.field == said.name)
+        {
             spec.limits.push(Limit { field: said.name.clone(), warn, error });
         }
     }
@@ -208,6 +210,8 @@ mod tests {
         assert_eq!((merged.fields[0].label.to_string(), merged.fields[0].unit.as_str()), ("My label".to_owned(), "%"));
         let Keep::Rrd(graphs) = merged.keep else { panic!("graphs") };
         assert_eq!(graphs.datasources, [source]);
+        spec.ruled.push("used".to_owned());
+        assert!(under(&spec, &said()).limits.is_empty(), "the file has a rule, or wants none");
         let plain = under(&Spec::of(&Nothing), &said());
         assert_eq!(plain.keep, Keep::Last);
     }

@@ -61,6 +61,9 @@ pub struct Spec {
     /// By which whoever measures judges: to be shown beside the fields, and in graphs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<Limit>,
+    /// Fields of which rules are written, also such as take others away: no limits of a program count for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ruled: Vec<String>,
     /// What is kept of its measurements.
     #[serde(default)]
     pub keep: Keep,
@@ -105,6 +108,7 @@ impl Spec {
             requires: agent.requires().to_vec(),
             rules: Vec::new(),
             limits: Vec::new(),
+            ruled: Vec::new(),
             keep: Keep::Last,
             debounce: 1,
             written: String::new(),

@@ -362,7 +362,11 @@ fn configuration_with_passwords_is_nobody_elses() {
         }
         let retired = data.join(".retired/older-5/agent.json");
         assert!(!retired.exists() || mode(&retired) == 0o600, "{retired:?}");
-        assert!(*data != fresh || mode(data) & 0o007 == 0, "made for nobody else");
+        let modes = [data.clone(), data.join("old")].map(|path| mode(&path) & 0o007);
+        assert!(
+            *data != fresh || modes == [1, 0],
+            "others may pass, for programs of theirs, and see nothing: {modes:?}"
+        );
     }
 }
 

@@ -78,7 +78,7 @@ fn limits_of_recorded_checks() {
     };
     let load = field("load", "load1");
     assert_eq!((load.warn.as_deref(), load.error.as_deref(), load.min), (Some("15"), Some("30"), Some(0.0)));
-    let disk = field("disk_all", "dev_shm");
+    let disk = field("disk_all", &gmetad_agents::exec::name("/dev/shm"));
     assert_eq!((disk.unit.as_str(), disk.label.to_string().as_str(), disk.max), ("B", "/dev/shm", None));
     let loss = field("ping", "pl");
     assert_eq!((loss.unit.as_str(), loss.warn.as_deref()), ("%", Some("20")));

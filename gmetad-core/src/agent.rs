@@ -262,6 +262,8 @@ pub struct Place {
     pub root: PathBuf,
     /// Time between two measurements.
     pub period: Duration,
+    /// Fields that the configuration judges, or wants not to be judged: no agent judges them by limits of its own.
+    pub ruled: Vec<String>,
 }
 
 /// What an agent judges by.

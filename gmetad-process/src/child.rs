@@ -32,13 +32,24 @@ use nix::sys::signal::killpg;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
+use parking_lot::Mutex;
+
+use crate::process::Process;
 use crate::sys;
 use crate::user::Account;
 
 /// Bytes that the kernel takes for a program ahead of what it has read, if it allows.
 const STDIN_BYTES: i32 = 512 << 10;
-/// How long [`Child`]'s drop waits for the end of a killed process.
+/// How long [`Child`]'s drop waits for the end of a killed process, and how often it looks.
 const REAP: Duration = Duration::from_millis(200);
+const STEP: Duration = Duration::from_millis(2);
+
+/// Processes that were killed and hang in the kernel (a dead disk, say). Whoever starts another one reaps those that have ended.
+static UNENDED: Mutex<Vec<std::process::Child>> = Mutex::new(Vec::new());
+
+fn reap(unended: &mut Vec<std::process::Child>) {
+    unended.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+}
 
 /// What a program may use; `None` is what the daemon may.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -136,6 +147,7 @@ impl Spawn {
     /// # Errors
     /// The system's: no such file, not executable, a limit too low to begin with, no right to change the user.
     pub fn spawn(&self) -> io::Result<Child> {
+        reap(&mut UNENDED.lock());
         let mut command = Command::new(&self.program);
         command.args(&self.args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         if let Some(dir) = &self.dir {
@@ -255,6 +267,22 @@ impl Child {
         let _ = killpg(self.pid(), signal);
     }
 
+    /// Kills it and its group, as its drop does, and tells what of it is alive all the same: it hangs in the kernel.
+    pub fn end(self) -> Vec<Process> {
+        let id = self.id;
+        drop(self);
+        let mut alive = Process::of_group(id);
+        for _ in 0..REAP.as_millis() / STEP.as_millis() {
+            // What it started may need a moment; it itself had one.
+            if alive.is_empty() || alive.iter().any(|process| process.id() == id) {
+                break;
+            }
+            thread::sleep(STEP);
+            alive.retain(Process::is_alive);
+        }
+        alive
+    }
+
     fn pid(&self) -> Pid {
         Pid::from_raw(self.id as i32)
     }
@@ -269,15 +297,13 @@ impl Drop for Child {
     fn drop(&mut self) {
         self.kill_group(Signal::SIGKILL);
         let Some(mut child) = self.child.take() else { return };
-        let step = Duration::from_millis(2);
-        for _ in 0..REAP.as_millis() / step.as_millis() {
+        for _ in 0..REAP.as_millis() / STEP.as_millis() {
             if !matches!(child.try_wait(), Ok(None)) {
                 return;
             }
-            thread::sleep(step);
+            thread::sleep(STEP);
         }
-        // It hangs in the kernel (a dead disk, say). Who dropped it need not; without a thread it stays a zombie.
-        let _ = thread::Builder::new().name("child-reaper".to_owned()).spawn(move || child.wait());
+        UNENDED.lock().push(child);
     }
 }
 
@@ -337,6 +363,28 @@ mod tests {
         let fds: usize = lines.last().unwrap().parse().unwrap();
         assert!(fds <= 4, "0, 1, 2 and the one it looks with: {text}");
         drop(leaked);
+    }
+
+    #[test]
+    fn what_hung_is_reaped_by_who_starts_another() {
+        // It stands for one that SIGKILL does not end.
+        let child = Command::new("/bin/sleep").arg("300").stdin(Stdio::null()).spawn().unwrap();
+        let process = Process::of(child.id()).unwrap();
+        UNENDED.lock().push(child);
+        drop(sh("true").spawn().unwrap());
+        assert!(process.is_alive());
+        nix::sys::signal::kill(Pid::from_raw(process.id() as i32), Signal::SIGKILL).unwrap();
+        let end = Instant::now() + Duration::from_secs(20);
+        while Path::new(&format!("/proc/{}", process.id())).exists() {
+            assert!(Instant::now() < end, "reaped");
+            drop(sh("true").spawn().unwrap());
+        }
+        assert!(!process.is_alive());
+    }
+
+    #[test]
+    fn what_ends_when_it_is_killed_is_not_alive() {
+        assert_eq!(sh("sleep 300 & sleep 300 & wait").spawn().unwrap().end(), []);
     }
 
     #[test]

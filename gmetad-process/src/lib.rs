@@ -57,6 +57,8 @@ pub mod notify;
 #[forbid(unsafe_code)]
 pub mod pidfile;
 #[forbid(unsafe_code)]
+pub mod process;
+#[forbid(unsafe_code)]
 pub mod run;
 #[forbid(unsafe_code)]
 pub mod signals;

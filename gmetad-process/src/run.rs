@@ -25,6 +25,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use thiserror::Error;
 
 use crate::child::{Child, Ended, Pipes, Signal, Spawn};
+use crate::process::Process;
 
 /// How often it is looked whether the run is still wanted.
 const SLICE: Duration = Duration::from_millis(200);
@@ -64,6 +65,8 @@ pub struct Output {
     pub stdout: Vec<u8>,
     /// The end of what it complained.
     pub stderr: Vec<u8>,
+    /// What of it could not be ended: it hangs in the kernel.
+    pub alive: Vec<Process>,
 }
 
 /// Why a program was ended.
@@ -120,7 +123,7 @@ pub fn run(spawn: &Spawn, input: &[u8], bounds: &Bounds, stopped: &dyn Fn() -> b
         break Err(cut);
     };
     talk.out.truncate(bounds.stdout);
-    Ok(Output { result, stdout: talk.out, stderr: talk.complaints.into() })
+    Ok(Output { result, stdout: talk.out, stderr: talk.complaints.into(), alive: child.end() })
 }
 
 /// SIGTERM to all of it, some time, and (in the drop of the child) SIGKILL.

@@ -119,7 +119,8 @@ fn measured(installed: Installed, root: &Path) -> Result<Measured, Message> {
         let dir = std::env::temp_dir().display().to_string();
         message!("no directory can be made in {}: {}", dir, error.said())
     })?;
-    agent.init_data(&Place { state: scratch.0.join("state"), root: root.to_owned(), period: spec.period });
+    let state = scratch.0.join("state");
+    agent.init_data(&Place { state, root: root.to_owned(), period: spec.period, ruled: spec.ruled.clone() });
     let (to, from) = mpsc::channel();
     let stop = Stop::default();
     let now = gmetad_core::now();

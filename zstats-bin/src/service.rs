@@ -110,7 +110,8 @@ pub(crate) fn load(settings: &Settings) -> Loaded {
 pub(crate) fn place(agents: &mut [Installed], settings: &Settings) {
     for Installed { spec, agent } in agents {
         let state = path::agent_dir(&settings.data(), &spec.name).join(".state");
-        agent.init_data(&Place { state, root: settings.root.clone(), period: spec.period });
+        let (root, ruled) = (settings.root.clone(), spec.ruled.clone());
+        agent.init_data(&Place { state, root, period: spec.period, ruled });
     }
 }
 

@@ -36,6 +36,28 @@ fn check_tells_what_would_run() {
 }
 
 #[test]
+fn rules_of_the_file_count_and_not_those_of_the_program() {
+    let native = "if [ \"$1\" = describe ]; then echo '[[rules]]'; echo 'field = \"x\"'; echo 'error = \"~:10\"'\n\
+        else echo '{\"fields\":{\"x\":50}}'; fi\n";
+    let munin = "if [ \"$1\" = config ]; then echo 'x.label X'; echo 'x.critical 10'; else echo 'x.value 50'; fi\n";
+    let root = Root::new(&[("native", native), ("munin", munin)]);
+    let mut agents = String::new();
+    let rules = [("plain", ""), ("higher", "{field='x',error='~:1000'}"), ("away", "{field='x'}")];
+    for (kind, program) in [("exec", "native"), ("munin", "munin")] {
+        for (name, rule) in rules {
+            let command = format!("['/bin/sh', '{}']", root.path(program).display());
+            agents +=
+                &format!("[[agent]]\nname='{program}-{name}'\nkind='{kind}'\ncommand={command}\nrules=[{rule}]\n");
+        }
+    }
+    root.write("configs/a.agent", &agents);
+    for program in ["native", "munin"] {
+        let codes = rules.map(|(name, _)| root.run(&["run", &format!("{program}-{name}")]));
+        assert_eq!(codes.each_ref().map(|(code, _)| *code), [2, 0, 0], "{codes:?}");
+    }
+}
+
+#[test]
 fn run_measures_once_and_ends_as_the_status_is() {
     let root = Root::new(&[(
         "configs/a.agent",

@@ -21,6 +21,24 @@ fn says(name: &str, file: &std::path::Path) -> String {
 }
 
 #[test]
+fn a_program_of_another_user_has_its_directory() {
+    if !nix::unistd::Uid::effective().is_root() {
+        return; // only root may name somebody else
+    }
+    let root = Root::new(&[("n.sh", "touch here && echo \"{\\\"message\\\":\\\"$(pwd) $(id -un)\\\"}\"\n")]);
+    let command = format!("['/bin/sh', '{}']", root.path("n.sh").display());
+    let agent = format!("kind = 'exec'\ncommand = {command}\nuser = 'nobody'\nperiod = 1\ndescribe = false\n");
+    root.write("configs/n.agent", &format!("[[agent]]\nname = 'n'\n{agent}"));
+    fs::set_permissions(root.0.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let service = root.start(&["--no-defaults"]);
+    let agent = wait("a result", || service.agent("n").filter(|agent| !agent["last"].is_null()));
+    let state = root.path("stats/n/.state");
+    assert!(agent["message"].to_string().contains(&format!("{} nobody", state.display())), "{agent}");
+    let mode = |name: &str| fs::metadata(root.path(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(["stats", "stats/n", "stats/n/.state"].map(mode), [0o751, 0o751, 0o700]);
+}
+
+#[test]
 fn it_needs_no_configuration() {
     let root = Root::new(&[]);
     let service = root.start(&[]);

@@ -28,6 +28,7 @@ mod written;
 pub use facts::Facts;
 pub use fault::mistake;
 pub use load::{AGENTS, ConfigOptions, Failed, Left, Loaded, check, load};
+pub(crate) use written::RangeWritten;
 pub use written::{KEYS, Key};
 
 /// What `site.cfg` says: which agents the page shows, in what order.

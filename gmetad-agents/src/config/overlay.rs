@@ -141,6 +141,9 @@ fn put_rule(over: &mut Spec, rule: RuleWritten) -> Result<(), Wrong> {
         return Err(("rules", message!("the field of a rule is empty")));
     }
     over.rules.retain(|other| other.field != field);
+    if !over.ruled.contains(&field) {
+        over.ruled.push(field.clone());
+    }
     if warn.is_some() || error.is_some() || nodata.is_some() {
         let (warn, error) = (warn.map(|it| it.0), error.map(|it| it.0));
         let times = times.map_or(1, |times| times.0);

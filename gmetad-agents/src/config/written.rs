@@ -304,7 +304,7 @@ impl<'de> Deserialize<'de> for FieldWritten {
 
 /// A range, also as a plain number.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct RangeWritten(pub(super) Range);
+pub(crate) struct RangeWritten(pub(crate) Range);
 
 impl<'de> Deserialize<'de> for RangeWritten {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {

@@ -1,5 +1,7 @@
 //! The agent that runs a program.
 
+mod verbs;
+
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,6 +11,7 @@ use gmetad_core::agent::{
 };
 use gmetad_core::message;
 use gmetad_process::child::Ended;
+use gmetad_process::process::Process;
 use gmetad_process::run::{Bounds, Cut, Output, run};
 
 use super::names;
@@ -22,17 +25,6 @@ use crate::said::{self, Said};
 
 /// How long what a munin plugin says of itself holds.
 const CONFIG: Duration = Duration::from_secs(3600);
-/// The same of a program that was asked whether it makes sense here, if it said no.
-const PROBE: Duration = Duration::from_secs(3600);
-/// After so many times in a row without an answer to `describe` it is measured without, and asked again after this.
-const TRIES: u32 = 3;
-const ASK_AGAIN: Duration = Duration::from_secs(3600);
-/// A measurement is left out for a description only if the next one comes within that time.
-const SOON: Duration = Duration::from_secs(600);
-/// Longest that the verbs may take.
-const VERB: Duration = Duration::from_secs(10);
-/// Bytes of a description.
-const DESCRIPTION: usize = 64 << 10;
 /// What is taken off a deadline: whoever runs us should see the reason, not only that nothing came.
 const MARGIN: Duration = Duration::from_millis(100);
 /// How long a program may take to end after SIGTERM, at most: the monitor waits for a second beyond the deadline, or a quarter of
@@ -47,10 +39,15 @@ pub(super) struct ExecAgent {
     name: String,
     settings: Settings,
     place: Option<Place>,
-    /// What is known of fields and graphs: what the program says by `describe`, and by its answers so far.
+    /// What the program says by `describe`.
     description: Option<Described>,
+    /// What it said so when that was good, in an earlier process perhaps.
+    before: Option<Described>,
+    /// What was wrong with it, and when it was asked.
+    mistakes: Option<(Instant, Vec<Message>)>,
     /// When it was asked in vain, and how often in a row.
     unanswered: Option<(Instant, u32)>,
+    /// What is known of fields and graphs: that, and what its answers said so far.
     described: Described,
     /// The configuration of a munin plugin, and when it was asked.
     config: Option<(Instant, Vec<u8>)>,
@@ -60,6 +57,8 @@ pub(super) struct ExecAgent {
     complaint: String,
     last: Vec<u8>,
     stream: Option<Stream>,
+    /// What could not be ended of earlier runs.
+    alive: Vec<Process>,
 }
 
 impl ExecAgent {
@@ -69,6 +68,8 @@ impl ExecAgent {
             settings,
             place: None,
             description: None,
+            before: None,
+            mistakes: None,
             unanswered: None,
             described: Described::default(),
             config: None,
@@ -76,6 +77,7 @@ impl ExecAgent {
             complaint: String::new(),
             last: Vec::new(),
             stream: None,
+            alive: Vec::new(),
         }
     }
 
@@ -95,29 +97,6 @@ impl ExecAgent {
             self.remember(&program, &output.stdout);
         }
         Ok(self.complained(reading, &output.stderr))
-    }
-
-    /// Asks what is to be asked before the first measurement; a reading that says so if it makes no sense here.
-    fn verbs(&mut self, program: &Program, context: &Context) -> Result<Option<Reading>, Message> {
-        let began = Instant::now();
-        if let Some(ended) = self.probe(program, context)? {
-            let text = message!("it says that it makes no sense here ({})", said::ended(ended));
-            let measurement = Measurement::new().judged(Status::new(State::Unknown, text));
-            return Ok(Some(Reading { measurement, ..Reading::default() }));
-        }
-        let is_unanswered = self.unanswered.is_some_and(|(asked, times)| times >= TRIES && asked.elapsed() < ASK_AGAIN);
-        let may_wait = self.may_wait();
-        if self.settings.is_described() && self.description.is_none() && !is_unanswered {
-            let left = context.deadline.saturating_sub(began.elapsed());
-            self.describe_itself(program, context, if may_wait { left } else { left.min(context.deadline / 4) })?;
-        }
-        // With what is left it would be cut short for no fault of its measuring.
-        let took = began.elapsed();
-        if took > context.deadline / 4 && may_wait {
-            let seconds = (took.as_secs_f64() * 10.0).round() / 10.0;
-            return Err(message!("to say what it is took it {} s: it is measured the next time", seconds));
-        }
-        Ok(None)
     }
 
     /// A munin plugin: what there is, unless that is known, then how much.
@@ -169,7 +148,7 @@ impl ExecAgent {
     }
 
     fn run(
-        &self,
+        &mut self,
         program: &Program,
         verb: Option<&str>,
         context: &Context,
@@ -180,9 +159,15 @@ impl ExecAgent {
         if context.stop.is_stopped() {
             return Err(said::cut(Cut::Stopped));
         }
+        if let Some(text) = unended(&mut self.alive) {
+            return Err(text);
+        }
         let grace = GRACE.min(context.deadline / 8);
         let bounds = Bounds { time: time.saturating_sub(MARGIN.min(time / 10)), grace, stdout, ..Bounds::default() };
-        run(&program.spawn(verb), b"", &bounds, &|| context.stop.is_stopped()).map_err(|error| self.not_started(&error))
+        let output = run(&program.spawn(verb), b"", &bounds, &|| context.stop.is_stopped());
+        let mut output = output.map_err(|error| self.not_started(&error))?;
+        self.alive = std::mem::take(&mut output.alive);
+        Ok(output)
     }
 
     fn not_started(&self, error: &io::Error) -> Message {
@@ -214,61 +199,6 @@ impl ExecAgent {
         }
     }
 
-    /// How it ended if it says that it makes no sense here.
-    fn probe(&mut self, program: &Program, context: &Context) -> Result<Option<Ended>, Message> {
-        if !self.settings.probe {
-            return Ok(None);
-        }
-        if let Some((asked, said)) = self.probed
-            && (said.is_none() || asked.elapsed() < PROBE)
-        {
-            return Ok(said);
-        }
-        let output = self.run(program, Some("probe"), context, VERB.min(context.deadline / 3), DESCRIPTION)?;
-        let ended = self.ended(&output)?;
-        let said = (ended != Ended::Exit(0)).then_some(ended);
-        self.probed = Some((Instant::now(), said));
-        Ok(said)
-    }
-
-    /// Asks what it says of itself. A program that does not know the verb measures instead, or complains: then it says nothing.
-    /// One that does not answer may say something the next time, and until then counters would be kept as if they were none.
-    fn describe_itself(&mut self, program: &Program, context: &Context, time: Duration) -> Result<(), Message> {
-        let output = self.run(program, Some("describe"), context, VERB.min(time), DESCRIPTION)?;
-        let read = match output.result {
-            Ok(Ended::Exit(0)) => describe::read(&output.stdout),
-            Ok(ended @ Ended::Exit(_)) => Err(said::ended(ended)),
-            Err(cut @ Cut::Much(_)) => Err(said::cut(cut)),
-            Err(Cut::Stopped) => return Err(said::cut(Cut::Stopped)),
-            Err(cut @ Cut::Late(_)) => return self.without_answer(said::cut(cut)),
-            Ok(ended @ Ended::Signal(_)) => return self.without_answer(said::ended(ended)),
-        };
-        self.unanswered = None;
-        self.description = Some(read.unwrap_or_else(|error| {
-            self.log(log::Level::Debug, &message!("it does not describe itself: {}", error));
-            Described::default()
-        }));
-        Ok(())
-    }
-
-    /// Whether a measurement may be left out for the sake of a description: not again and again, and not if the next one is far.
-    fn may_wait(&self) -> bool {
-        let is_soon = self.place.as_ref().is_none_or(|place| place.period <= SOON);
-        is_soon && self.unanswered.is_none_or(|(_, times)| times < TRIES)
-    }
-
-    /// There was no answer to `describe`.
-    fn without_answer(&mut self, why: Message) -> Result<(), Message> {
-        let times = self.unanswered.map_or(1, |(_, times)| times.saturating_add(1));
-        self.unanswered = Some((Instant::now(), times));
-        if self.may_wait() {
-            return Err(message!("asked what it is (`describe`): {}; it is asked again the next time", why));
-        }
-        let text = message!("it is measured without an answer to `describe` (describe = false spares asking): {}", why);
-        self.log(log::Level::Warn, &text);
-        Ok(())
-    }
-
     /// Adds what it complained of to the page, and logs it if it is new.
     fn complained(&mut self, mut reading: Reading, stderr: &[u8]) -> Reading {
         let text = names::shown(&names::lossy(stderr), 4 << 10);
@@ -288,7 +218,7 @@ impl ExecAgent {
         if self.last == answer {
             return;
         }
-        match write(state, answer) {
+        match write(&state.join(".last.new"), &state.join(LAST), answer) {
             Ok(()) => self.last = answer.to_owned(),
             Err(error) => {
                 let file = state.join(LAST).display().to_string();
@@ -321,6 +251,16 @@ impl ExecAgent {
     }
 }
 
+/// What is said while an earlier run cannot be ended: one more each time would hang as well, until there is no room for others.
+pub(super) fn unended(alive: &mut Vec<Process>) -> Option<Message> {
+    alive.retain(Process::is_alive);
+    let first = alive.first()?.id();
+    Some(message!(
+        "an earlier run (process {}) cannot be ended: it hangs in the kernel, on a disk or a network file system that does not answer perhaps; it is measured again when that process is gone",
+        first
+    ))
+}
+
 /// A failure, with the last line that the program complained of.
 fn with_complaint(failure: Message, stderr: &[u8]) -> Message {
     let text = names::lossy(stderr);
@@ -331,15 +271,13 @@ fn with_complaint(failure: Message, stderr: &[u8]) -> Message {
 }
 
 /// Replaces a file in a directory that may be another user's: nothing that is there is followed.
-fn write(state: &Path, answer: &[u8]) -> io::Result<()> {
-    let aside = state.join(".last.new");
-    match std::fs::remove_file(&aside) {
+fn write(aside: &Path, file: &Path, text: &[u8]) -> io::Result<()> {
+    match std::fs::remove_file(aside) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         removed => removed?,
     }
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&aside)?;
-    file.write_all(answer)?;
-    std::fs::rename(&aside, state.join(LAST))
+    std::fs::OpenOptions::new().write(true).create_new(true).open(aside)?.write_all(text)?;
+    std::fs::rename(aside, file)
 }
 
 impl Agent for ExecAgent {
@@ -355,7 +293,10 @@ impl Agent for ExecAgent {
         let began = Instant::now();
         let Reading { measurement, described } =
             if self.settings.is_stream() { self.streamed(context, began) } else { self.one_shot(context, began) }?;
-        let mut described = describe::together(self.description.as_ref().unwrap_or(&Described::default()), described);
+        let mut described = describe::together(
+            self.description.as_ref().or(self.before.as_ref()).unwrap_or(&Described::default()),
+            described,
+        );
         // Fields that are missing today may be back tomorrow: an answer without performance data, say.
         for known in std::mem::take(&mut self.described.fields) {
             if described.fields.len() < names::FIELDS && !described.fields.iter().any(|field| field.name == known.name)
@@ -370,16 +311,41 @@ impl Agent for ExecAgent {
         Ok(measurement)
     }
 
-    /// The program judged; here are the limits that it described.
+    /// The program judged; here are the limits that it described, where the agent's file has no rules.
     fn check_status(&self, history: &History<'_>) -> Status {
         match self.settings.format {
             // A check knows its limits: they are only shown.
             Format::Nagios => Status::ok(),
-            _ => limits::judge(&self.described.fields, history),
+            _ => {
+                let ruled = self.place.as_ref().map(|place| &place.ruled[..]).unwrap_or_default();
+                limits::judge(self.described.fields.iter().filter(|field| !ruled.contains(&field.name)), history)
+            }
         }
     }
 
     fn describe(&self) -> Option<&Described> {
         Some(&self.described)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_started_while_an_earlier_run_cannot_be_ended() {
+        let toml = "command = ['/bin/echo', '{\"fields\":{\"x\":1}}']\ndescribe = false".parse().unwrap();
+        let mut agent = ExecAgent::new("x", Settings::of(toml, None).unwrap());
+        let context = Context { now: 1, deadline: Duration::from_secs(20), stop: Default::default() };
+        // It stands for one that SIGKILL does not end.
+        let mut hangs = std::process::Command::new("/bin/sleep").arg("300").spawn().unwrap();
+        agent.alive.extend(Process::of(hangs.id()));
+        for _ in 0..2 {
+            let text = agent.measure(&context).unwrap_err().to_string();
+            assert!(text.starts_with(&format!("an earlier run (process {}) cannot be ended", hangs.id())), "{text}");
+        }
+        hangs.kill().unwrap();
+        hangs.wait().unwrap();
+        assert_eq!(agent.measure(&context).unwrap().get_number("x"), Some(1.0));
     }
 }

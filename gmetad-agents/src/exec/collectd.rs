@@ -6,7 +6,7 @@
 use gmetad_core::agent::{Counted, DescribedField, Message, State, Status};
 use gmetad_core::message;
 
-use super::names::{self, Names};
+use super::names;
 use super::reading::{Reading, Values};
 use super::said;
 
@@ -51,20 +51,19 @@ const TYPES: &[(&str, Counted, &str, &[&str])] = &[
 pub fn read(output: &[u8]) -> Result<Reading, Message> {
     let text = names::lossy(output);
     let (mut values, mut notes, mut lines) = (Values::default(), Vec::new(), 0);
-    let (mut fields, mut instances) = (Names::default(), Names::default());
     let mut status: Option<Status> = None;
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
         match Line::of(line) {
             Some(Line::Values { instance, kind, name, numbers }) => {
                 let (counted, unit, parts) = type_of(&kind, numbers.len());
-                let instance = instance.map(|instance| instances.of(&instance));
+                let instance = instance.map(|instance| names::name(&instance));
                 for (at, number) in numbers.into_iter().enumerate() {
                     let name = match parts.get(at) {
                         Some(part) => format!("{name}_{part}"),
                         None => name.clone(),
                     };
                     let min = counted.is_rate().then_some(0.0);
-                    let field = DescribedField { counted, min, ..DescribedField::new(fields.of(&name)).unit(unit) };
+                    let field = DescribedField { counted, min, ..DescribedField::new(names::name(&name)).unit(unit) };
                     values.put_number(instance.as_deref(), field, number);
                 }
             }

@@ -3,10 +3,12 @@
 use gmetad_core::agent::{Counted, Described, DescribedField, DescribedGraph, DescribedSeries, Message};
 use gmetad_core::message;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
 
 use super::names::{self, FIELDS};
+use crate::config::RangeWritten;
 use crate::said::Said;
-use crate::status::Range;
 
 /// Graphs, and series of a graph.
 const GRAPHS: usize = 50;
@@ -17,16 +19,16 @@ const SERIES: usize = 50;
 struct Keys {
     description: String,
     section: String,
-    fields: Vec<FieldKeys>,
-    datasources: Vec<DatasourceKeys>,
-    graphs: Vec<GraphKeys>,
-    rules: Vec<RuleKeys>,
+    fields: Vec<Table>,
+    datasources: Vec<Table>,
+    graphs: Vec<Table>,
+    rules: Vec<Table>,
     #[serde(flatten)]
-    others: toml::Table,
+    others: Table,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 struct FieldKeys {
     name: String,
     label: String,
@@ -34,7 +36,7 @@ struct FieldKeys {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 struct DatasourceKeys {
     name: String,
     ds_type: Option<String>,
@@ -43,7 +45,7 @@ struct DatasourceKeys {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 struct GraphKeys {
     pngname: String,
     title: String,
@@ -63,39 +65,101 @@ struct SeriesKeys {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 struct RuleKeys {
     field: String,
-    warn: Option<Range>,
-    error: Option<Range>,
+    warn: Option<RangeWritten>,
+    error: Option<RangeWritten>,
 }
 
-/// Reads what a program says of itself. Names of fields become what they are in measurements.
+/// What is wrong with a description, by its weight.
+#[derive(Debug, Default)]
+struct Wrong {
+    /// What it has besides.
+    notes: Vec<Message>,
+    /// What cannot be understood, and is left out.
+    mistakes: Vec<Message>,
+}
+
+impl Wrong {
+    /// The entries of a list that can be understood.
+    fn entries<T: DeserializeOwned>(&mut self, part: &str, list: Vec<Table>, most: usize, keys: &[&str]) -> Vec<T> {
+        let mut good = Vec::new();
+        for (at, mut table) in list.into_iter().take(most).enumerate() {
+            let name = keys.first().and_then(|key| table.get(*key)?.as_str());
+            let name = name.filter(|name| !name.is_empty()).map_or_else(|| format!("#{}", at + 1), names::line);
+            let others: Vec<String> = table.keys().filter(|key| !keys.contains(&key.as_str())).cloned().collect();
+            if !others.is_empty() {
+                others.iter().for_each(|key| drop(table.remove(key)));
+                let others = names::line(&others.join(", "));
+                self.notes.push(message!(
+                    "`describe`, [[{}]] {}: it cannot have {}; take that out",
+                    part,
+                    name,
+                    others
+                ));
+                if table.is_empty() {
+                    continue;
+                }
+            }
+            match Value::Table(table).try_into() {
+                Ok(entry) => good.push(entry),
+                Err(error) => self.mistake(part, &name, error.said()),
+            }
+        }
+        good
+    }
+
+    fn mistake(&mut self, part: &str, name: &str, why: Message) {
+        self.mistakes.push(message!("`describe`, [[{}]] {}: {}; it does not count", part, names::line(name), why));
+    }
+}
+
+/// Reads what a program says of itself, and what of that cannot be understood. Names of fields become what they are in
+/// measurements.
 ///
 /// # Errors
-/// It is no TOML, or a key has an impossible value: the place.
-pub fn read(output: &[u8]) -> Result<Described, Message> {
+/// It is no TOML: the place.
+pub fn read(output: &[u8]) -> Result<(Described, Vec<Message>), Message> {
     let text = std::str::from_utf8(output).map_err(|_| message!("it is not UTF-8"))?;
-    let keys: Keys = toml::from_str(text).map_err(|error: toml::de::Error| error.said())?;
+    let keys: Keys = toml::from_str(text).map_err(|error: toml::de::Error| {
+        let before = error.span().map_or(0, |span| span.start.min(output.len()));
+        let line = output[..before].split(|byte| *byte == b'\n').count();
+        message!("line {}: {}", line, error.said())
+    })?;
+    let mut wrong = Wrong::default();
     let text = |text: &str| Message::from(names::line(text));
     let mut described =
         Described { description: text(&keys.description), section: text(&keys.section), ..Described::default() };
-    for field in keys.fields.iter().take(FIELDS) {
+    for field in wrong.entries::<FieldKeys>("fields", keys.fields, FIELDS, &["name", "label", "unit"]) {
         let unit = names::cut(&names::line(&field.unit), 20).to_owned();
         described.put(DescribedField::new(names::name(&field.name)).label(text(&field.label)).unit(unit));
     }
-    for source in keys.datasources.iter().take(FIELDS) {
+    let of_source = ["name", "ds_type", "min_bound", "max_bound"];
+    for source in wrong.entries::<DatasourceKeys>("datasources", keys.datasources, FIELDS, &of_source) {
+        let counted = counted(source.ds_type.as_deref());
         let field = field(&mut described, &source.name);
-        field.counted = counted(source.ds_type.as_deref())?;
+        match counted {
+            Ok(counted) => field.counted = counted,
+            Err(why) => wrong.mistake("datasources", &source.name, why),
+        }
         (field.min, field.max) =
             (source.min_bound.filter(|it| it.is_finite()), source.max_bound.filter(|it| it.is_finite()));
+        if let (Some(min), Some(max)) = (field.min, field.max)
+            && min >= max
+        {
+            field.max = None;
+            wrong.mistake("datasources", &source.name, message!("min_bound is not below max_bound"));
+        }
     }
-    for rule in keys.rules.iter().take(FIELDS) {
+    for rule in wrong.entries::<RuleKeys>("rules", keys.rules, FIELDS, &["field", "warn", "error"]) {
         let field = field(&mut described, &rule.field);
         (field.warn, field.error) =
-            (rule.warn.map(|range| range.to_string()), rule.error.map(|range| range.to_string()));
+            (rule.warn.map(|range| range.0.to_string()), rule.error.map(|range| range.0.to_string()));
     }
-    for (at, graph) in keys.graphs.iter().take(GRAPHS).enumerate() {
+    let of_graph = ["pngname", "title", "unit", "lower", "upper", "series"];
+    let graphs = wrong.entries::<GraphKeys>("graphs", keys.graphs, GRAPHS, &of_graph);
+    for (at, graph) in graphs.iter().enumerate() {
         let name = graph.pngname.strip_suffix(".png").unwrap_or(&graph.pngname);
         let series = graph.series.iter().take(SERIES).map(|series| DescribedSeries {
             field: names::name(&series.ds),
@@ -116,7 +180,8 @@ pub fn read(output: &[u8]) -> Result<Described, Message> {
         let others: Vec<&str> = keys.others.keys().map(String::as_str).take(10).collect();
         described.notes.push(message!("keys that a description cannot have: {}", names::line(&others.join(", "))));
     }
-    Ok(described)
+    described.notes.append(&mut wrong.notes);
+    Ok((described, wrong.mistakes))
 }
 
 fn counted(ds_type: Option<&str>) -> Result<Counted, Message> {
@@ -172,7 +237,7 @@ mod tests {
 
     #[test]
     fn all_keys() {
-        let described = read(
+        let (described, mistakes) = read(
             br##"description = "Jobs"
 section = "Services"
 archives = []
@@ -205,14 +270,38 @@ color = "red"
         let [jobs, done] = &described.fields[..] else { panic!("two") };
         assert_eq!(
             (jobs.warn.as_deref(), done.name.as_str(), done.counted, done.min),
-            (Some("10"), "done_all", Counted::Counter, Some(0.0))
+            (Some("10"), "done_all-f195ac7e", Counted::Counter, Some(0.0))
         );
         let colors: Vec<_> = described.graphs[0].series.iter().map(|series| series.color.as_str()).collect();
         assert_eq!((described.graphs[0].name.as_str(), colors), ("jobs", vec!["#00ff00", ""]));
         assert_eq!(described.notes[0].to_string(), "keys that a description cannot have: archives");
-        for bad in ["{\"v\":1}", "[[rules]]\nwarn = 'x'", "[[datasources]]\nds_type = 'NONE'", "[[fields]]\nnam = ''"] {
-            assert!(read(bad.as_bytes()).is_err(), "{bad}");
+        assert!(mistakes.is_empty());
+        for bad in ["{\"v\":1}", "a = [", "rules = 5"] {
+            let said = read(format!("\n{bad}").as_bytes()).unwrap_err().to_string();
+            assert!(said.starts_with("line 2: "), "{bad}: {said}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_the_rest_counts() {
+        let text = "[[datasources]]\nname = 'x'\nds_type = 'COUNTER'\nfoo = 1\n[[datasources]]\nname = 'y'\nds_type = 'FOO'\n\
+            [[datasources]]\nname = 'z'\nmin_bound = 5\nmax_bound = 1\n[[rules]]\nfield = 'x'\nerror = 'abc'\n\
+            [[rules]]\nfield = 'y'\nerror = 5\n[[fields]]\nlabel = 7\n";
+        let (described, mistakes) = read(text.as_bytes()).unwrap();
+        let texts = |list: &[Message]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(texts(&described.notes), ["`describe`, [[datasources]] x: it cannot have foo; take that out"]);
+        let mistakes = texts(&mistakes);
+        for (mistake, part) in mistakes.iter().zip([
+            "[[fields]] #1: ",
+            "[[datasources]] y: \"FOO\" is none of GAUGE, COUNTER, DERIVE, ABSOLUTE; it does not count",
+            "[[datasources]] z: min_bound is not below max_bound",
+            "[[rules]] x: \"abc\" is not a range",
+        ]) {
+            assert!(mistake.contains(part), "{mistake}");
+        }
+        assert_eq!(mistakes.len(), 4);
+        let [x, y, _] = &described.fields[..] else { panic!("three") };
+        assert_eq!((x.counted, y.error.as_deref()), (Counted::Counter, Some("5")));
     }
 
     proptest! {

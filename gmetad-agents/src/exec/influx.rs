@@ -6,7 +6,7 @@
 use gmetad_core::agent::{DescribedField, Message, Value};
 use gmetad_core::message;
 
-use super::names::{self, Names};
+use super::names;
 use super::reading::{Reading, Values};
 use super::said;
 
@@ -18,7 +18,6 @@ use super::said;
 pub fn read(output: &[u8], tags: &[String]) -> Result<Reading, Message> {
     let text = names::lossy(output);
     let (mut values, mut notes, mut lines) = (Values::default(), Vec::new(), 0);
-    let (mut names, mut instances) = (Names::default(), Names::default());
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let Some(point) = Point::of(line) else {
             if notes.len() < 5 {
@@ -27,10 +26,10 @@ pub fn read(output: &[u8], tags: &[String]) -> Result<Reading, Message> {
             continue;
         };
         lines += 1;
-        let instance = point.instance(tags).map(|instance| instances.of(&instance));
+        let instance = point.instance(tags).map(|instance| names::name(&instance));
         for (key, value) in point.fields {
             let name = if key == "value" { point.measurement.clone() } else { format!("{}_{key}", point.measurement) };
-            let name = names.of(&name);
+            let name = names::name(&name);
             match value {
                 Value::Number(number) => values.put_number(instance.as_deref(), DescribedField::new(name), number),
                 Value::Text(_) => {
@@ -171,10 +170,10 @@ mod tests {
         };
         assert_eq!(reading.get_number("load"), Some(0.5));
         assert_eq!((number("cpu0", "cpu_user"), number("cpu0", "cpu_ok")), (Some(12.0), Some(1.0)));
-        assert_eq!(number("root", "disk_free"), Some(1.0));
-        let text = reading.instances().find(|(name, _)| *name == "root").unwrap().1.get("disk_kind").cloned();
+        assert_eq!(number("root-29622bb2", "disk_free"), Some(1.0));
+        let text = reading.instances().find(|(name, _)| *name == "root-29622bb2").unwrap().1.get("disk_kind").cloned();
         assert_eq!(text, Some(Value::Text("a \"b\", c=d".to_owned())));
-        assert_eq!(number("c_d_f", "we_ird_name_x_y"), Some(-1000.0));
+        assert_eq!(number(&format!("{}_f", names::name("c d")), &names::name("we ird,name_x y")), Some(-1000.0));
     }
 
     #[test]

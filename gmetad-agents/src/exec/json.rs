@@ -16,7 +16,7 @@
 use gmetad_core::agent::{DescribedField, Message, Value};
 use gmetad_core::message;
 
-use super::names::{self, Names};
+use super::names;
 use super::pairs::{Json, Pairs};
 use super::reading::{Reading, Values};
 
@@ -42,7 +42,7 @@ pub fn read(output: &[u8], wanted: &Wanted) -> Result<Reading, Message> {
         let begin = names::line(names::cut(&names::lossy(output), 60));
         message!("its output is not JSON: {}; it begins with \"{}\"", error.said(), begin)
     })?;
-    let mut flat = Flat { wanted, values: Values::default(), names: Names::default(), instances: Names::default() };
+    let mut flat = Flat { wanted, values: Values::default() };
     flat.walk(None, "", &json);
     Ok(flat.values.reading(Vec::new()))
 }
@@ -50,8 +50,6 @@ pub fn read(output: &[u8], wanted: &Wanted) -> Result<Reading, Message> {
 struct Flat<'a> {
     wanted: &'a Wanted,
     values: Values,
-    names: Names,
-    instances: Names,
 }
 
 impl Flat<'_> {
@@ -92,12 +90,12 @@ impl Flat<'_> {
         }
     }
 
-    fn name(&mut self, place: &str) -> String {
+    fn name(&self, place: &str) -> String {
         // A text that is one number has no place.
-        self.names.of(&if place.is_empty() { "value".to_owned() } else { place.replace('.', "_") })
+        names::name(&if place.is_empty() { "value".to_owned() } else { place.replace('.', "_") })
     }
 
-    fn instance_name(&mut self, key: &str, part: &Json) -> String {
+    fn instance_name(&self, key: &str, part: &Json) -> String {
         let own = match part {
             Json::Object(Pairs(pairs)) => pairs.iter().find(|(key, _)| *key == self.wanted.instance_name),
             _ => None,
@@ -107,7 +105,7 @@ impl Flat<'_> {
             Some((_, Json::Number(number))) => number.to_string(),
             _ => key.to_owned(),
         };
-        self.instances.of(&name)
+        names::name(&name)
     }
 }
 
@@ -155,7 +153,7 @@ mod tests {
             read(br#"{"eth 0":{"rx":{"bytes":1}},"lo":{"rx":{"bytes":2}},"n":5}"#, &wanted).unwrap().measurement;
         let seen: Vec<_> =
             measurement.instances().map(|(name, it)| (name.to_owned(), it.get_number("rx_bytes"))).collect();
-        assert_eq!(seen, [("eth_0".into(), Some(1.0)), ("lo".into(), Some(2.0)), ("n".into(), None)]);
+        assert_eq!(seen, [("eth_0-ef7c1f23".into(), Some(1.0)), ("lo".into(), Some(2.0)), ("n".into(), None)]);
         assert!(read(b"{", &wanted).unwrap_err().to_string().contains("it begins with \"{\""));
     }
 

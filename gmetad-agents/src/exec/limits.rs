@@ -7,11 +7,11 @@ use gmetad_core::model::UnixTime;
 use crate::status::Range;
 
 /// The worst of all fields, those of instances included; counters are judged by their rate, which needs two measurements.
-pub(super) fn judge(fields: &[DescribedField], history: &History<'_>) -> Status {
+pub(super) fn judge<'a>(fields: impl Iterator<Item = &'a DescribedField>, history: &History<'_>) -> Status {
     let Some((now, last)) = history.last else { return Status::default() };
     let mut worst = Status::ok();
-    let limited = |field: &&DescribedField| field.warn.is_some() || field.error.is_some();
-    for field in fields.iter().filter(limited) {
+    let limited = |field: &&'a DescribedField| field.warn.is_some() || field.error.is_some();
+    for field in fields.filter(limited) {
         let before = history.before;
         let own = number(field, (now, last), before).map(|number| (None, number));
         let of_instances = last.instances().filter_map(|(name, instance)| {
@@ -82,7 +82,7 @@ mod tests {
         let status = Status::default();
         let history =
             History { now: 160, last: Some((160, last)), before: before.map(|before| (100, before)), status: &status };
-        judge(std::slice::from_ref(field), &history).to_string()
+        judge(std::iter::once(field), &history).to_string()
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub fn read(config: &[u8], values: &[u8]) -> Reading {
     }
     // What it measures but does not configure.
     for (graph, name, value) in others {
-        let key = plugin.names.of(&key(graph, name));
+        let key = names::name(&key(graph, name));
         values.put_number(None, DescribedField::new(key), value);
     }
     let mut reading = values.reading(std::mem::take(&mut plugin.notes));

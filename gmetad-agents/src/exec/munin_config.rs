@@ -4,7 +4,7 @@ use gmetad_core::agent::{Counted, Described, DescribedField, DescribedGraph, Des
 use gmetad_core::message;
 
 use super::munin::{attribute, finite, key, number};
-use super::names::{self, Names};
+use super::names;
 
 /// Graphs of one plugin: a root graph and one of each of its things.
 const GRAPHS: usize = 200;
@@ -15,7 +15,6 @@ const NOTES: usize = 10;
 pub(super) struct Plugin {
     pub(super) graphs: Vec<Graph>,
     pub(super) fields: Vec<Field>,
-    pub(super) names: Names,
     /// Values within the configuration.
     pub(super) found: Vec<(String, f64)>,
     pub(super) notes: Vec<Message>,
@@ -88,7 +87,7 @@ impl Plugin {
                 _ => {}
             }
         } else if let Some((name, attribute, value)) = attribute(line) {
-            let key = self.names.of(&key(&self.graphs[at].name, name));
+            let key = names::name(&key(&self.graphs[at].name, name));
             if attribute == "value" && self.found.len() < names::VALUES {
                 self.found.push((key.clone(), number(value)));
             }

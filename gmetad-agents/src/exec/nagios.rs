@@ -13,7 +13,7 @@ use gmetad_core::agent::{Element, Message, State, Status};
 use gmetad_core::message;
 use gmetad_process::child::Ended;
 
-use super::names::{self, Names};
+use super::names;
 use super::perfdata;
 use super::reading::{Reading, Values};
 use super::said;
@@ -22,10 +22,10 @@ use super::said;
 pub fn read(ended: Ended, output: &[u8]) -> Reading {
     let output = names::lossy(output);
     let Parts { message, long, perfdata } = parts(&output);
-    let (mut values, mut labels, mut notes) = (Values::default(), Names::default(), Vec::new());
+    let (mut values, mut notes) = (Values::default(), Vec::new());
     for datum in perfdata.iter().flat_map(|text| perfdata::parse(text)) {
         match datum {
-            Ok(datum) => values.put_number(None, datum.field(&mut labels), datum.value),
+            Ok(datum) => values.put_number(None, datum.field(), datum.value),
             Err(word) if notes.len() < 5 => {
                 notes.push(message!("\"{}\" is no performance data", names::line(word)));
             }
@@ -106,8 +106,8 @@ mod tests {
         let reading = read(Ended::Exit(0), output.as_bytes());
         assert_eq!(status(&reading), "OK: DISK OK - free");
         let fields: Vec<_> = reading.measurement.fields().map(|(name, _)| name.to_owned()).collect();
-        assert_eq!(fields, ["root", "C_x", "tmp"]);
-        assert_eq!(reading.measurement.get_number("tmp"), Some(3072.0));
+        assert_eq!(fields, ["root-29622bb2", "C_x-6f14820f", "tmp-34b35e47"]);
+        assert_eq!(reading.measurement.get_number("tmp-34b35e47"), Some(3072.0));
         assert_eq!(reading.measurement.elements(), [Element::Text("first\nsecond".into())]);
     }
 

@@ -15,7 +15,7 @@ use gmetad_core::message;
 use gmetad_process::child::Ended;
 use serde::Deserialize;
 
-use super::names::{self, Names};
+use super::names;
 use super::pairs::{Json, Pairs};
 use super::reading::{Reading, Values};
 use super::said;
@@ -73,15 +73,13 @@ pub fn read(ended: Ended, output: &[u8]) -> Result<Reading, Message> {
         return Err(message!("its answer is of version {}; this program understands \"v\":1", version));
     }
     let (mut values, mut notes) = (Values::default(), Vec::new());
-    let mut names = Names::default();
     for (name, value) in &answer.fields.0 {
-        put(&mut values, None, names.of(name), value, name)?;
+        put(&mut values, None, names::name(name), value, name)?;
     }
-    let mut instances = Names::default();
     for (instance, fields) in &answer.instances.0 {
-        let instance = instances.of(instance);
+        let instance = names::name(instance);
         for (name, value) in &fields.0 {
-            put(&mut values, Some(&instance), names.of(name), value, name)?;
+            put(&mut values, Some(&instance), names::name(name), value, name)?;
         }
     }
     if !answer.others.is_empty() {
@@ -101,6 +99,15 @@ pub fn read(ended: Ended, output: &[u8]) -> Result<Reading, Message> {
     }
     reading.measurement = elements(measurement, answer.text, answer.html, answer.tables);
     Ok(reading)
+}
+
+/// Whether it is an answer, and not something else.
+pub(super) fn is_answer(output: &[u8]) -> bool {
+    serde_json::from_slice::<Answer>(output.trim_ascii()).is_ok_and(|answer| {
+        let has_values = !answer.fields.0.is_empty() || !answer.instances.0.is_empty();
+        let judges = answer.status.is_some() || answer.message.is_some();
+        answer.v.is_some() || has_values || judges || answer.others.is_empty()
+    })
 }
 
 fn put(values: &mut Values, instance: Option<&str>, field: String, value: &Json, name: &str) -> Result<(), Message> {
@@ -219,7 +226,10 @@ mod tests {
             (measurement.get_number("up"), measurement.get("who")),
             (Some(1.0), Some(&Value::Text("x y".into())))
         );
-        assert_eq!(measurement.instances().map(|(name, _)| name).collect::<Vec<_>>(), ["root", "sd_a"]);
+        assert_eq!(
+            measurement.instances().map(|(name, _)| name).collect::<Vec<_>>(),
+            ["root-29622bb2", "sd_a-edd2b0ed"]
+        );
         assert_eq!(measurement.status().unwrap().to_string(), "Warn: a b");
         let [Element::Text(_), Element::Html(html), Element::Table(table)] = measurement.elements() else { panic!() };
         assert_eq!((html.as_str(), table.rows[0].len()), ("<b>x</b>", 6));

@@ -2,7 +2,7 @@
 
 use gmetad_core::agent::{Counted, DescribedField};
 
-use super::names::{self, Names};
+use super::names;
 use crate::status::Range;
 
 /// One of them. Numbers are in units without a prefix: seconds, bytes.
@@ -21,8 +21,8 @@ pub(super) struct Datum {
 
 impl Datum {
     /// What is known of it. A maximum is not taken as a bound, percents apart: disks grow, and values above a bound are lost.
-    pub(super) fn field(&self, names: &mut Names) -> DescribedField {
-        let name = names.of(&self.label);
+    pub(super) fn field(&self) -> DescribedField {
+        let name = names::name(&self.label);
         let label = if name == self.label { String::new() } else { names::line(&self.label) };
         let unit = match (self.counted.is_rate(), self.unit) {
             (true, "") => "1/s",
@@ -173,7 +173,7 @@ mod tests {
     }
 
     fn field(text: &str) -> DescribedField {
-        one(text).field(&mut Names::default())
+        one(text).field()
     }
 
     #[test]

@@ -11,8 +11,8 @@ use gmetad_process::child::{Limits, Spawn};
 use gmetad_process::user::Account;
 
 use super::settings::{Format, Settings};
-
 use crate::said::Said;
+use crate::store::files::make_of_agent;
 
 /// Where packages put checks.
 const CHECKS: &[&str] =
@@ -112,7 +112,16 @@ fn file(word: &str, format: Format, root: Option<&Path>) -> Result<PathBuf, Mess
 
 /// A directory that only its owner, the user of the program, may look into.
 fn prepare(state: &Path, user: Option<&Account>) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o755).create(state.parent().unwrap_or(state))?;
+    let of_agent = state.parent().unwrap_or(state);
+    make_of_agent(of_agent)?;
+    if user.is_some_and(|user| user.uid != Account::current().uid) {
+        // The way to it, no more.
+        let meta = fs::symlink_metadata(of_agent)?;
+        let mode = meta.permissions().mode() & 0o7777;
+        if is_ours(&meta) && mode & 1 == 0 {
+            fs::set_permissions(of_agent, fs::Permissions::from_mode(mode | 1))?;
+        }
+    }
     match DirBuilder::new().mode(0o700).create(state) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         made => made?,
@@ -263,8 +272,12 @@ mod tests {
     #[test]
     fn the_directory_is_private_and_links_point() {
         let root = tempfile::tempdir().unwrap();
-        let place =
-            Place { state: root.path().join("a/.state"), root: root.path().into(), period: Duration::from_secs(30) };
+        let place = Place {
+            state: root.path().join("a/.state"),
+            root: root.path().into(),
+            period: Duration::from_secs(30),
+            ..Place::default()
+        };
         let settings =
             Settings { command: vec!["/bin/sh".into()], link: Some("if_eth0".into()), ..Settings::default() };
         for _ in 0..2 {

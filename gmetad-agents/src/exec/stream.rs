@@ -19,6 +19,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use parking_lot::{Condvar, Mutex};
 
+use super::agent::unended;
 use super::settings::Format;
 use super::{collectd, influx, names};
 use crate::lang::logged;
@@ -115,7 +116,8 @@ impl Stream {
             self.shared.came.wait_for(&mut newest, left.min(SLICE));
         }
         let silence = match newest.at {
-            Some(at) => message!("no line came for {} s", at.elapsed().as_secs()),
+            // How long exactly changes each time, and what is new is logged.
+            Some(_) => message!("no line came for over {} s", (fresh.as_secs_f64() * 10.0).round() / 10.0),
             None => message!("no line came yet"),
         };
         Err(match &newest.failure {
@@ -186,16 +188,20 @@ struct Reader {
 
 impl Reader {
     fn live(self) {
-        let mut rest = REST;
+        let (mut rest, mut alive) = (REST, Vec::new());
         loop {
             let began = Instant::now();
-            let failure = match self.spawn.spawn() {
-                Ok(mut child) => match self.read(&mut child) {
-                    // Nobody wants it any more.
-                    None => return,
-                    Some(failure) => failure,
+            let failure = match unended(&mut alive) {
+                Some(text) => text,
+                None => match self.spawn.spawn() {
+                    Ok(mut child) => {
+                        // Nobody wants it any more.
+                        let Some(failure) = self.read(&mut child) else { return };
+                        alive = child.end();
+                        failure
+                    }
+                    Err(error) => message!("it cannot be run: {}", error.said()),
                 },
-                Err(error) => message!("it cannot be run: {}", error.said()),
             };
             if began.elapsed() >= GOOD_WORK {
                 rest = REST;

@@ -297,7 +297,7 @@ mod tests {
     use crate::spec::Series;
 
     fn output(result: Result<Ended, Cut>, stdout: &[u8], stderr: &str) -> Output {
-        Output { result, stdout: stdout.to_vec(), stderr: stderr.as_bytes().to_vec() }
+        Output { result, stdout: stdout.to_vec(), stderr: stderr.as_bytes().to_vec(), alive: Vec::new() }
     }
 
     #[test]

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use gmetad_core::agent::Message;
 use gmetad_core::message;
 use gmetad_core::model::UnixTime;
+use gmetad_process::user::Account;
 use gmetad_rrd::path;
 
 use crate::said::Said;
@@ -25,8 +26,10 @@ const NEW: &str = "agent.json.new";
 const RETIRED: &str = ".retired";
 /// Access to what is known of an agent.
 const PRIVATE: u32 = 0o600;
-/// Access to the directory of all data.
-const DIRECTORY: u32 = 0o750;
+/// Access to the directory of all data: programs that run as another user pass through it, but nobody lists it.
+const DIRECTORY: u32 = 0o751;
+/// The same in earlier versions.
+const SHUT: u32 = 0o750;
 /// Directories kept there, unless they are young.
 pub(super) const MOST_RETIRED: usize = 100;
 /// Directories kept there however young they are.
@@ -108,9 +111,42 @@ pub(super) fn make(root: &Path) -> io::Result<()> {
         fs::create_dir_all(parent)?;
     }
     match fs::DirBuilder::new().mode(DIRECTORY).create(root) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && root.is_dir() => Ok(()),
-        other => other,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && root.is_dir() => widen(root),
+        // Whatever the umask takes.
+        made => made.and_then(|()| fs::set_permissions(root, Permissions::from_mode(DIRECTORY))),
     }
+}
+
+/// Opens the way through a directory that an earlier version made. What is in it was shut by it, and stays shut.
+fn widen(root: &Path) -> io::Result<()> {
+    let meta = root.metadata()?;
+    if meta.permissions().mode() & 0o7777 != SHUT || meta.uid() != Account::current().uid {
+        return Ok(());
+    }
+    for (name, _) in entries(root).into_iter().filter(|(_, is_dir)| *is_dir) {
+        let dir = root.join(name);
+        let mode = dir.symlink_metadata()?.permissions().mode() & 0o7777;
+        fs::set_permissions(&dir, Permissions::from_mode(mode & !0o007))?;
+    }
+    fs::set_permissions(root, Permissions::from_mode(DIRECTORY))
+}
+
+/// Makes the directory of an agent, if it is missing: for those who may read the directory of all data.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn make_of_agent(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let mut is_open = false;
+    if let Some(root) = dir.parent() {
+        if !root.is_dir() {
+            make(root)?;
+        }
+        is_open = root.metadata()?.permissions().mode() & 4 != 0;
+    }
+    fs::DirBuilder::new().recursive(true).mode(if is_open { 0o755 } else { SHUT }).create(dir)
 }
 
 /// Writes what is known of an agent: whole or not at all.
@@ -125,7 +161,7 @@ pub(super) fn save(root: &Path, view: &AgentView) -> io::Result<()> {
     let mut file = match write() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             make(root)?;
-            fs::create_dir_all(&dir)?;
+            make_of_agent(&dir)?;
             write()?
         }
         other => other?,
@@ -215,7 +251,7 @@ pub(super) fn retire(root: &Path, agent: &str, now: UnixTime) -> io::Result<Opti
     let dir = path::agent_dir(root, agent);
     let Some(name) = dir.file_name().and_then(|name| name.to_str()).filter(|_| dir.is_dir()) else { return Ok(None) };
     let retired = root.join(RETIRED);
-    fs::create_dir_all(&retired)?;
+    make_of_agent(&retired)?;
     let places = (now..).map(|time| retired.join(format!("{name}-{time}")));
     let Some(place) = places.take(MOST_ENTRIES).find(|place| !place.exists()) else { return Ok(None) };
     fs::rename(&dir, &place)?;
@@ -356,6 +392,26 @@ mod tests {
         let mode = |name: &str| fs::metadata(root.join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!(files.map(mode), [0o600; 4]);
         assert_eq!(["a/used.rrd", "agent.json"].map(mode), [0o644; 2], "nothing else");
+    }
+
+    #[test]
+    fn programs_of_other_users_pass_and_nobody_lists() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("stats");
+        let mode = |name: &str| fs::metadata(root.join(name)).unwrap().permissions().mode() & 0o777;
+        make(&root).unwrap();
+        make_of_agent(&root.join("a")).unwrap();
+        assert_eq!([mode(""), mode("a") & 0o007], [0o751, 0]);
+        fs::set_permissions(&root, Permissions::from_mode(0o755)).unwrap();
+        make_of_agent(&root.join("b")).unwrap();
+        make(&root).unwrap();
+        assert_eq!([mode(""), mode("b") & 0o007], [0o755, 0o005], "somebody wants it to be read");
+        fs::set_permissions(&root, Permissions::from_mode(0o750)).unwrap();
+        make(&root).unwrap();
+        assert_eq!([mode(""), mode("b") & 0o007], [0o751, 0], "what could not be reached is shut still");
+        fs::set_permissions(&root, Permissions::from_mode(0o700)).unwrap();
+        make(&root).unwrap();
+        assert_eq!(mode(""), 0o700, "not made by us");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod ahead;
 mod lock;
+mod renamed;
 pub(super) mod room;
 
 use std::collections::HashMap;
@@ -272,6 +273,9 @@ impl Keeper {
         if !self.is_ours || !self.active.contains(agent) {
             return;
         }
+        self.rename(agent, &taken.measurement);
+        // Where that fails, writing will tell.
+        let _ = files::make_of_agent(&path::agent_dir(&self.shared.root, agent));
         let mut schemas: Vec<(Datasource, Schema)> = Vec::new();
         let mut entries = Vec::new();
         for (instance, field, number) in schema::numbers(&taken.measurement) {

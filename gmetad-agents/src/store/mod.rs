@@ -2,7 +2,7 @@
 //!
 //! A thread writes, behind a bounded queue: a disk that is slow, full or hangs delays neither measurements nor statuses.
 
-mod files;
+pub(crate) mod files;
 mod keeper;
 mod schema;
 mod series;

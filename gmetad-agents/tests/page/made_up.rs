@@ -39,6 +39,7 @@ pub(crate) fn agent(name: &str, description: &str, section: &str) -> AgentView {
         requires: Vec::new(),
         rules: Vec::new(),
         limits: Vec::new(),
+        ruled: Vec::new(),
         keep: Keep::Last,
         debounce: 1,
         written: String::new(),

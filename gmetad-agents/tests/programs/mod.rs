@@ -36,7 +36,12 @@ pub fn within(seconds: f64) -> Context {
 pub fn agent(kind: &str, keys: &str, root: &Path) -> Installed {
     let kind = gmetad_agents::kind::find(kind).unwrap();
     let mut installed = (kind.build)("test", keys.parse().unwrap()).unwrap();
-    let place = Place { state: root.join("stats/test/.state"), root: root.to_owned(), period: Duration::from_secs(30) };
+    let place = Place {
+        state: root.join("stats/test/.state"),
+        root: root.to_owned(),
+        period: Duration::from_secs(30),
+        ..Place::default()
+    };
     installed.agent.init_data(&place);
     installed
 }

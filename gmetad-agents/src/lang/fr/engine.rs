@@ -78,6 +78,8 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("agent {}: its RRD files have {} MiB: others are not kept; give it shorter archives or a longer period", "agent {} : ses fichiers RRD font {} Mio : les autres valeurs ne sont pas conservées ; lui donner des archives plus courtes ou une période plus longue"),
     ("was ended: the service stops", "arrêté : le service s'arrête"),
     ("was ended: it took too long", "arrêté : trop long"),
+    ("{} goes on as {}", "{} continue sous le nom {}"),
+    ("{}: cannot be renamed: {}", "{} : impossible de le renommer : {}"),
     ("agent {}: exception during describe: {}", "agent {} : exception pendant describe : {}"),
     ("agent {} is not ended properly: no thread can be started: {}", "l'agent {} n'est pas terminé correctement : impossible de démarrer un fil d'exécution : {}"),
     ("without a text", "sans texte"),

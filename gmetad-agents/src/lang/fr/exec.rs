@@ -15,6 +15,10 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     // Runs.
     ("{}; it said: {}", "{} ; message : {}"),
     ("Standard error: {}", "Sortie d'erreur : {}"),
+    (
+        "an earlier run (process {}) cannot be ended: it hangs in the kernel, on a disk or a network file system that does not answer perhaps; it is measured again when that process is gone",
+        "impossible de mettre fin à une exécution antérieure (processus {}) : elle est bloquée dans le noyau, peut-être par un disque ou un système de fichiers réseau qui ne répond pas ; la mesure reprendra dès la fin de ce processus",
+    ),
     ("there is no command", "aucune commande n'est indiquée"),
     (
         "there is no program {}: neither in {} nor in the search path; write its whole path, or install it",
@@ -51,7 +55,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ),
     // Streams.
     ("no line came yet", "aucune ligne reçue pour l'instant"),
-    ("no line came for {} s", "aucune ligne reçue depuis {} s"),
+    ("no line came for over {} s", "aucune ligne reçue depuis plus de {} s"),
     ("it wrote a line of more than {} bytes", "il a écrit une ligne de plus de {} octets"),
     ("it ended ({})", "il s'est terminé ({})"),
     ("it closed its output", "il a fermé sa sortie"),
@@ -135,6 +139,25 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "`{}` : les fichiers ne se nomment pas ici ; écrire dans vnamedefs ce dont il s'agit",
     ),
     ("`{}` is neither an option nor one of {}", "`{}` n'est ni une option ni l'un de {}"),
+    (
+        "what it says of itself (`describe`) is not understood: {}",
+        "ce qu'il dit de lui-même (`describe`) n'est pas compris : {}",
+    ),
+    (
+        "what it said of itself before counts meanwhile",
+        "en attendant, ce qu'il avait dit de lui-même auparavant fait foi",
+    ),
+    (
+        "once `describe` is corrected, restart the service, or wait for an hour: it is asked again",
+        "une fois `describe` corrigé, redémarrer le service ou attendre une heure : la question sera reposée",
+    ),
+    (
+        "`describe`, [[{}]] {}: it cannot have {}; take that out",
+        "`describe`, [[{}]] {} : {} n'y a pas sa place ; à retirer",
+    ),
+    ("`describe`, [[{}]] {}: {}; it does not count", "`describe`, [[{}]] {} : {} ; l'indication est ignorée"),
+    ("line {}: {}", "ligne {} : {}"),
+    ("min_bound is not below max_bound", "min_bound n'est pas inférieur à max_bound"),
     ("it does not describe itself: {}", "il ne se décrit pas : {}"),
     (
         "it is measured without an answer to `describe` (describe = false spares asking): {}",

@@ -38,6 +38,14 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("Certificates", "Certificats"),
     ("days left", "jours restants"),
     ("Days left", "Jours restants"),
+    (
+        "it is a directory: name the file, or write *.pem behind it",
+        "c'est un répertoire : indiquer le fichier, ou ajouter *.pem",
+    ),
+    (
+        "it is a device, a pipe or a socket, and no file",
+        "c'est un périphérique, un tube ou une socket, et non un fichier",
+    ),
     ("there is no such file", "ce fichier n'existe pas"),
     ("first to expire: {}, in {} {day|days}", "première expiration : {}, dans {} {jour|jours}"),
     ("no certificate to watch", "aucun certificat à surveiller"),

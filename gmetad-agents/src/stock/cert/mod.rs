@@ -21,6 +21,7 @@ use super::plan::{GREEN, INSTANCES, Limits, Plan, Probe, area, clean, count, gra
 use super::proc::{content, fits};
 use super::services::{Answer, Asked, ask, asked};
 use crate::kind::Kind;
+use crate::said::Said;
 use crate::spec::Installed;
 use crate::status::Range;
 
@@ -105,7 +106,7 @@ impl Probe for Cert {
         for pattern in &self.files {
             let found = files(pattern);
             if found.is_empty() && !USUAL.contains(&&**pattern) {
-                all.push((pattern.clone(), Err(message!("there is no such file"))));
+                all.push((pattern.clone(), Err(no_file(pattern))));
             }
             let one = |file: PathBuf| (file.display().to_string(), of_file(&file));
             all.extend(found.into_iter().map(one));
@@ -187,6 +188,16 @@ fn files(pattern: &str) -> Vec<PathBuf> {
     found
 }
 
+/// Why a pattern names no file.
+fn no_file(pattern: &str) -> Message {
+    match std::fs::metadata(pattern) {
+        Ok(meta) if meta.is_dir() => message!("it is a directory: name the file, or write *.pem behind it"),
+        Ok(_) => message!("it is a device, a pipe or a socket, and no file"),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => error.said(),
+        Err(_) => message!("there is no such file"),
+    }
+}
+
 /// The certificate of a file that expires first.
 fn of_file(path: &Path) -> Result<Found, Message> {
     read(&content(path)?).ok_or_else(|| message!("there is no certificate in it: expected PEM or DER"))
@@ -252,6 +263,14 @@ mod tests {
         let missing =
             super::super::measure_once(&KIND, &format!("files = [\"{path}/x*.pem\"]")).status().unwrap().to_string();
         assert!(missing.ends_with("there is no such file"), "{missing}");
+        for (file, what) in [
+            (&*path.to_string(), "it is a directory"),
+            ("/dev/zero", "it is a device, a pipe"),
+            ("/dev/zero/x", "a part"),
+        ] {
+            let said = no_file(file).to_string();
+            assert!(said.starts_with(what), "{said}");
+        }
     }
 
     #[test]
