@@ -72,6 +72,14 @@ pub enum FormatError {
         /// Its CF.
         cf: String,
     },
+    /// A word that librrd does not know either.
+    #[error("damaged: {what} is {word:?}; restore it from a backup or remove it")]
+    Word {
+        /// Which field.
+        what: &'static str,
+        /// What stands there.
+        word: String,
+    },
     /// A number that cannot be.
     #[error("damaged: {what} is {value}; restore it from a backup or remove it")]
     Damaged {
@@ -370,7 +378,10 @@ pub(crate) fn decode_fixed(bytes: &[u8]) -> Result<Schema, FormatError> {
     for i in 0..ds_count {
         let at = HEAD + i * DS;
         let (name, kind) = (name(&bytes[at..at + 20]), name(&bytes[at + 20..at + 40]));
-        let kind = DsKind::from_name(&kind).ok_or_else(|| FormatError::DsKind { name: name.clone(), kind })?;
+        let kind = DsKind::from_name(&kind).ok_or_else(|| match &*kind {
+            "COMPUTE" | "DCOUNTER" | "DDERIVE" => FormatError::DsKind { name: name.clone(), kind },
+            _ => FormatError::Word { what: "the type of a data source", word: kind },
+        })?;
         let (heartbeat, min, max) = (word(bytes, at + 40), double(bytes, at + 48), double(bytes, at + 56));
         ds.push(DsSpec { name, kind, heartbeat, min, max });
     }
@@ -378,7 +389,12 @@ pub(crate) fn decode_fixed(bytes: &[u8]) -> Result<Schema, FormatError> {
     for index in 0..rra_count {
         let at = HEAD + ds_count * DS + index * RRA;
         let cf = name(&bytes[at..at + 20]);
-        let cf = Cf::from_name(&cf).ok_or(FormatError::Cf { index, cf })?;
+        let cf = Cf::from_name(&cf).ok_or_else(|| match &*cf {
+            "HWPREDICT" | "MHWPREDICT" | "SEASONAL" | "DEVPREDICT" | "DEVSEASONAL" | "FAILURES" => {
+                FormatError::Cf { index, cf }
+            }
+            _ => FormatError::Word { what: "the consolidation function of an archive", word: cf },
+        })?;
         let (rows, steps, xff) = (word(bytes, at + 24), word(bytes, at + 32), double(bytes, at + 40));
         rras.push(RraSpec { cf, xff, steps, rows });
     }
@@ -510,6 +526,8 @@ mod tests {
         assert!(matches!(with(24, &[0xff; 8]), FormatError::Damaged { what: "the number of data sources", .. }));
         assert!(matches!(with(148, b"COMPUTE\0"), FormatError::DsKind { .. }));
         assert!(matches!(with(248, b"HWPREDICT\0"), FormatError::Cf { index: 0, .. }));
+        assert!(matches!(with(149, b"X"), FormatError::Word { word, .. } if word == "GXUGE"));
+        assert!(matches!(with(248, b"MEAN\0"), FormatError::Word { word, .. } if word == "MEAN"));
         assert!(matches!(with(976, &[0xff; 8]), FormatError::Damaged { .. }), "current row");
         assert!(matches!(parse(&image, size - 8), Err(FormatError::Truncated { .. })));
         assert!(matches!(parse(&image[..900], size), Err(FormatError::Truncated { .. })));

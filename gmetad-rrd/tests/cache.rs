@@ -186,6 +186,27 @@ fn removed_hosts_stay_removed_and_restored_files_get_what_they_lack() {
     assert_eq!(last(&copy.path().join("a cluster/h2/m1.rrd")), Some(START + 90));
 }
 
+/// Also in a store that has just begun, and whose points wait so long that its first segment stays.
+#[test]
+fn hosts_removed_soon_after_a_start_stay_removed() {
+    let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(dir.path(), CacheOptions { haste: 200, ..patient() }).unwrap();
+    accept(&store, 2, 2, 0..1);
+    wait("files are made", || figure(&store, "files_made") == 4);
+    accept(&store, 2, 2, 1..5);
+    wait("the journal knows that they are on the disk", || {
+        killed(dir.path(), copy.path());
+        fs::remove_dir_all(copy.path().join("a cluster/h0")).unwrap();
+        assert_eq!(open(copy.path(), patient()).unwrap().close(Duration::from_secs(10)), 0);
+        assert!(dir.path().join(".gmetad/journal-0000000000000001").exists(), "its first segment");
+        let (h0, h1) = (copy.path().join("a cluster/h0"), copy.path().join("a cluster/h1/m0.rrd"));
+        let is_away = !h0.exists() && last(&h1) == Some(START + 40);
+        fs::remove_dir_all(copy.path()).unwrap();
+        fs::create_dir(copy.path()).unwrap();
+        is_away
+    });
+}
+
 #[test]
 fn two_stores_do_not_share_a_tree() {
     let dir = tempfile::tempdir().unwrap();

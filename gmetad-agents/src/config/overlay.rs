@@ -353,6 +353,9 @@ mod tests {
             .unwrap();
         put(&mut spec, toml::from_str("rules = [{ field = 'a', error = 5 }, { field = 'b' }]").unwrap()).unwrap();
         assert_eq!(spec.rules.len(), 1);
+        let own = self::spec("rules = [{ field = '/home', warn = 1 }]\ndatasources = [{ name = '/home' }]").unwrap();
+        let Keep::Rrd(graphs) = own.keep else { panic!("{:?}", own.keep) };
+        assert_eq!((&*own.rules[0].field, &*graphs.datasources[0].name), ("home-f973ca68", "home-f973ca68"));
         assert_eq!((spec.rules[0].warn, spec.rules[0].error.unwrap().to_string()), (None, "5".into()));
         assert_eq!(self::spec("keep = 'table'").unwrap().keep, Keep::Table { rows: 60 });
         assert_eq!(self::spec("rows = 7").unwrap().keep, Keep::Table { rows: 7 });

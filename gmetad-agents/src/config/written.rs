@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use gmetad_core::agent::{Message, State};
 use gmetad_core::message;
-use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor, value};
+use serde::de::{Deserializer, Error, IntoDeserializer as _, MapAccess, SeqAccess, Visitor, value};
 use serde::{Deserialize, de};
 
+use crate::exec;
 use crate::spec::{Cf, Datasource, Draw};
 use crate::status::Range;
 
@@ -261,6 +262,12 @@ pub(super) enum KeepWritten {
     Rrd,
 }
 
+/// A field, as the program names it: `/home` is as good as the name that becomes of it.
+fn field<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let text = String::deserialize(from)?;
+    Ok(if text.is_empty() { text } else { exec::name(&text) })
+}
+
 /// A field: its name, or a table.
 #[derive(Clone, Debug)]
 pub(super) struct FieldWritten {
@@ -274,6 +281,7 @@ impl<'de> Deserialize<'de> for FieldWritten {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Full {
+            #[serde(deserialize_with = "field")]
             name: String,
             label: Option<String>,
             unit: Option<String>,
@@ -289,7 +297,7 @@ impl<'de> Deserialize<'de> for FieldWritten {
             }
 
             fn visit_str<E: Error>(self, name: &str) -> Result<FieldWritten, E> {
-                Ok(FieldWritten { name: name.to_owned(), label: None, unit: None })
+                Ok(FieldWritten { name: field(name.into_deserializer())?, label: None, unit: None })
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FieldWritten, A::Error> {
@@ -338,6 +346,7 @@ impl<'de> Deserialize<'de> for RangeWritten {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RuleWritten {
+    #[serde(deserialize_with = "field")]
     pub(super) field: String,
     pub(super) warn: Option<RangeWritten>,
     pub(super) error: Option<RangeWritten>,
@@ -363,6 +372,7 @@ impl<'de> Deserialize<'de> for StateWritten {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DatasourceWritten {
+    #[serde(deserialize_with = "field")]
     pub(super) name: String,
     ds_type: Option<String>,
     min_bound: Option<Bound>,
@@ -456,6 +466,7 @@ pub(super) struct GraphWritten {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SeriesWritten {
+    #[serde(deserialize_with = "field")]
     pub(super) ds: String,
     pub(super) cf: Option<String>,
     #[serde(default)]

@@ -32,7 +32,8 @@ impl Said for FormatError {
             Self::Truncated { have, need } => message!("it has {} bytes where {} belong", *have, *need),
             Self::DsKind { kind, .. } => message!("it has a data source of the type {}, which is not known", kind),
             Self::Cf { cf, .. } => message!("it has an archive of {}, which is not known", cf),
-            Self::Damaged { what, value } => message!("its {} is {}", *what, *value),
+            Self::Word { what, word } => message!("{} is {}", *what, word),
+            Self::Damaged { what, value } => message!("{} is {}", *what, *value),
             Self::Schema(error) => error.said(),
         };
         message!("this is no whole RRD file: {}", why)

@@ -11,6 +11,10 @@ use super::group::{Group, NEVER};
 use super::journal::{self, Journal};
 use super::{Inner, OWN_PREFIX, TIDY};
 
+/// How often the journal is told, at most, which files are on the disk for good: until then one that is removed while the
+/// daemon is down comes back.
+const NAMES: Duration = Duration::from_secs(60);
+
 impl Inner {
     /// The life of the thread that waits for the disk: what the journal has is there within the interval.
     pub(super) fn sync_on(&self) {
@@ -32,7 +36,9 @@ impl Inner {
 
     /// The life of the thread that tidies up, which may wait for the disk long.
     pub(super) fn tidy_on(&self) {
-        let tidy = TIDY / self.options.haste.max(1);
+        let haste = self.options.haste.max(1);
+        let tidy = TIDY / haste;
+        let mut named = Instant::now();
         // What waited when the journal was last made smaller.
         let mut compact = 0u64;
         loop {
@@ -48,6 +54,13 @@ impl Inner {
                 let newest = journal.newest();
                 let needed = self.oldest_segment().min(newest);
                 journal.forget(needed, || self.sync_files(journal));
+                if named.elapsed() >= NAMES / haste && self.has_young() {
+                    named = Instant::now();
+                    match self.sync_files(journal) {
+                        Ok(()) => journal.recovered(journal::What::SyncFiles),
+                        Err(error) => journal.failed(journal::What::SyncFiles, &error),
+                    }
+                }
                 match journal.too_much(compact.saturating_mul(2)) {
                     None => journal.recovered(journal::What::Compact),
                     Some(last) => match self.compact(journal, last) {
@@ -84,6 +97,11 @@ impl Inner {
                 }
             }
         }
+    }
+
+    /// Whether there are files of which the journal does not say yet that the disk has them.
+    fn has_young(&self) -> bool {
+        self.groups.lock().values().any(|group| group.state.lock().young)
     }
 
     /// Waits until the disk has all files; those made before have their names there then, which the journal may say.

@@ -297,6 +297,8 @@ impl Inner {
             if result.as_ref().err().and_then(trouble::code).is_none() {
                 done.push((at, last));
             }
+            // Of these points that many came to nothing.
+            let mut lost = points;
             let error = match result {
                 Ok(Written { made, read }) => {
                     written += points as u64;
@@ -322,7 +324,12 @@ impl Inner {
                     removed += points as u64;
                     continue;
                 }
-                Err(error) => error,
+                Err(error) => {
+                    if let RrdError::Refused { refused, .. } = &error {
+                        lost = points.min(*refused);
+                    }
+                    error
+                }
             };
             first_error.get_or_insert_with(|| error.to_string());
             match trouble::code(&error) {
@@ -332,7 +339,8 @@ impl Inner {
                 // The full flush will tell. Until then no later point may go into the file alone: it would refuse these.
                 Some(_) => hot_failed = true,
                 None => {
-                    failed += points as u64;
+                    failed += lost as u64;
+                    written += (points - lost) as u64;
                     if !std::mem::replace(&mut slot.failing, true) {
                         log::warn!("{}", error.log_line());
                     }

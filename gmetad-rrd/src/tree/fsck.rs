@@ -190,9 +190,9 @@ impl<W: Write> Check<'_, W> {
 
 /// Whether moving it away is the best that can be done: no other program makes sense of it.
 fn is_broken(error: &FormatError) -> bool {
-    use FormatError::{Architecture, Cf, Damaged, DsKind, NotRrd, Schema, Truncated, Version};
+    use FormatError::{Architecture, Cf, Damaged, DsKind, NotRrd, Schema, Truncated, Version, Word};
     match error {
-        NotRrd | Truncated { .. } | Damaged { .. } | Schema(_) => true,
+        NotRrd | Truncated { .. } | Word { .. } | Damaged { .. } | Schema(_) => true,
         Version(_) | Architecture | DsKind { .. } | Cf { .. } => false,
     }
 }
