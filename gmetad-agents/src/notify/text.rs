@@ -60,7 +60,7 @@ fn describe(lang: Lang, notice: &Notice) -> String {
             let _ = write!(out, "\n  {}", line(text));
         }
     }
-    let _ = write!(out, "\n  {}", lang.message(&message!("since {}", local_text(notice.since))));
+    let _ = write!(out, "\n  {}", lang.message(&message!("since {}", Message::time(&local_text(notice.since)))));
     out
 }
 
