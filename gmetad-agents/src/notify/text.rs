@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use gmetad_core::agent::Message;
 use gmetad_core::message;
 use gmetad_process::mail::{clean, header_text};
 use gmetad_process::time::local_text;
