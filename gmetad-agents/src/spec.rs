@@ -8,6 +8,7 @@ use gmetad_core::agent::{Agent, Message, State};
 pub use gmetad_rrd::{Cf, DsKind};
 use serde::{Deserialize, Serialize};
 
+use crate::lang::units;
 use crate::status::Range;
 
 /// Longest a measurement may take, unless the agent says something else; never longer than its period.
@@ -116,6 +117,29 @@ impl Spec {
             load_error: false,
             stands_for: Vec::new(),
         }
+    }
+
+    /// Whether a field only grows, so that its rate is what matters.
+    pub(crate) fn is_counter(&self, field: &str) -> bool {
+        let Keep::Rrd(graphs) = &self.keep else { return false };
+        let kind = graphs.datasources.iter().find(|source| source.name == field).map(|source| source.ds_type);
+        matches!(kind, Some(DsKind::Counter | DsKind::Derive))
+    }
+
+    fn written_unit(&self, field: &str) -> &str {
+        self.fields.iter().find(|known| known.name == field).map_or("", |known| known.unit.as_str())
+    }
+
+    /// The unit of a field as it is measured; of a counter that of what it counts.
+    pub(crate) fn unit(&self, field: &str) -> &str {
+        let unit = self.written_unit(field);
+        if self.is_counter(field) { units::counted(unit) } else { unit }
+    }
+
+    /// The unit of a field as it is drawn; of a counter that of its rate.
+    pub(crate) fn drawn_unit(&self, field: &str) -> String {
+        let unit = self.written_unit(field);
+        if self.is_counter(field) { units::per_second(unit) } else { unit.to_owned() }
     }
 }
 

@@ -170,7 +170,7 @@ esac
     measured(&mut installed);
     let asked = fs::read_to_string(root.path().join("stats/test/.state/asked")).unwrap();
     assert_eq!(asked, "probe\ndescribe\n\n\n", "once each");
-    assert_eq!(checked(&installed, &measurement).to_string(), "Warn: n is 5, the limit is 3");
+    assert_eq!(checked(&installed, &measurement).to_string(), "Warn: n: 5 B (warn above 3 B)");
     let spec = described::under(&installed.spec, installed.agent.describe().unwrap());
     assert_eq!(
         (spec.description.to_string().as_str(), spec.fields[0].unit.as_str(), spec.limits.len()),
@@ -348,7 +348,7 @@ fn munin_configurations_are_kept_and_dirty_ones_not() {
     let config = "echo 'graph_title T'; echo 'a.label A'; echo 'a.critical 10'";
     let (installed, first, runs) = of(&format!("if [ \"$1\" = config ]; then {config}; else echo a.value 12; fi"));
     assert_eq!(runs, "run config\nrun \nrun \n");
-    assert_eq!(checked(&installed, &first).to_string(), "Error: A is 12, the limit is ~:10");
+    assert_eq!(checked(&installed, &first).to_string(), "Error: A: 12 (error above 10)");
     let (_, _, runs) = of(&format!("{config}; [ \"$MUNIN_CAP_DIRTYCONFIG\" = 1 ] && echo a.value 12"));
     assert_eq!(runs, "run config\nrun config\n");
     // Both together take too long: the configuration is kept for the next time.

@@ -3,7 +3,7 @@
 
 mod programs;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -214,6 +214,21 @@ fn what_recorded_munin_plugins_say() {
     assert!(names.contains(&"diskstats_throughput") && names.contains(&"diskstats_iops.vda"), "{names:?}");
     let read_bytes = disks.fields.iter().find(|field| field.name == "diskstats_throughput.vda_rdbytes").unwrap();
     assert_eq!(read_bytes.unit, "B/s");
+    let labels: Vec<_> = disks.fields.iter().map(|field| field.label.to_string()).collect();
+    assert_eq!(labels.iter().collect::<HashSet<_>>().len(), labels.len(), "{labels:?}");
+    let label = |name: &str| {
+        let field = disks.fields.iter().find(|field| field.name == name).unwrap();
+        let drawn = disks.graphs.iter().flat_map(|graph| &graph.series).find(|series| series.field == name).unwrap();
+        (field.label.to_string(), drawn.legend.to_string())
+    };
+    for (name, expected, legend) in [
+        ("diskstats_latency.vda_avgwait", "Disk latency per device – vda", "vda"),
+        ("diskstats_throughput.vda_wrbytes", "vda (vda_wrbytes)", ""),
+        ("diskstats_latency.vda.avgwait", "Average latency for /dev/vda – IO Wait time", "IO Wait time"),
+    ] {
+        assert_eq!(label(name), (expected.to_owned(), legend.to_owned()));
+    }
+    assert!(cpu.fields.iter().all(|field| field.label.is_empty()), "their names are labels enough");
     assert_eq!(read("memory").fields[0].unit, "B");
     assert_eq!(read("if_eth0").fields.iter().map(|field| field.unit.as_str()).collect::<Vec<_>>(), ["B/s", "B/s"]);
 }

@@ -78,8 +78,13 @@ fn requests_in_pieces_and_with_bodies_are_answered() {
     let long = format!("POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n{}", "z".repeat(60_000));
     assert_eq!(status(&ask(address, long.as_bytes())), 413);
     assert_eq!(status(&ask(address, b"POST /hello HTTP/1.0\r\nContent-Length: 0\r\n\r\n")), 405);
+    // As `curl -X POST` does.
+    let empty = ask(address, b"POST /echo HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(status(&empty) == 200 && empty.ends_with("\r\n\r\n"), "{empty}");
+    let chunks = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    assert_eq!(status(&ask(address, chunks)), 411);
     drop(connect(address));
-    assert_eq!(server.stats().malformed.get(), 2);
+    assert_eq!(server.stats().malformed.get(), 3);
     assert!(server.stop(PATIENCE));
     assert!(TcpStream::connect(address).is_err(), "the port is closed");
 }

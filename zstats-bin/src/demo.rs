@@ -41,6 +41,7 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Message> {
         agent.spec.timeout = agent.spec.timeout.min(agent.spec.period);
     }
     place(&mut agents, &settings);
+    let quick = agents.iter().filter(|agent| agent.spec.period <= PERIOD).count();
     let names: Vec<String> = agents.iter().map(|agent| agent.spec.name.clone()).collect();
     made_up::past(&settings.data(), gmetad_core::now()).map_err(foreign)?;
     agents.extend(made_up::agents(message!("Demo")));
@@ -52,7 +53,7 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Message> {
     let monitor = Arc::new(Monitor::start(options, agents, Layout::default()).map_err(foreign)?);
     let page = Page::of(&settings, &monitor)?;
     let mut signals = Signals::new().map_err(|error| message!("cannot take signals: {}", error.said()))?;
-    introduce(&settings, page.port(), &names);
+    introduce(&settings, page.port(), &names, quick);
     let stopped = signals.any(|event| event == Event::Stop);
     page.server.stop(Duration::ZERO);
     let _ = monitor.stop(STOP_WITHIN);
@@ -66,13 +67,14 @@ pub(crate) fn run(settings: &Settings) -> Result<ExitCode, Message> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn introduce(settings: &Settings, port: u16, names: &[String]) {
+fn introduce(settings: &Settings, port: u16, names: &[String], quick: usize) {
     let (lang, data) = (settings.lang, settings.data().display().to_string());
     let url = format!("http://localhost:{port}/");
     let lines = [
         message!(
-            "z_stats demo: {} {agent|agents} of this machine, every {} s, and one made-up agent in each status.",
+            "z_stats demo: {} {agent|agents} of this machine, {} of them every {} s, and one made-up agent in each status.",
             names.len(),
+            quick,
             PERIOD.as_secs()
         ),
         "".into(),

@@ -63,6 +63,10 @@ pub(crate) fn page(lang: Lang) -> String {
     let not: Vec<_> = OPTIONS.iter().filter(|opt| !opt.file).map(|opt| escaped(opt.long)).collect();
     text += &format!("{} {}.\n", said(settings), not.join(", "));
     text += ".PP\n.nf\nport = 8090\nbind = [\"[::]\"]\npassword\\-file = \"/etc/zstats/password\"\nmail\\-to = \"root\"\n.fi\n";
+    text += &heading("ACTIONS");
+    let actions = "With --token-file, an agent is measured now, acknowledged or silenced by a POST to /api/v1/agents/AGENT/ACTION: measure; acknowledge, with by and comment, or clear=1; silence, with seconds or until, or clear=1.";
+    text += &format!("{}\n.PP\n.nf\n", said(actions));
+    text += "curl \\-H \"Authorization: Bearer TOKEN\" \\-d seconds=3600 http://localhost:8090/api/v1/agents/load/silence\n.fi\n";
     text += &heading("SIGNALS");
     for (signal, what) in SIGNALS {
         text += &format!(".TP\n.B {signal}\n{}\n", said(what));

@@ -28,7 +28,7 @@ use gmetad_rrd::path;
 use parking_lot::Mutex;
 
 use crate::cli::Id;
-use crate::settings::Settings;
+use crate::settings::{ROOT, Settings};
 
 /// What syslog calls the service, as the ancestor's.
 const IDENT: &str = "zephiragents";
@@ -227,13 +227,11 @@ fn start(settings: &Settings, pid_path: Option<PidPath>, log: Setup) -> Fallible
     }
     if !settings.root.is_dir() {
         let root = settings.root.display().to_string();
-        log::warn!(
-            "{}",
-            settings.lang.message(&message!(
-                "{} is not there: no agents are configured in it; name another directory with --root, or make it",
-                root
-            ))
-        );
+        if settings.root != Path::new(ROOT) {
+            return Err(message!("the root {} is not there: make it, or name another directory with --root", root));
+        }
+        let text = message!("{} is not there: no agents are configured in it; --root names another directory", root);
+        log::warn!("{}", settings.lang.message(&text));
     }
     let loaded = load(settings);
     let monitor = Monitor::start(monitor_options(settings), loaded.agents, loaded.layout);

@@ -262,9 +262,11 @@ fn a_place_that_cannot_be_written_is_named_with_what_to_do() {
     assert!(code == 1 && text.contains("file/x") && text.contains("--data"), "{text}");
     let mut command = Command::new(env!("CARGO_BIN_EXE_z_stats"));
     command.args(["-f", "--port", "0", "--root", "/no/such/root", "--no-defaults"]).env("LC_ALL", "C");
-    let mut service = Service::start(command.arg("--data").arg(root.path("data")));
-    service.logged("/no/such/root is not there");
-    service.child.kill().unwrap();
+    let output = command.arg("--data").arg(root.path("data")).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("/no/such/root is not there: make it, or name another directory with --root"), "{text}");
+    assert!(!root.path("data").exists());
     if nix::unistd::geteuid().is_root() {
         return; // whom nothing is forbidden
     }

@@ -1,10 +1,10 @@
 //! Limits that a program describes and leaves to us to judge by.
 
-use gmetad_core::agent::{DescribedField, History, Measurement, State, Status};
-use gmetad_core::message;
+use gmetad_core::agent::{DescribedField, History, Measurement, Status};
 use gmetad_core::model::UnixTime;
 
-use crate::status::Range;
+use crate::lang::units::per_second;
+use crate::status::{Range, alert, is_positive, of_instance};
 
 /// The worst of all fields, those of instances included; counters are judged by their rate, which needs two measurements.
 pub(super) fn judge<'a>(fields: impl Iterator<Item = &'a DescribedField>, history: &History<'_>) -> Status {
@@ -48,28 +48,12 @@ fn number(
 }
 
 fn one(field: &DescribedField, instance: Option<&str>, number: f64) -> Option<Status> {
-    for (state, text) in [(State::Error, &field.error), (State::Warn, &field.warn)] {
-        let Some(text) = text else { continue };
-        if !text.parse::<Range>().is_ok_and(|range| range.alerts(number)) {
-            continue;
-        }
-        let label = if field.label.is_empty() { field.name.as_str().into() } else { field.label.clone() };
-        let number = short(number);
-        let message = match instance {
-            Some(instance) => message!("{} of {} is {}, the limit is {}", label, instance, &number, text),
-            None => message!("{} is {}, the limit is {}", label, &number, text),
-        };
-        return Some(Status::new(state, message));
-    }
-    None
-}
-
-/// Four digits that count.
-fn short(number: f64) -> String {
-    let digits = if number == 0.0 || !number.is_finite() { 0.0 } else { number.abs().log10().floor() };
-    let places = (3.0 - digits).clamp(0.0, 9.0) as usize;
-    let text = format!("{number:.places$}");
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+    let label = if field.label.is_empty() { field.name.as_str().into() } else { field.label.clone() };
+    let unit = if field.counted.is_rate() { per_second(&field.unit) } else { field.unit.clone() };
+    let positive = is_positive(&unit) || field.min.is_some_and(|min| min >= 0.0);
+    let ranges = [&field.warn, &field.error].map(|text| text.as_deref()?.parse::<Range>().ok());
+    let status = alert(label, number, &unit, positive, ranges)?;
+    Some(Status::new(status.state, of_instance(instance, status.message)))
 }
 
 #[cfg(test)]
@@ -96,19 +80,13 @@ mod tests {
         let of = |number: f64| Measurement::new().number("n", number);
         let gauge = limited(Counted::Gauge);
         assert_eq!(judged(&gauge, None, &of(10.0)), "OK");
-        assert_eq!(judged(&gauge, None, &of(12.3456)), "Warn: n is 12.35, the limit is ~:10");
+        assert_eq!(judged(&gauge, None, &of(12.3456)), "Warn: n: 12.346 (warn above 10)");
         assert_eq!(judged(&gauge, None, &of(f64::NAN)), "OK");
         let both = of(15.0).instance("sda", of(21_000.0));
-        assert_eq!(judged(&gauge, None, &both), "Error: n of sda is 21000, the limit is ~:20");
+        assert_eq!(judged(&gauge, None, &both), "Error: sda: n: 21000 (error above 20)");
         let derive = DescribedField { min: Some(0.0), ..limited(Counted::Derive) };
         assert_eq!(judged(&derive, None, &of(1e9)), "OK", "one number is no rate");
-        assert_eq!(judged(&derive, Some(&of(0.0)), &of(660.0)), "Warn: n is 11, the limit is ~:10");
+        assert_eq!(judged(&derive, Some(&of(0.0)), &of(660.0)), "Warn: n: 11 1/s (warn above 10 1/s)");
         assert_eq!(judged(&derive, Some(&of(1e9)), &of(5.0)), "OK", "it began anew");
-    }
-
-    #[test]
-    fn short_numbers() {
-        let shown = [0.0, 0.000_123_456, 12.0, 99.999, 123_456.7, -3.5, f64::NAN].map(short);
-        assert_eq!(shown, ["0", "0.0001235", "12", "100", "123457", "-3.5", "NaN"]);
     }
 }

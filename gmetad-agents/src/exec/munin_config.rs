@@ -1,5 +1,8 @@
 //! What a munin plugin says of itself by `config`.
 
+use std::collections::HashMap;
+use std::hash::Hash;
+
 use gmetad_core::agent::{Counted, Described, DescribedField, DescribedGraph, DescribedSeries, Message};
 use gmetad_core::message;
 
@@ -39,6 +42,8 @@ pub(super) struct Field {
     pub(super) name: String,
     pub(super) key: String,
     label: String,
+    /// Within its graph, if that is not the label.
+    legend: String,
     counted: Counted,
     min: Option<f64>,
     max: Option<f64>,
@@ -57,6 +62,7 @@ impl Plugin {
         for line in config.lines() {
             plugin.line(line.trim());
         }
+        plugin.tell_apart();
         for field in plugin.fields.iter().filter(|field| !field.cdef.is_empty()).take(NOTES) {
             plugin.notes.push(message!("{}: the cdef \"{}\" is not applied", &field.key, names::line(&field.cdef)));
         }
@@ -107,6 +113,36 @@ impl Plugin {
         }
     }
 
+    /// Fields that are called the same, as a disk in each of its graphs, get the title of the graph, or else their own name.
+    fn tell_apart(&mut self) {
+        let own: Vec<_> = self.fields.iter().map(|field| (field.graph, field.called().to_owned())).collect();
+        let own = own.iter().zip(twice(&own)).zip(&self.fields);
+        let within: Vec<String> = own
+            .map(|(((_, called), twice), field)| match twice {
+                true => format!("{called} ({})", field.name),
+                false => called.clone(),
+            })
+            .collect();
+        let titled = |(field, within): (&Field, &String)| match names::line(&period(&self.graphs[field.graph].title)) {
+            title if title.is_empty() => within.clone(),
+            title => format!("{title} – {within}"),
+        };
+        let titled: Vec<String> = self.fields.iter().zip(&within).map(titled).collect();
+        let (is_within, is_titled) = (twice(&within), twice(&titled));
+        for (at, (within, titled)) in within.into_iter().zip(titled).enumerate() {
+            let field = &mut self.fields[at];
+            let label = match (is_within[at], is_titled[at]) {
+                (false, _) => within.clone(),
+                (true, false) => titled,
+                (true, true) => format!("{} ({})", field.called(), field.key),
+            };
+            if label != field.called() {
+                field.legend = if label == within { String::new() } else { within };
+                field.label = label;
+            }
+        }
+    }
+
     pub(super) fn describe(&self, described: &mut Described) {
         let first = self.graphs.iter().find(|graph| !graph.category.is_empty() || !graph.title.is_empty());
         described.section = first.map(|graph| section(&graph.category)).unwrap_or_default();
@@ -151,7 +187,7 @@ impl Plugin {
                 field: field.key.clone(),
                 draw: draw.to_owned(),
                 color: field.color.clone(),
-                legend: Message::default(),
+                legend: field.legend.as_str().into(),
             }
         });
         series.collect()
@@ -179,6 +215,11 @@ impl Graph {
 }
 
 impl Field {
+    /// What it is called.
+    fn called(&self) -> &str {
+        if self.label.is_empty() { &self.key } else { &self.label }
+    }
+
     /// What was said of it; a remark if that is not understood.
     fn set(&mut self, attribute: &str, value: &str) -> Option<Message> {
         match attribute {
@@ -236,6 +277,15 @@ impl Field {
             _ => "",
         }
     }
+}
+
+/// Of each, whether another one is the same.
+fn twice<T: Eq + Hash>(all: &[T]) -> Vec<bool> {
+    let mut counts: HashMap<&T, usize> = HashMap::new();
+    for one in all {
+        *counts.entry(one).or_default() += 1;
+    }
+    all.iter().map(|one| counts.get(one).is_some_and(|count| *count > 1)).collect()
 }
 
 /// Munin's `max`, `min:`, `:max`, `min:max` as a monitoring-plugins range.

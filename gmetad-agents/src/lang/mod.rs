@@ -61,6 +61,7 @@ impl Lang {
     /// A number of a message. Of one with a unit every digit that is not needed is left out, as on pages.
     fn number(self, text: &str, unit: &str) -> String {
         match text.parse() {
+            _ if unit == Message::TIME => units::date(self, text),
             // Logs and mails get spaces that everything can show.
             Ok(value) if !unit.is_empty() => units::show(self, value, unit).replace(units::THIN, " "),
             _ if self == Self::French => text.replace('.', ","),

@@ -21,6 +21,33 @@ pub(crate) fn show(lang: Lang, value: f64, unit: &str) -> String {
     }
 }
 
+/// The unit of the rate of what has this unit. A percentage is not counted: a counter of that unit is named for its rate.
+pub(crate) fn per_second(unit: &str) -> String {
+    match unit {
+        "" | "1" => "1/s".to_owned(),
+        "%" => unit.to_owned(),
+        _ if unit.ends_with("/s") => unit.to_owned(),
+        _ => format!("{unit}/s"),
+    }
+}
+
+/// The unit of what was counted, of which this is the unit or that of its rate.
+pub(crate) fn counted(unit: &str) -> &str {
+    match unit {
+        "%" | "1/s" => "",
+        _ => unit.strip_suffix("/s").unwrap_or(unit),
+    }
+}
+
+/// A date and a time, given as `2026-11-22 13:14:18`.
+pub(crate) fn date(lang: Lang, text: &str) -> String {
+    let parts = text.split_once(' ').map(|(day, time)| (day.split('-').collect::<Vec<_>>(), time));
+    match (lang, parts) {
+        (Lang::French, Some((day, time))) if day.len() == 3 => format!("{}/{}/{} {time}", day[2], day[1], day[0]),
+        _ => text.to_owned(),
+    }
+}
+
 /// A unit alone.
 pub(crate) fn of(lang: Lang, unit: &str) -> String {
     match (lang, unit) {
@@ -137,6 +164,27 @@ mod tests {
         ] {
             let plain = |lang| show(lang, value, unit).replace(THIN, " ");
             assert_eq!((plain(Lang::English), plain(Lang::French)), (english.to_owned(), french.to_owned()));
+        }
+    }
+
+    #[test]
+    fn rates_have_units_of_their_own() {
+        for (unit, rate, count) in [
+            ("", "1/s", ""),
+            ("1/s", "1/s", ""),
+            ("B", "B/s", "B"),
+            ("B/s", "B/s", "B"),
+            ("%", "%", ""),
+            ("s", "s/s", "s"),
+        ] {
+            assert_eq!((per_second(unit).as_str(), counted(unit)), (rate, count), "{unit}");
+        }
+    }
+
+    #[test]
+    fn dates_are_of_the_language() {
+        for (text, french) in [("2026-11-22 13:14:18", "22/11/2026 13:14:18"), ("noon", "noon"), ("a b", "a b")] {
+            assert_eq!([Lang::English, Lang::French].map(|lang| date(lang, text)), [text, french]);
         }
     }
 

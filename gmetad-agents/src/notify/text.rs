@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use gmetad_core::agent::Message;
 use gmetad_core::message;
 use gmetad_process::mail::{clean, header_text};
 use gmetad_process::time::local_text;
@@ -60,7 +61,7 @@ fn describe(lang: Lang, notice: &Notice) -> String {
             let _ = write!(out, "\n  {}", line(text));
         }
     }
-    let _ = write!(out, "\n  {}", lang.message(&message!("since {}", local_text(notice.since))));
+    let _ = write!(out, "\n  {}", lang.message(&message!("since {}", Message::time(&local_text(notice.since)))));
     out
 }
 

@@ -83,7 +83,7 @@ fn troubles(visit: &Visit<'_>, view: &AgentView) -> Markup {
         @if let Some(known) = view.acknowledged.as_ref().filter(|known| !known.comment.is_empty()) {
             p class="note known" dir="auto" {
                 (lang.text("Acknowledged:")) " " (visible(&known.comment))
-                " (" (visible(&known.by)) " " (when::element(lang, known.time, &when::ago(lang, known.time, visit.now))) ")"
+                " (" @if !known.by.is_empty() { (visible(&known.by)) " " } (when::element(lang, known.time, &when::ago(lang, known.time, visit.now))) ")"
             }
         }
     }
@@ -128,12 +128,12 @@ fn facts(visit: &Visit<'_>, view: &AgentView) -> Markup {
                         ul class="rules" {
                             @for rule in view.spec.rules.iter().take(50) {
                                 li {
-                                    (values::label(visit, view, &rule.field)) (ranges(visit, view, &rule.field, values::unit(&view.spec, &rule.field), [rule.warn, rule.error]))
+                                    (values::label(visit, view, &rule.field)) (ranges(visit, view, &rule.field, view.spec.unit(&rule.field), [rule.warn, rule.error]))
                                     @if rule.r#for > 1 { " " small { (lang.message(&message!("{} times in a row", rule.r#for))) } }
                                 }
                             }
                             @for limit in view.spec.limits.iter().take(50) {
-                                li { (values::label(visit, view, &limit.field)) (ranges(visit, view, &limit.field, &values::drawn_unit(&view.spec, &limit.field), [limit.warn, limit.error])) }
+                                li { (values::label(visit, view, &limit.field)) (ranges(visit, view, &limit.field, &view.spec.drawn_unit(&limit.field), [limit.warn, limit.error])) }
                             }
                         }
                     }

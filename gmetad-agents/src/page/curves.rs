@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use gmetad_core::agent::{Measurement, State};
 use gmetad_rrd::Cf;
 
-use super::values::{is_counter, label, per_second};
+use super::values::label;
 use super::visit::{Visit, visible};
 use crate::spec::{Draw, Graph, Graphs, Keep, Series, Spec};
 use crate::status::Range;
@@ -176,16 +176,10 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// The unit of a field's curve: a counter is drawn as a rate.
-    fn unit(&self, name: &str) -> String {
-        let unit = self.view.spec.fields.iter().find(|field| field.name == name).map_or("", |field| &field.unit);
-        if is_counter(&self.view.spec, name) { per_second(unit) } else { unit.to_owned() }
-    }
-
     fn by_unit(&self) -> Vec<Plan> {
         let mut units: Vec<String> = Vec::new();
         for field in &self.fields {
-            let unit = self.unit(field);
+            let unit = self.view.spec.drawn_unit(field);
             if !units.contains(&unit) {
                 units.push(unit);
             }
@@ -200,7 +194,7 @@ impl Planner<'_> {
     }
 
     fn curves_of(&self, unit: &str) -> Vec<Curve> {
-        let fields = self.fields.iter().filter(|field| self.unit(field) == unit);
+        let fields = self.fields.iter().filter(|field| self.view.spec.drawn_unit(field) == unit);
         fields
             .take(CURVES)
             .enumerate()
@@ -236,7 +230,7 @@ impl Planner<'_> {
     fn limits(&self, curves: &[Curve]) -> Vec<(State, f64)> {
         let spec = &self.view.spec;
         // Rules judge what was measured, which of a counter is not what is drawn.
-        let rules = spec.rules.iter().filter(|rule| !is_counter(spec, &rule.field));
+        let rules = spec.rules.iter().filter(|rule| !spec.is_counter(&rule.field));
         let rules = rules.map(|rule| (&rule.field, rule.warn, rule.error));
         let all = rules.chain(spec.limits.iter().map(|limit| (&limit.field, limit.warn, limit.error)));
         let drawn = all.filter(|(field, ..)| curves.iter().any(|curve| curve.field == **field));

@@ -82,8 +82,7 @@ fn graph(visit: &Visit<'_>, view: &AgentView, plan: &Plan) -> Markup {
     };
     html! {
         figure class={ "graph" @if drawn_by_librrd { " librrd" } }
-            data-src=[(!drawn_by_librrd).then(|| format!("/api/v1/agents/{name}/series?{which}&lang={}", lang.tag()))]
-            data-period=(shown) {
+            data-src=[(!drawn_by_librrd).then(|| format!("/api/v1/agents/{name}/series?{which}&lang={}", lang.tag()))] {
             figcaption {
                 span class="title" dir="auto" { (title) }
                 nav class="periods" aria-label=(lang.text("Period")) {

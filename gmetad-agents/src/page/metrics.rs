@@ -82,7 +82,7 @@ fn values(out: &mut OpenMetrics, agent: &Arc<AgentView>) {
     let instances = taken.measurement.instances().flat_map(|(instance, of)| fields(instance, of));
     for (instance, field, value) in fields("", &taken.measurement).chain(instances).take(VALUES) {
         let Value::Number(number) = value else { continue };
-        let unit = agent.spec.fields.iter().find(|known| known.name == field).map_or("", |known| known.unit.as_str());
+        let unit = agent.spec.unit(field);
         let labels = [("agent", agent.spec.name.as_str()), ("instance", instance), ("field", field), ("unit", unit)];
         // A label that is empty is one that is missing.
         let labels: Vec<_> = labels.into_iter().filter(|(_, value)| !value.is_empty()).collect();

@@ -1,5 +1,7 @@
 //! What a graph is drawn of: its curves read back and laid on one grid of times.
 
+use std::time::Duration;
+
 use gmetad_core::model::UnixTime;
 use gmetad_rrd::fetch::Fetched;
 use gmetad_rrd::{Cf, RrdError};
@@ -17,6 +19,8 @@ const SPAN: (i64, i64) = (60, 20 * 366 * 86_400);
 pub(super) const PERIODS: [(&str, i64); 5] =
     [("hour", 3600), ("day", 86_400), ("week", 7 * 86_400), ("month", 31 * 86_400), ("year", 366 * 86_400)];
 
+/// Measurements that an hour has, or it would be almost empty, too.
+const POINTS: u32 = 6;
 /// Until an agent is that old, a day of it would be almost empty.
 const YOUNG: i64 = 6 * 3600;
 
@@ -37,12 +41,13 @@ pub(super) fn period(visit: &Visit<'_>) -> (&'static str, i64) {
     PERIODS.into_iter().find(|(name, _)| *name == asked).unwrap_or(PERIODS[1])
 }
 
-/// The period asked for, or one of which something is known: of an agent that is young the last hour.
+/// The period asked for, or one of which something is known: of a young agent that measures often the last hour.
 pub(super) fn usual_period(visit: &Visit<'_>, view: &AgentView) -> &'static str {
     let oldest = since(view);
     let measured = view.measured.saturating_mul(view.spec.period.as_secs());
     let young = visit.now.saturating_sub(oldest) < YOUNG && measured < YOUNG.cast_unsigned();
-    if young && visit.parameter("period").is_none() { PERIODS[0].0 } else { period(visit).0 }
+    let often = view.spec.period * POINTS <= Duration::from_secs(PERIODS[0].1.cast_unsigned());
+    if young && often && visit.parameter("period").is_none() { PERIODS[0].0 } else { period(visit).0 }
 }
 
 /// Since when there is an agent, as far as is known.

@@ -1,8 +1,9 @@
 //! What was measured last.
 
+use std::time::Duration;
+
 use gmetad_core::agent::{Measurement, Value};
 use gmetad_core::message;
-use gmetad_rrd::DsKind;
 use maud::{Markup, html};
 
 use super::visit::{Visit, shortened, visible};
@@ -30,7 +31,7 @@ pub(super) fn label(visit: &Visit<'_>, view: &AgentView, name: &str) -> String {
 /// The head of a column: what the field is called, with its unit if another column is called the same.
 fn head(visit: &Visit<'_>, view: &AgentView, names: &[&str], name: &str) -> String {
     let own = label(visit, view, name);
-    let unit = units::of(visit.lang, unit(&view.spec, name));
+    let unit = units::of(visit.lang, view.spec.unit(name));
     let twice = names.iter().any(|other| *other != name && label(visit, view, other) == own);
     if twice && !unit.is_empty() { format!("{own} ({unit})") } else { own }
 }
@@ -50,29 +51,9 @@ pub(super) fn folded(view: &AgentView, rows: usize, id: &str, title: &Markup, bo
     }
 }
 
-/// Its unit; of a counter that of what it counts.
-pub(super) fn unit<'a>(spec: &'a Spec, name: &str) -> &'a str {
-    let unit = spec.fields.iter().find(|field| field.name == name).map_or("", |field| field.unit.as_str());
-    let counted = |unit: &'a str| unit.strip_suffix("/s").map_or(unit, |unit| if unit == "1" { "" } else { unit });
-    if is_counter(spec, name) { counted(unit) } else { unit }
-}
-
 /// A number of a field, with its unit; of a counter what it counted.
 pub fn readable(lang: crate::lang::Lang, spec: &Spec, field: &str, number: f64) -> String {
-    show(lang, number, unit(spec, field))
-}
-
-/// Its unit where it is drawn; of a counter that of its rate.
-pub(super) fn drawn_unit(spec: &Spec, name: &str) -> String {
-    let unit = spec.fields.iter().find(|field| field.name == name).map_or("", |field| field.unit.as_str());
-    if is_counter(spec, name) { per_second(unit) } else { unit.to_owned() }
-}
-
-/// Whether a field only grows, so that its rate is what matters.
-pub(super) fn is_counter(spec: &Spec, name: &str) -> bool {
-    let Keep::Rrd(graphs) = &spec.keep else { return false };
-    let kind = graphs.datasources.iter().find(|source| source.name == name).map(|source| source.ds_type);
-    matches!(kind, Some(DsKind::Counter | DsKind::Derive))
+    show(lang, number, spec.unit(field))
 }
 
 /// The names of fields, those of the spec first.
@@ -121,23 +102,14 @@ fn value(
     html! {
         @match of.get(name) {
             Some(Value::Number(number)) => {
-                @let unit = unit(&view.spec, name);
-                @if is_counter(&view.spec, name) && let Some(rate) = rate(name, *number, before, taken) {
-                    (show(lang, rate, &per_second(unit))) " " small { "(" (show(lang, *number, unit)) ")" }
+                @let unit = view.spec.unit(name);
+                @if view.spec.is_counter(name) && let Some(rate) = rate(name, *number, before, taken) {
+                    (show(lang, rate, &view.spec.drawn_unit(name))) " " small { "(" (show(lang, *number, unit)) ")" }
                 } @else { (show(lang, *number, unit)) }
             }
             Some(Value::Text(text)) => span class="text" dir="auto" { (shortened(&visible(text), TEXT)) },
             None => "–",
         }
-    }
-}
-
-/// The unit of a rate.
-pub(super) fn per_second(unit: &str) -> String {
-    match unit {
-        "" | "1" => "1/s".to_owned(),
-        _ if unit.ends_with("/s") => unit.to_owned(),
-        _ => format!("{unit}/s"),
     }
 }
 
@@ -188,6 +160,8 @@ fn instances(visit: &Visit<'_>, view: &AgentView, taken: &Taken) -> Markup {
 fn table(visit: &Visit<'_>, view: &AgentView, taken: &Taken, names: &[&str]) -> Markup {
     let lang = visit.lang;
     let rows: Vec<_> = std::iter::once(taken).chain(&view.before).collect();
+    // Rows of one minute are told apart.
+    let text = if view.spec.period < Duration::from_secs(60) { when::precise } else { when::brief };
     html! {
         section class="rows" {
             h2 { (lang.text("Last measurements")) }
@@ -197,7 +171,7 @@ fn table(visit: &Visit<'_>, view: &AgentView, taken: &Taken, names: &[&str]) -> 
                     tbody {
                         @for (place, row) in rows.iter().enumerate().take(ROWS) {
                             tr {
-                                th scope="row" { (when::element(lang, row.time, &when::brief(lang, row.time, visit.now))) }
+                                th scope="row" { (when::element(lang, row.time, &text(lang, row.time, visit.now))) }
                                 @for name in names.iter().take(COLUMNS) {
                                     td class="n" { (value(visit, view, name, &row.measurement, rows.get(place + 1).map(|before| (*before, &*before.measurement)), row)) }
                                 }

@@ -41,6 +41,12 @@ pub(super) fn brief(lang: Lang, time: UnixTime, now: UnixTime) -> String {
     }
 }
 
+/// The same with seconds where there is a time of the day.
+pub(super) fn precise(lang: Lang, time: UnixTime, now: UnixTime) -> String {
+    let text = brief(lang, time, now);
+    if text.contains(':') { format!("{text}:{:02}", local(time).second) } else { text }
+}
+
 /// How long ago.
 pub(super) fn ago(lang: Lang, time: UnixTime, now: UnixTime) -> String {
     if time > now {
@@ -82,5 +88,13 @@ mod tests {
         assert_eq!(ago(Lang::English, 70, 10), "in 1 min");
         let _ =
             (ago(Lang::English, i64::MIN, i64::MAX), stamp(Lang::French, i64::MIN), brief(Lang::French, i64::MAX, 0));
+    }
+
+    #[test]
+    fn seconds_follow_a_time_of_the_day() {
+        // Hours are those of the machine.
+        let now = 1_795_352_058;
+        assert_eq!(precise(Lang::English, now - 1, now), brief(Lang::English, now - 1, now) + ":17");
+        assert_eq!(precise(Lang::French, 0, now), brief(Lang::French, 0, now), "a date");
     }
 }

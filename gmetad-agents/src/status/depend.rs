@@ -265,7 +265,7 @@ mod tests {
 
     /// Up to 200 agents; each requires some of those before it in a hidden order, so there are no rings. Then who is out.
     fn worlds() -> impl Strategy<Value = (Vec<Vec<usize>>, Vec<usize>, Vec<bool>)> {
-        (1..200usize).prop_flat_map(|count| {
+        (1..=200usize).prop_flat_map(|count| {
             let requires = prop::collection::vec(prop::collection::vec(any::<prop::sample::Index>(), 0..4), count);
             let place = Just((0..count).collect::<Vec<_>>()).prop_shuffle();
             let out = prop::collection::vec(prop::bool::weighted(0.05), count);

@@ -110,7 +110,7 @@ pub fn is_stale(period: Duration, age: Duration) -> bool {
 
 /// The status of an agent that was not measured for too long: `since` is when it last was (as text), `failure` why.
 pub fn stale(since: Option<&str>, failure: Option<&Message>) -> Status {
-    let text = match (since, failure) {
+    let text = match (since.map(Message::time), failure) {
         (Some(since), Some(failure)) => message!("no measurement since {}: {}", since, failure.clone()),
         (Some(since), None) => message!("no measurement since {}", since),
         (None, Some(failure)) => message!("exception during measure: {}", failure.clone()),
@@ -240,6 +240,9 @@ mod tests {
         assert_eq!(stale(Some("noon"), None).to_string(), "Unknown: no measurement since noon");
         let failure = "it hangs".into();
         assert_eq!(stale(Some("noon"), Some(&failure)).to_string(), "Unknown: no measurement since noon: it hangs");
+        let since = stale(Some("2026-11-22 13:14:18"), None).message;
+        assert_eq!(since.to_string(), "no measurement since 2026-11-22 13:14:18");
+        assert_eq!(crate::lang::Lang::French.message(&since), "aucune mesure depuis 22/11/2026 13:14:18");
         assert_eq!(stale(None, Some(&failure)).to_string(), "Unknown: exception during measure: it hangs");
         assert_eq!(stale(None, None).to_string(), "Unknown: no measurement yet");
     }

@@ -9,5 +9,5 @@ mod streak;
 pub use depend::{Cycle, Depend, Own};
 pub use judge::{Judge, STALE_PERIODS, is_stale, name, stale};
 pub use range::{Range, RangeError};
-pub(crate) use rules::never_negative;
+pub(crate) use rules::{alert, is_positive, never_negative, of_instance};
 pub use streak::Streaks;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use gmetad_core::agent::{Measurement, Message, State, Status, Value};
 use gmetad_core::message;
 
+use super::range::Range;
 use super::streak::Streak;
 use crate::spec::{Keep, Rule, Spec};
 
@@ -78,21 +79,30 @@ fn judge_one(spec: &Spec, rule: &Rule, instance: Option<&str>, value: Option<f64
         let state = rule.nodata?;
         return Some(Status::new(state, of_instance(instance, message!("{} is unknown", label))));
     };
-    let (unit, positive) = (field.map_or("", |field| &field.unit), never_negative(spec, &rule.field));
-    let status = if let Some(range) = rule.error.filter(|range| range.alerts(value)) {
-        let text = message!("{}: {} (error {})", label, Message::number(value, unit), range.message(unit, positive));
-        Status::new(State::Error, of_instance(instance, text))
-    } else if let Some(range) = rule.warn.filter(|range| range.alerts(value)) {
-        let text = message!("{}: {} (warn {})", label, Message::number(value, unit), range.message(unit, positive));
-        Status::new(State::Warn, of_instance(instance, text))
-    } else {
-        Status::ok()
-    };
-    Some(status)
+    let (unit, positive) = (spec.unit(&rule.field), never_negative(spec, &rule.field));
+    let status = alert(label, value, unit, positive, [rule.warn, rule.error]);
+    let status = status.map(|status| Status::new(status.state, of_instance(instance, status.message)));
+    Some(status.unwrap_or_else(Status::ok))
+}
+
+/// Warn or Error, if a value is in one of these ranges, with the one text for it: "used: 96 % (error above 95 %)".
+pub(crate) fn alert(
+    label: Message,
+    value: f64,
+    unit: &str,
+    positive: bool,
+    [warn, error]: [Option<Range>; 2],
+) -> Option<Status> {
+    let number = Message::number(value, unit);
+    let limit = |range: Option<Range>| range.filter(|range| range.alerts(value)).map(|it| it.message(unit, positive));
+    if let Some(limit) = limit(error) {
+        return Some(Status::new(State::Error, message!("{}: {} (error {})", label, number, limit)));
+    }
+    limit(warn).map(|limit| Status::new(State::Warn, message!("{}: {} (warn {})", label, number, limit)))
 }
 
 /// What is said of an instance.
-pub(super) fn of_instance(instance: Option<&str>, text: Message) -> Message {
+pub(crate) fn of_instance(instance: Option<&str>, text: Message) -> Message {
     match instance {
         Some(instance) if text.is_empty() => instance.into(),
         Some(instance) => message!("{}: {}", instance, text),
@@ -103,10 +113,15 @@ pub(super) fn of_instance(instance: Option<&str>, text: Message) -> Message {
 /// Whether a field cannot be below 0: by its unit, or because its file takes nothing below.
 pub(crate) fn never_negative(spec: &Spec, field: &str) -> bool {
     let unit = spec.fields.iter().find(|known| known.name == field).map_or("", |known| &known.unit);
-    let Keep::Rrd(graphs) = &spec.keep else { return matches!(unit, "%" | "B" | "B/s" | "1/s") };
+    let Keep::Rrd(graphs) = &spec.keep else { return is_positive(unit) };
     let bounded =
         graphs.datasources.iter().any(|source| source.name == field && source.min_bound.is_some_and(|min| min >= 0.0));
-    bounded || matches!(unit, "%" | "B" | "B/s" | "1/s")
+    bounded || is_positive(unit)
+}
+
+/// Whether nothing of this unit is below 0.
+pub(crate) fn is_positive(unit: &str) -> bool {
+    matches!(unit, "%" | "B" | "B/s" | "1/s")
 }
 
 #[cfg(test)]

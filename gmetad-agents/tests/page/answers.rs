@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gmetad_agents::config::Layout;
 use gmetad_agents::page::{PageOptions, site};
 use gmetad_agents::spec::{Graph, Graphs, Keep};
+use gmetad_agents::view::Acknowledged;
 use gmetad_core::agent::{Measurement, State};
 use gmetad_core::stats::Reports;
 use gmetad_http::{Secret, Site};
@@ -143,10 +145,56 @@ fn long_tables_do_not_hide_graphs_and_the_young_show_their_hour() {
     (view.last, view.since, view.measured) = (Some(last), now() - 60, 1);
     view.changes.clear();
     view.next = now();
-    rig.control.board.update([view]);
+    rig.control.board.update([view.clone()]);
     let page = rig.get("/agents/network/").body;
     assert!(page.contains("<details class=\"long\" id=\"instances\">") && chosen(&page, "3600"));
     assert!(page.contains("<dt>Next</dt><dd>now</dd>"));
+    // An hour of what is measured every hour would be empty.
+    Arc::make_mut(&mut view.spec).period = Duration::from_secs(3600);
+    rig.control.board.update([view]);
+    assert!(chosen(&rig.get("/agents/network/").body, "86400"));
+}
+
+#[test]
+fn rows_of_one_minute_are_told_apart() {
+    let rig = rig();
+    let colons = || -> Vec<usize> {
+        let page = rig.get("/agents/mailq/").body;
+        let rows = page.split("<section class=\"rows\">").nth(1).and_then(|rest| rest.split("</section>").next());
+        let rows = rows.expect("a table");
+        let text = |row: &str| row.split("</time>").next().and_then(|time| time.rsplit('>').next().map(str::to_owned));
+        let times = rows.split("<th scope=\"row\">").skip(1).filter_map(text);
+        times.map(|time| time.matches(':').count()).collect()
+    };
+    assert_eq!(colons(), [1; 5]);
+    let mut view = (*rig.control.board.agent("mailq").expect("there")).clone();
+    Arc::make_mut(&mut view.spec).period = Duration::from_secs(5);
+    rig.control.board.update([view]);
+    assert_eq!(colons(), [2; 5]);
+}
+
+#[test]
+fn a_percentage_that_is_counted_is_that_of_its_rate() {
+    let rig = rig();
+    let mut view = (*rig.control.board.agent("network").expect("there")).clone();
+    let fields = &mut Arc::make_mut(&mut view.spec).fields;
+    fields.iter_mut().find(|field| field.name == "rx_bytes").expect("there").unit = "%".to_owned();
+    rig.control.board.update([view]);
+    let page = rig.get("/agents/network/").body;
+    assert!(page.contains("\u{202f}% <small>(7\u{202f}075\u{202f}000\u{202f}000)</small>"), "{page}");
+    assert!(!page.contains("%/s"));
+}
+
+#[test]
+fn who_gives_no_name_leaves_no_blank() {
+    let rig = rig();
+    let mut view = (*rig.control.board.agent("load").expect("there")).clone();
+    for (by, expected) in [("", "soon (<time "), ("Léa", "soon (Léa <time ")] {
+        view.acknowledged = Some(Acknowledged { time: now() - 1, by: by.to_owned(), comment: "soon".to_owned() });
+        rig.control.board.update([view.clone()]);
+        let page = rig.get("/agents/load/").body;
+        assert!(page.contains(expected), "{page}");
+    }
 }
 
 #[test]

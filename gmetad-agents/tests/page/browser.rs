@@ -105,6 +105,45 @@ fn people_read_click_and_zoom() {
 }
 
 #[test]
+fn all_graphs_show_one_time() {
+    let Some(rig) = rig("all_graphs_show_one_time") else { return };
+    let browser = &rig.browser;
+    rig.open("/agents/network/?lang=en");
+    let sight = |which: i32| {
+        let figure = format!("document.querySelectorAll('figure.graph')[{which}]");
+        browser.get(&format!("{figure}.scrollIntoView()"));
+        browser.wait(&format!("{figure}.querySelector('canvas') !== null"));
+    };
+    // Of the first, the second and the last, whether they are in sight or not.
+    let spans = "(all => [all[0], all[1], all.at(-1)].map(it => it.dataset.end - it.dataset.start))([...document.querySelectorAll('figure.graph')])";
+    let shown = |figures: i32, is: &str| browser.wait(&format!("{spans}.slice(0, {figures}).every(span => {is})"));
+    sight(3);
+    sight(0);
+    shown(3, "span === 86400");
+    browser.drag("figure.graph .u-over", -100, 20);
+    shown(2, "span < 40000");
+    assert_eq!(browser.get(&format!("new Set({spans}.slice(0, 2)).size")), 1, "{}", browser.get(spans));
+    sight(3);
+    shown(3, "span < 40000");
+    sight(0);
+    // One goes back, and all do.
+    browser.double_click("figure.graph:nth-of-type(2) .u-over");
+    shown(2, "span === 86400");
+    assert_eq!(browser.get("document.querySelectorAll('.periods button:not([hidden])').length"), 0);
+    browser.drag("figure.graph:nth-of-type(2) .u-over", -100, 20);
+    shown(2, "span < 40000");
+    browser.click("figure.graph .periods button");
+    shown(2, "span === 86400");
+    browser.click("figure.graph:nth-of-type(2) .periods a[data-period=week]");
+    shown(2, "span === 604800");
+    let chosen = "document.querySelectorAll('.periods a[data-period=week][aria-current]').length";
+    assert_eq!(browser.get(chosen), 4);
+    sight(3);
+    shown(3, "span === 604800");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+#[test]
 fn all_graphs_are_there_to_be_printed() {
     let Some(rig) = rig("all_graphs_are_there_to_be_printed") else { return };
     rig.open("/agents/load/");

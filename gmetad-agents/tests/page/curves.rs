@@ -216,7 +216,7 @@ fn fingers_zoom() {
     let Some(rig) = browser::rig("fingers_zoom") else { return };
     let browser = &rig.browser;
     browser.devtools("Emulation.setTouchEmulationEnabled", json!({ "enabled": true, "maxTouchPoints": 5 }));
-    rig.open("/agents/load/");
+    rig.open("/agents/network/");
     browser.wait("document.querySelector('figure.graph canvas') !== null");
     browser.get("document.querySelector('figure.graph').scrollIntoView()");
     let of = |side: &str| {
@@ -247,6 +247,9 @@ fn fingers_zoom() {
     touch("touchEnd", &[]);
     changed(86_400);
     near(43_200);
+    // The other charts go along.
+    let both = "(all => new Set([all[0], all[1]].map(it => it.dataset.end - it.dataset.start)).size)([...document.querySelectorAll('figure.graph')])";
+    browser.wait(&format!("{both} === 1"));
     // Two fingers pull the middle half apart.
     let before = rig.span();
     touch("touchStart", &[0.4, 0.6]);

@@ -24,7 +24,7 @@ pub struct Message {
     /// Absent: the text is to be shown as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     args: Option<Vec<Message>>,
-    /// Present: the text is a number, with a dot, of this unit, which may be empty.
+    /// Present: the text is a number, with a dot, of this unit, which may be empty; or a [`Message::TIME`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unit: Option<Cow<'static, str>>,
 }
@@ -38,6 +38,14 @@ impl Message {
     /// A number that each language writes in its own way; the unit may be empty. Three decimals, or three digits that count.
     pub fn number(value: f64, unit: &str) -> Self {
         Self { template: readable(value).into(), args: None, unit: Some(unit.to_owned().into()) }
+    }
+
+    /// What a time has for a unit.
+    pub const TIME: &str = "yyyy-mm-dd hh:mm:ss";
+
+    /// A date and a time, which each language writes in its own way; given as `2026-11-22 13:14:18`.
+    pub fn time(text: &str) -> Self {
+        Self { template: text.to_owned().into(), args: None, unit: Some(Self::TIME.into()) }
     }
 
     /// Whether there is nothing to say.
@@ -94,7 +102,7 @@ fn choice(text: &str) -> Option<(&str, &str, &str)> {
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = |text: &str, unit: &str| match unit {
-            "" => text.to_owned(),
+            "" | Self::TIME => text.to_owned(),
             _ => format!("{text} {unit}"),
         };
         f.write_str(&self.with(|_| None, number, |count| count == 1.0))

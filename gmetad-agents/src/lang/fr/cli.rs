@@ -130,9 +130,10 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("the page is at {}, for this machine alone; --bind '[::]' --password-file FILE opens it to the network", "la page est à l'adresse {}, pour cette machine seule ; --bind '[::]' --password-file FICHIER l'ouvre au réseau"),
     ("{} {agent|agents}, {} of them in Warn or Error", "{} {agent|agents}, dont {} en avertissement ou en erreur"),
     ("{} {agent|agents}, {} that cannot be loaded", "{} {agent|agents}, et {} {impossible|impossibles} à charger"),
-    ("{} is not there: no agents are configured in it; name another directory with --root, or make it", "{} n'existe pas : aucun agent n'y est configuré ; indiquer un autre répertoire avec --root, ou le créer"),
+    ("{} is not there: no agents are configured in it; --root names another directory", "{} n'existe pas : aucun agent n'y est configuré ; --root indique un autre répertoire"),
+    ("the root {} is not there: make it, or name another directory with --root", "la racine {} n'existe pas : la créer, ou indiquer un autre répertoire avec --root"),
     // demo
-    ("z_stats demo: {} {agent|agents} of this machine, every {} s, and one made-up agent in each status.", "Démonstration de z_stats : {} {agent|agents} de cette machine, toutes les {} s, et un agent inventé dans chaque état."),
+    ("z_stats demo: {} {agent|agents} of this machine, {} of them every {} s, and one made-up agent in each status.", "Démonstration de z_stats : {} {agent|agents} de cette machine, dont {} toutes les {} s, et un agent inventé dans chaque état."),
     ("  page       {}", "  page         {}"),
     ("  answers    {}api/v1/status   {}metrics   {}healthz", "  réponses     {}api/v1/status   {}metrics   {}healthz"),
     ("  RRD files  {}", "  fichiers RRD {}"),

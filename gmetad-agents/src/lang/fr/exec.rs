@@ -97,8 +97,6 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
         "{} values are left out: there may be {} fields, {} instances and {} values",
         "{} valeurs sont écartées : {} champs, {} instances et {} valeurs au plus",
     ),
-    ("{} is {}, the limit is {}", "{} : {}, la limite est {}"),
-    ("{} of {} is {}, the limit is {}", "{} de {} : {}, la limite est {}"),
     ("and {} more {remark|remarks}", "et {} {autre remarque|autres remarques}"),
     ("yes", "oui"),
     ("no", "non"),

@@ -68,46 +68,67 @@
     for (const link of document.querySelectorAll(".languages a, .which a")) link.href = with_it(link.href);
   };
 
+  // All graphs of a page show one time: what was zoomed to, or else the period that was chosen, until now.
+  const periods = [...document.querySelectorAll("figure.graph .periods a")];
+  let span = Number(periods.find((link) => link.hasAttribute("aria-current"))?.dataset.seconds) || 86400;
+  let zoom = null;
+
+  // Those out of sight follow when they come into it.
+  const showAll = (time) => {
+    zoom = time;
+    for (const chart of charts) {
+      chart.back.hidden = !zoom;
+      chart.stale = true;
+      if (chart.visible) chart.load();
+    }
+  };
+  const unzoom = () => showAll(null);
+  const zoomTo = (from, to) => {
+    // No finer than a minute: nothing is measured more often than every second.
+    const middle = (from + Math.min(to, Date.now() / 1000)) / 2;
+    const half = Math.max(30, middle - from);
+    showAll([Math.floor(middle - half), Math.ceil(middle + half)]);
+  };
+  const choose = (link) => {
+    const { period, seconds } = link.dataset;
+    span = Number(seconds);
+    for (const other of periods) {
+      if (other.dataset.period === period) other.setAttribute("aria-current", "true");
+      else other.removeAttribute("aria-current");
+    }
+    remember(period);
+    unzoom();
+    for (const picture of pictures) picture.choose();
+  };
+  for (const link of periods) {
+    link.addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      choose(link);
+    });
+  }
+
   class Chart {
     constructor(figure) {
       this.figure = figure;
       this.place = figure.querySelector(".chart");
       figure.classList.add("drawn");
-      this.periods = [...figure.querySelectorAll(".periods a")];
       this.off = new Set();
-      this.span = 86400;
-      for (const link of this.periods) {
-        if (link.dataset.period === figure.dataset.period) this.span = Number(link.dataset.seconds);
-        link.addEventListener("click", (event) => {
-          if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-          event.preventDefault();
-          this.choose(link);
-        });
-      }
       this.back = document.createElement("button");
       this.back.type = "button";
       this.back.textContent = texts.zoomed;
       this.back.hidden = true;
-      this.back.addEventListener("click", () => this.unzoom());
+      this.back.addEventListener("click", unzoom);
       figure.querySelector(".periods").prepend(this.back);
-      this.zoom = null;
+      this.stale = true;
       this.asked = 0;
     }
 
-    choose(link) {
-      for (const other of this.periods) other.removeAttribute("aria-current");
-      link.setAttribute("aria-current", "true");
-      this.span = Number(link.dataset.seconds);
-      remember(link.dataset.period);
-      this.unzoom();
-    }
-
-    zoomTo(from, to) {
-      // No finer than a minute: nothing is measured more often than every second.
-      const middle = (from + Math.min(to, Date.now() / 1000)) / 2;
-      const half = Math.max(30, middle - from);
-      this.zoom = [Math.floor(middle - half), Math.ceil(middle + half)];
-      return this.load();
+    // Zooms to what is selected, unless that was a slip.
+    selected(u) {
+      const { left, width } = u.select;
+      u.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
+      if (width >= 4) zoomTo(u.posToVal(left, "x"), u.posToVal(left + width, "x"));
     }
 
     // One finger that moves aside chooses a time as the mouse does, two pull time apart or together; up and down still scrolls.
@@ -147,29 +168,20 @@
         this.touched = false;
         this.pulled = null;
         if (cancelled) select(0, 0);
-        else if (pulled) this.zoomTo(...pulled);
-        else u.setSelect(u.select);
+        else if (pulled) zoomTo(...pulled);
+        else this.selected(u);
         if (this.data !== this.drawn || (pulled && cancelled)) this.draw();
       };
       u.over.addEventListener("pointerup", end);
       u.over.addEventListener("pointercancel", end);
     }
 
-    unzoom() {
-      this.zoom = null;
-      return this.load();
-    }
-
-    range() {
-      const now = Math.floor(Date.now() / 1000);
-      return this.zoom || [now - this.span, now];
-    }
-
     async load() {
-      const [start, end] = this.range();
+      const now = Math.floor(Date.now() / 1000);
+      const [start, end] = zoom || [now - span, now];
       const rows = Math.max(50, Math.min(2000, Math.round(this.place.clientWidth)));
       const asked = ++this.asked;
-      this.back.hidden = !this.zoom;
+      this.stale = false;
       try {
         const answer = await fetch(`${this.figure.dataset.src}&start=${start}&end=${end}&rows=${rows}`, { signal: AbortSignal.timeout(20000) });
         const data = await answer.json();
@@ -179,7 +191,9 @@
         this.data = data;
         if (!this.touched) this.draw();
       } catch (error) {
-        if (asked === this.asked) this.say(`${texts.failed} ${error.message}`);
+        if (asked !== this.asked) return;
+        this.stale = true;
+        this.say(`${texts.failed} ${error.message}`);
       }
     }
 
@@ -269,12 +283,8 @@
         ],
         hooks: {
           setSelect: [
-            (u) => {
-              if (u.select.width < 4) return;
-              const [from, to] = [u.select.left, u.select.left + u.select.width].map((x) => u.posToVal(x, "x"));
-              u.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
-              this.zoomTo(from, to);
-            },
+            // Where the mouse is: the others only show what is selected there.
+            (u) => (u.cursor.event ? this.selected(u) : u.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false)),
           ],
           draw: [
             (u) => {
@@ -301,7 +311,7 @@
       if (this.plot) this.plot.destroy();
       this.place.replaceChildren();
       this.plot = new uPlot(options, columns, this.place);
-      this.plot.over.addEventListener("dblclick", () => this.unzoom());
+      this.plot.over.addEventListener("dblclick", unzoom);
       this.touch(this.plot);
       this.legend(null);
       if (!known) this.say(texts.nothing);
@@ -371,7 +381,7 @@
     for (const entry of entries) {
       const chart = charts.find((chart) => chart.figure === entry.target);
       chart.visible = entry.isIntersecting;
-      if (chart.visible && !chart.data) chart.load();
+      if (chart.visible && chart.stale) chart.load();
     }
   }, { rootMargin: "300px" });
   for (const chart of charts) seen.observe(chart.figure);
@@ -388,36 +398,35 @@
   });
   setInterval(() => {
     if (document.hidden) return;
-    for (const chart of charts) if (chart.visible && chart.data && !chart.zoom && !chart.place.matches(":hover")) chart.load();
+    for (const chart of charts) if (chart.visible && chart.data && !zoom && !chart.place.matches(":hover")) chart.load();
     for (const picture of pictures) if (picture.visible) picture.load();
   }, Number(document.body.dataset.fresh) * 1000);
 
   // On paper everything is in sight.
-  addEventListener("beforeprint", () => charts.forEach((chart) => chart.data || chart.load()));
+  addEventListener("beforeprint", () => charts.forEach((chart) => chart.stale && chart.load()));
 
   // Pictures of librrd change their address instead.
   const pictures = [];
   for (const figure of document.querySelectorAll("figure.graph.librrd")) {
     const links = [...figure.querySelectorAll(".periods a")];
     const image = figure.querySelector("img");
-    const picture = { visible: false };
+    const picture = { visible: true, stale: false };
+    const address = () => links.find((link) => link.hasAttribute("aria-current")).dataset.picture;
+    picture.choose = () => {
+      picture.stale = !picture.visible;
+      if (picture.visible) image.src = address();
+    };
     picture.load = () => {
-      const current = links.find((link) => link.hasAttribute("aria-current"));
       const next = new Image();
       // Shown once it is there.
       next.onload = () => (image.src = next.src);
-      next.src = `${current.dataset.picture}&end=${Math.floor(Date.now() / 1000)}`;
+      next.src = `${address()}&end=${Math.floor(Date.now() / 1000)}`;
     };
     pictures.push(picture);
-    new IntersectionObserver((entries) => (picture.visible = entries.at(-1).isIntersecting)).observe(figure);
-    for (const link of links) {
-      link.addEventListener("click", (event) => {
-        event.preventDefault();
-        image.src = link.dataset.picture;
-        remember(link.dataset.period);
-        for (const other of links) other.removeAttribute("aria-current");
-        link.setAttribute("aria-current", "true");
-      });
-    }
+    const sight = new IntersectionObserver((entries) => {
+      picture.visible = entries.at(-1).isIntersecting;
+      if (picture.visible && picture.stale) picture.choose();
+    });
+    sight.observe(figure);
   }
 })();
