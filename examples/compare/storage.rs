@@ -8,7 +8,8 @@
 //!
 //! All files begin to wait together, and jitter spreads them only after some turns: of the first 2 minutes too many writes
 //! fall into some windows (18 % more in the second minute). So modes with jitter are warmed for three times as long as
-//! points wait at least, and measured for twice as long as they wait on average.
+//! points wait at least. And a row of the coarsest archive ends every 80 s, for all files together: a window should have
+//! as many such ends as belong to it.
 
 use std::fs;
 use std::path::Path;
@@ -28,7 +29,7 @@ const INTERVAL: u64 = 2;
 const CACHE: u64 = 40;
 
 pub(crate) fn run(args: &Args) -> Fallible<()> {
-    let (hosts, seconds) = (args.number("--hosts", 240)?, args.number("--seconds", 3 * CACHE)?);
+    let (hosts, seconds) = (args.number("--hosts", 240)?, args.number("--seconds", 4 * CACHE)?);
     let only = args.get("--only").unwrap_or_default();
     let (c, ours, rrdcached) = (args.program("C"), args.program("ours"), args.program("rrdcached"));
     let shape = Shape { clusters: CLUSTERS, hosts, metrics: METRICS, change: Change::Values, unique: false };
