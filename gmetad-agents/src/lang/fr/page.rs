@@ -52,7 +52,7 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("Trend", "Évolution"),
     ("{}, {}: {}", "{}, {} : {}"),
     ("{} to {}", "de {} à {}"),
-    ("the last {}", "les dernières {}"),
+    ("the last {}", "depuis {}"),
     ("last hour", "dernière heure"),
     ("last day", "dernier jour"),
     ("last week", "dernière semaine"),
