@@ -69,12 +69,20 @@ pub(crate) struct Store {
 struct Shared {
     root: PathBuf,
     /// Held until all is written.
-    lock: Mutex<Option<File>>,
+    lock: Mutex<Option<Arc<File>>>,
     inbox: Mutex<Inbox>,
     /// Something was put in, or the thread has ended.
     changed: Condvar,
     /// The RRD files there are, and whether they were compared with what is wanted.
     known: Mutex<HashMap<String, BTreeMap<Key, bool>>>,
+}
+
+impl Shared {
+    /// Gives the directory free.
+    fn unlock(&self) {
+        let held = self.lock.lock().take();
+        drop(held); // a system call
+    }
 }
 
 #[derive(Debug, Default)]
@@ -109,7 +117,7 @@ impl Store {
     /// Makes the directory if it is missing, locks it, and starts the thread.
     pub(crate) fn start(root: PathBuf, lang: Lang) -> Result<Self, StoreError> {
         let lock = match keeper::take(&root) {
-            Ok(lock) => Some(lock),
+            Ok(lock) => Some(Arc::new(lock)),
             // It may have room again; statuses are shown without.
             Err(StoreError::Io { source, path })
                 if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
@@ -231,10 +239,12 @@ impl Store {
         inbox.closed = true;
         self.shared.changed.notify_all();
         while !inbox.ended && !self.shared.changed.wait_until(&mut inbox, end).timed_out() {}
-        if inbox.ended {
-            drop(self.shared.lock.lock().take());
+        let ended = inbox.ended;
+        drop(inbox);
+        if ended {
+            self.shared.unlock();
         }
-        inbox.ended
+        ended
     }
 }
 

@@ -23,7 +23,7 @@ impl Keeper {
     /// Locks the directory again if somebody removed it; false: another process has it, and nothing is to be written there.
     pub(super) fn lock(&mut self) -> bool {
         let root = self.shared.root.clone();
-        let held = self.shared.lock.lock().as_ref().and_then(|lock| lock.metadata().ok());
+        let held = self.shared.lock.lock().clone().and_then(|lock| lock.metadata().ok());
         let same = |held: &Metadata, there: &Metadata| (held.dev(), held.ino()) == (there.dev(), there.ino());
         match (&held, &root.join(LOCK).metadata()) {
             (Some(held), Ok(there)) if same(held, there) => return true,
@@ -32,10 +32,10 @@ impl Keeper {
             _ => {}
         }
         // It is worth nothing any more.
-        drop(self.shared.lock.lock().take());
+        self.shared.unlock();
         match take(&root) {
             Ok(lock) => {
-                *self.shared.lock.lock() = Some(lock);
+                *self.shared.lock.lock() = Some(Arc::new(lock));
                 // They are other files now.
                 self.rooms.clear();
                 for agent in &self.active {
