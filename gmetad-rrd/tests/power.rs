@@ -565,9 +565,13 @@ fn scratch() -> PathBuf {
     if shared.is_dir() { shared } else { std::env::temp_dir() }
 }
 
+fn is_long() -> bool {
+    std::env::var_os("GMETAD_TEST_LONG").is_some_and(|value| value == "1")
+}
+
 /// Disks for each cut.
 fn draws() -> u64 {
-    if std::env::var_os("GMETAD_TEST_LONG").is_some_and(|value| value == "1") { 20 } else { 2 }
+    if is_long() { 20 } else { 2 }
 }
 
 /// Checks disks of all cuts; returns how many cuts there are.
@@ -627,7 +631,14 @@ fn a_power_cut_at_any_call_loses_nothing_that_was_synced() {
         cuts += all_cuts(scene, &recording);
         // And a second cut, at the start after one: in the midst of the replay. Of large files it is not known what is on
         // the disk then.
-        if scene.rows <= 150 {
+        let starts = if scene.rows > 150 {
+            0
+        } else if is_long() {
+            8
+        } else {
+            1
+        };
+        for _ in 0..starts {
             let mut luck = Random(cuts as u64);
             let cut = recording.ops.len() / 2 + luck.upto(recording.ops.len() / 4);
             let again = start_after(scene, recording.disk(cut, Some(&mut luck)), recording.safe(cut));
