@@ -241,6 +241,9 @@ impl Drop for Monitor {
     }
 }
 
+/// How often it is looked whether agents may still end, when the monitor stops.
+const AGAIN: Duration = Duration::from_millis(200);
+
 impl Shared {
     /// The life of the scheduler.
     fn schedule(self: &Arc<Self>) {
@@ -333,9 +336,11 @@ impl Shared {
             names.extend(ending);
             names.sort();
             names.dedup();
-            if !is_worth_it || self.changed.wait_until(&mut core, end).timed_out() {
+            if !is_worth_it || Instant::now() >= end {
                 return names;
             }
+            // Looked at again at times: that there is hope may end by itself.
+            self.changed.wait_until(&mut core, end.min(Instant::now() + AGAIN));
         }
     }
 }

@@ -58,7 +58,10 @@ impl Core {
     pub(in super::super) fn running(&self) -> (usize, Vec<String>) {
         let runs = || self.slots.iter().filter_map(|slot| Some((slot.name(), slot.run.as_ref()?)));
         let hanging = runs().map(|(name, _)| name).chain(self.lost.iter().map(|lost| lost.name.as_str()));
-        (runs().filter(|(_, run)| !run.overdue).count(), hanging.map(str::to_owned).collect())
+        // Replaced just now, it may be about to return.
+        let now = Instant::now();
+        let lost = self.lost.iter().filter(|lost| now < lost.until).count();
+        (runs().filter(|(_, run)| !run.overdue).count() + lost, hanging.map(str::to_owned).collect())
     }
 
     /// Who did not return in time.
