@@ -137,10 +137,13 @@ impl Daemon {
 
     /// The query of a host that is there.
     pub(crate) fn host_query(&self) -> Fallible<String> {
-        let cluster = self.ask("/cluster 000\n")?;
-        let text = String::from_utf8_lossy(&cluster);
-        let name = text.split("<HOST NAME=\"").last().and_then(|rest| rest.split('"').next()).ok_or("no host")?;
-        Ok(format!("/cluster 000/{name}\n"))
+        let name = |text: &str| text.split('"').next().map(str::to_owned);
+        let all = self.ask("/?filter=summary\n")?;
+        let all = String::from_utf8_lossy(&all);
+        let cluster = all.split("<CLUSTER NAME=\"").nth(1).and_then(name).ok_or("no cluster")?;
+        let hosts = self.ask(&format!("/{cluster}\n"))?;
+        let host = String::from_utf8_lossy(&hosts).split("<HOST NAME=\"").last().and_then(name).ok_or("no host")?;
+        Ok(format!("/{cluster}/{host}\n"))
     }
 
     /// Seconds of CPU of all threads that run.

@@ -1,6 +1,7 @@
 //! Synthetic gmonds whose documents are made beforehand, so that making them costs the daemon that is measured no cache and
 //! no core.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -25,6 +26,21 @@ pub(crate) struct Shape {
     pub(crate) metrics: usize,
     pub(crate) change: Change,
     pub(crate) unique: bool,
+    pub(crate) twist: Twist,
+}
+
+/// What a synthetic cluster does not do by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Twist {
+    None,
+    /// Hosts come in another order at each poll.
+    HostOrder,
+    /// Each host has some of the metrics, hardly two the same ones.
+    Sets,
+    /// The DESC of every metric of every host is another one at each poll.
+    Definitions,
+    /// All sources are of one cluster.
+    OneCluster,
 }
 
 impl Shape {
@@ -41,6 +57,16 @@ impl Shape {
                 other => return Err(format!("--change {other}: values, nothing, order or hosts").into()),
             },
             unique: args.get("--unique").is_some(),
+            twist: match args.get("--twist").unwrap_or("none") {
+                "none" => Twist::None,
+                "host-order" => Twist::HostOrder,
+                "sets" => Twist::Sets,
+                "definitions" => Twist::Definitions,
+                "one-cluster" => Twist::OneCluster,
+                other => {
+                    return Err(format!("--twist {other}: none, host-order, sets, definitions or one-cluster").into());
+                }
+            },
         })
     }
 
@@ -66,7 +92,58 @@ impl std::fmt::Display for Shape {
             Change::Order => write!(f, ", order changes")?,
             Change::Hosts => write!(f, ", hosts come and go")?,
         }
-        if self.unique { write!(f, ", unique EXTRA_DATA") } else { Ok(()) }
+        if self.unique {
+            write!(f, ", unique EXTRA_DATA")?;
+        }
+        if self.twist == Twist::None { Ok(()) } else { write!(f, ", {:?}", self.twist) }
+    }
+}
+
+impl Twist {
+    /// The document with it. `turn` is its number among the documents of its cluster.
+    fn of(self, document: Vec<u8>, turn: u64) -> Vec<u8> {
+        if self == Self::None {
+            return document;
+        }
+        let text = String::from_utf8(document).expect("a synthetic document is UTF-8");
+        let first = text.find("<HOST ").expect("a host");
+        let (head, rest) = text.split_at(first);
+        let end = rest.rfind("</HOST>\n").expect("the end of a host") + 8;
+        let (hosts, tail) = rest.split_at(end);
+        let mut out = String::with_capacity(text.len() + text.len() / 10);
+        match self {
+            Self::None => unreachable!("done above"),
+            Self::OneCluster => {
+                let (before, name) = head.split_once("NAME=\"").expect("a name");
+                let (_, after) = name.split_once('"').expect("its end");
+                out += &format!("{before}NAME=\"one cluster\"{after}{hosts}");
+            }
+            Self::HostOrder => {
+                out += head;
+                let mut hosts: Vec<&str> = hosts.split_inclusive("</HOST>\n").collect();
+                hosts.sort_by_key(|host| hash((turn, host.get(..30))));
+                out.extend(hosts);
+            }
+            Self::Definitions => {
+                out += head;
+                let mut number = turn << 32;
+                for piece in hosts.split_inclusive("\"Synthetic ") {
+                    number += 1;
+                    out += piece;
+                    out += &format!("{number:x} ");
+                }
+            }
+            Self::Sets => {
+                out += head;
+                for (at, piece) in (0u64..).zip(hosts.split_inclusive("</METRIC>\n")) {
+                    let metric = piece.find("<METRIC ").unwrap_or(piece.len());
+                    let keep = hash(at) % 4 != 0;
+                    out += if keep { piece } else { &piece[..metric] };
+                }
+            }
+        }
+        out += tail;
+        out.into_bytes()
     }
 }
 
@@ -95,7 +172,8 @@ fn serve(shape: &Shape, at: usize, polls: Arc<AtomicU64>) -> Fallible<SocketAddr
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let now = gmetad_core::now();
-    let mut documents: Vec<Vec<u8>> = (0..variants).map(|turn| cluster.document(now + 15 * turn)).collect();
+    let mut documents: Vec<Vec<u8>> =
+        (0..variants).map(|turn| shape.twist.of(cluster.document(now + 15 * turn), turn as u64)).collect();
     documents.iter_mut().for_each(Vec::shrink_to_fit);
     thread::Builder::new().spawn(move || {
         for (turn, stream) in (0i64..).zip(listener.incoming()) {
@@ -117,6 +195,12 @@ fn serve(shape: &Shape, at: usize, polls: Arc<AtomicU64>) -> Fallible<SocketAddr
         }
     })?;
     Ok(address)
+}
+
+fn hash(what: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Points are stored by LOCALTIME: it must be the true one.

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use gmetad_core::synthetic::Change;
 
 use super::daemon::{Daemon, Scratch, spawn};
-use super::gmond::{Gmonds, Shape};
+use super::gmond::{Gmonds, Shape, Twist};
 use super::{Args, Fallible};
 
 const CLUSTERS: usize = 1;
@@ -32,7 +32,14 @@ pub(crate) fn run(args: &Args) -> Fallible<()> {
     let (hosts, seconds) = (args.number("--hosts", 240)?, args.number("--seconds", 4 * CACHE)?);
     let only = args.get("--only").unwrap_or_default();
     let (c, ours, rrdcached) = (args.program("C"), args.program("ours"), args.program("rrdcached"));
-    let shape = Shape { clusters: CLUSTERS, hosts, metrics: METRICS, change: Change::Values, unique: false };
+    let shape = Shape {
+        clusters: CLUSTERS,
+        hosts,
+        metrics: METRICS,
+        change: Change::Values,
+        unique: false,
+        twist: Twist::None,
+    };
     let gmonds = Gmonds::start(&shape)?;
     println!("{shape}, every {INTERVAL} s, synced every {} s, {seconds} s each", 2 * INTERVAL);
     println!("{:<46}{:>14}{:>14}{:>14}{:>14}", "", "CPU us/point", "dirty B/point", "disk B/point", "resident MB");

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use super::daemon::{Daemon, Scratch};
-use super::gmond::{Gmonds, Shape};
+use super::gmond::{Gmonds, Shape, Twist};
 use super::{Args, Fallible, median, percentile};
 
 const QUERIES: usize = 400;
@@ -82,7 +82,7 @@ pub(crate) fn medians(runs: &[Figures]) -> Figures {
 pub(crate) fn measure(program: &str, shape: &Shape, plan: &Plan, gmonds: &Gmonds) -> Fallible<Figures> {
     let daemon =
         Daemon::start(program, Scratch::new()?, &gmonds.addresses, plan.interval, &plan.conf, Vec::new(), None)?;
-    daemon.wait_for(shape.clusters)?;
+    daemon.wait_for(if shape.twist == Twist::OneCluster { 1 } else { shape.clusters })?;
     // Warm: every cluster has been polled twice more, RRD files and tables are made.
     std::thread::sleep(Duration::from_secs(2 * plan.interval + 1));
 

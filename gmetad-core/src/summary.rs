@@ -70,6 +70,11 @@ pub struct SummaryMetric {
 }
 
 impl SummaryMetric {
+    /// The same with nothing added yet.
+    fn zero(&self) -> Self {
+        Self { sum: 0.0, num: 0, decimals: 0, ..self.clone() }
+    }
+
     /// NAME.
     pub fn name(&self) -> &str {
         &self.def.name
@@ -136,6 +141,7 @@ pub struct Summary {
     metrics: Vec<SummaryMetric>,
     names: Arc<Names>,
     layout: Option<Arc<Layout>>,
+    parts: Option<Arc<Parts>>,
 }
 
 impl Summary {
@@ -166,6 +172,24 @@ impl Summary {
     /// The metric of that name.
     pub fn metric(&self, name: &str) -> Option<&SummaryMetric> {
         self.names.find(name, |i| &self.metrics[i].def.name).map(|i| &self.metrics[i])
+    }
+}
+
+impl Summary {
+    /// Adds what a part has; of one that does not count only how exact it is.
+    fn add(&mut self, part: &Self, map: &[u32], counts: bool) {
+        if counts {
+            self.hosts_up = self.hosts_up.saturating_add(part.hosts_up);
+            self.hosts_down = self.hosts_down.saturating_add(part.hosts_down);
+        }
+        for (metric, at) in part.metrics.iter().zip(map) {
+            let Some(entry) = self.metrics.get_mut(*at as usize) else { continue };
+            if counts {
+                entry.sum += metric.sum;
+                entry.num = entry.num.saturating_add(metric.num);
+            }
+            entry.decimals = entry.decimals.max(metric.decimals);
+        }
     }
 }
 
@@ -230,13 +254,10 @@ pub(crate) fn of_hosts<'h>(hosts: impl Iterator<Item = (&'h Host, bool)> + Clone
         (Some(layout), Some(before)) => Summary {
             hosts_up: 0,
             hosts_down: 0,
-            metrics: before
-                .metrics
-                .iter()
-                .map(|m| SummaryMetric { sum: 0.0, num: 0, decimals: 0, ..m.clone() })
-                .collect(),
+            metrics: before.metrics.iter().map(SummaryMetric::zero).collect(),
             names: Arc::clone(&before.names),
             layout: Some(Arc::clone(layout)),
+            parts: None,
         },
         _ => lay_out(hosts.clone(), before),
     };
@@ -319,7 +340,7 @@ fn lay_out<'h>(hosts: impl Iterator<Item = (&'h Host, bool)>, before: Option<&Su
             }
         })
         .collect();
-    Summary { hosts_up: 0, hosts_down: 0, metrics, names: Arc::new(names), layout: Some(Arc::new(layout)) }
+    Summary { metrics, names: Arc::new(names), layout: Some(Arc::new(layout)), ..Summary::default() }
 }
 
 struct Entry {
@@ -424,56 +445,123 @@ impl Adder {
         metric.decimals = metric.decimals.max(decimals);
     }
 
-    pub(crate) fn finish(mut self) -> Summary {
-        self.summary.names = Arc::new(self.names);
+    /// `before` as in [`Adder::add`]: what has the same entries has the same names.
+    pub(crate) fn finish(mut self, before: Option<&Summary>) -> Summary {
+        let same = |(a, b): (&SummaryMetric, &SummaryMetric)| Arc::ptr_eq(&a.def, &b.def);
+        let like_before = before.filter(|before| {
+            let (old, new) = (&before.metrics, &self.summary.metrics);
+            old.len() == new.len() && old.iter().zip(new).all(same)
+        });
+        self.summary.names = like_before.map_or_else(|| Arc::new(self.names), |before| Arc::clone(&before.names));
         self.summary
     }
 }
 
 /// Which names enter the root summary.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RootRules {
     /// If not empty, only these exact names (`summarized_metrics`).
     pub only: Vec<String>,
 }
 
+/// How the entries of each part of a sum map to its own. Kept from sum to sum while the parts have the names they had.
+#[derive(Debug)]
+struct Parts {
+    rules: RootRules,
+    names: Vec<Arc<Names>>,
+    /// For each part, for each entry: the root's, or [`NONE`] for what does not enter it.
+    maps: Vec<Box<[u32]>>,
+}
+
+impl Parts {
+    fn are<'s>(&self, parts: impl Iterator<Item = &'s Summary>, rules: &RootRules) -> bool {
+        self.rules == *rules && parts.map(|part| Arc::as_ptr(&part.names)).eq(self.names.iter().map(Arc::as_ptr))
+    }
+}
+
 /// The sum of summaries: the root. A name keeps the text of the first summary that has it, and each metric's series
 /// id from `before`.
 pub(crate) fn of_summaries<'s>(
-    parts: impl Iterator<Item = (&'s Summary, bool)>,
+    parts: impl Iterator<Item = (&'s Summary, bool)> + Clone,
     rules: &RootRules,
     before: Option<&Summary>,
 ) -> Summary {
-    let mut root = Summary::default();
+    let summaries = parts.clone().map(|(part, _)| part);
+    let mut root =
+        like_before(summaries.clone(), rules, before).unwrap_or_else(|| lay_out_parts(summaries, rules, before));
+    let Some(layout) = root.parts.clone() else { return root };
+    for ((part, alive), map) in parts.zip(&layout.maps) {
+        root.add(part, map, alive);
+    }
+    root
+}
+
+/// The summary of a cluster whose hosts come from several sources, none of them from two: that of the parts that count,
+/// with what the others' metrics are listed, too. The text of an entry is that of all `hosts`, as in [`of_hosts`].
+pub(crate) fn of_parts<'s, 'h>(
+    parts: impl Iterator<Item = (&'s Summary, bool)> + Clone,
+    hosts: impl Iterator<Item = &'h Host>,
+    before: Option<&Summary>,
+) -> Summary {
+    let summaries = parts.clone().map(|(part, _)| part);
+    let rules = RootRules::default();
+    let mut sum = like_before(summaries.clone(), &rules, before).unwrap_or_else(|| {
+        let mut sum = lay_out(hosts.map(|host| (host, true)), before);
+        let entry = |name: &str| sum.names.find(name, |i| &sum.metrics[i].def.name).map_or(NONE, |at| at as u32);
+        let maps = summaries.clone().map(|part| part.metrics.iter().map(|metric| entry(metric.name())).collect());
+        let names = summaries.map(|part| Arc::clone(&part.names)).collect();
+        let parts = Parts { rules: rules.clone(), names, maps: maps.collect() };
+        (sum.layout, sum.parts) = (None, Some(Arc::new(parts)));
+        sum
+    });
+    let Some(layout) = sum.parts.clone() else { return sum };
+    for ((part, _), map) in parts.zip(&layout.maps).filter(|((_, counted), _)| *counted) {
+        sum.add(part, map, true);
+    }
+    sum
+}
+
+/// `before` with nothing added, if its parts had the entries that they have now.
+fn like_before<'s>(
+    parts: impl Iterator<Item = &'s Summary>,
+    rules: &RootRules,
+    before: Option<&Summary>,
+) -> Option<Summary> {
+    let before = before?;
+    before.parts.as_ref().filter(|known| known.are(parts, rules)).map(|known| Summary {
+        hosts_up: 0,
+        hosts_down: 0,
+        metrics: before.metrics.iter().map(SummaryMetric::zero).collect(),
+        names: Arc::clone(&before.names),
+        layout: None,
+        parts: Some(Arc::clone(known)),
+    })
+}
+
+/// The entries of the root; sums are zero.
+fn lay_out_parts<'s>(parts: impl Iterator<Item = &'s Summary>, rules: &RootRules, before: Option<&Summary>) -> Summary {
+    let mut metrics: Vec<SummaryMetric> = Vec::new();
     let mut names = Names::default();
-    for (part, alive) in parts {
-        if alive {
-            root.hosts_up = root.hosts_up.saturating_add(part.hosts_up);
-            root.hosts_down = root.hosts_down.saturating_add(part.hosts_down);
-        }
-        for metric in &part.metrics {
+    let mut layout = Parts { rules: rules.clone(), names: Vec::new(), maps: Vec::new() };
+    for part in parts {
+        let map = part.metrics.iter().map(|metric| {
             if !rules.only.is_empty() && !rules.only.iter().any(|n| n == metric.name()) {
-                continue;
+                return NONE;
             }
-            let metrics = &mut root.metrics;
-            let at = match names.find(metric.name(), |i| &metrics[i].def.name) {
-                Some(at) => at,
-                None if metrics.len() >= limits::SUMMARY_METRICS => continue,
+            match names.find(metric.name(), |i| &metrics[i].def.name) {
+                Some(at) => at as u32,
+                None if metrics.len() >= limits::SUMMARY_METRICS => NONE,
                 None => {
                     let series = FreshIds::new(1).id_of(before, metric.name());
-                    metrics.push(SummaryMetric { sum: 0.0, num: 0, series, ..metric.clone() });
+                    metrics.push(SummaryMetric { series, ..metric.zero() });
                     let at = metrics.len() - 1;
                     names.insert(metric.name(), at, |i| &metrics[i].def.name);
-                    at
+                    at as u32
                 }
-            };
-            if alive {
-                metrics[at].sum += metric.sum;
-                metrics[at].num = metrics[at].num.saturating_add(metric.num);
             }
-            metrics[at].decimals = metrics[at].decimals.max(metric.decimals);
-        }
+        });
+        layout.maps.push(map.collect());
+        layout.names.push(Arc::clone(&part.names));
     }
-    root.names = Arc::new(names);
-    root
+    Summary { metrics, names: Arc::new(names), parts: Some(Arc::new(layout)), ..Summary::default() }
 }

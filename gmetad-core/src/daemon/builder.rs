@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::poller::Poller;
 use super::{Gmetad, Observer, Port, Ports, Shared, Spec, identity, reader_options, root, rules, saver, serve};
@@ -186,7 +185,7 @@ impl Builder {
             Some(config) if self.trusted.is_empty() => AccessList::of_config(config, &resolver),
             _ => AccessList::resolved(&self.trusted, &resolver),
         };
-        let access = Arc::new(ArcSwap::from_pointee(allowed));
+        let access = Arc::new(RwLock::new(allowed));
 
         let requests = Arc::new(Requests::default());
         for plugin in &mut self.plugins {

@@ -12,9 +12,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use crossbeam_channel::Receiver;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 pub use builder::{Builder, StartError};
 pub use observer::Observer;
@@ -62,7 +61,7 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<GridStore>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) stop: Stop,
-    pub(crate) access: Arc<ArcSwap<AccessList>>,
+    pub(crate) access: Arc<RwLock<AccessList>>,
     pub(crate) resolver: Resolver,
     pub(crate) sources: Arc<Mutex<Vec<Arc<SourceStatus>>>>,
     pub(crate) notify: Box<dyn Fn(Transaction) + Send + Sync>,
@@ -164,7 +163,8 @@ impl Gmetad {
         // Held to the end: one reload at a time. Nobody but a reload wants it while the daemon runs.
         let mut pollers = self.pollers.lock();
         self.shared.store.set_identity(identity(config), rules(config));
-        self.shared.access.store(Arc::new(AccessList::of_config(config, &self.shared.resolver)));
+        let access = AccessList::of_config(config, &self.shared.resolver);
+        *self.shared.access.write() = access;
         let reader = reader_options(config, &self.shared.resolver);
 
         let (kept, gone): (Vec<_>, Vec<_>) =

@@ -3,8 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::{SourceState, SourceStatus};
 use crate::serve::AccessList;
@@ -17,7 +16,7 @@ pub struct Observer {
     pub(super) store: Arc<GridStore>,
     pub(super) stats: Arc<Stats>,
     pub(super) sources: Arc<Mutex<Vec<Arc<SourceStatus>>>>,
-    pub(super) access: Arc<ArcSwap<AccessList>>,
+    pub(super) access: Arc<RwLock<AccessList>>,
 }
 
 impl Observer {
@@ -39,6 +38,6 @@ impl Observer {
 
     /// Whether this address may read the XML ports.
     pub fn allows(&self, peer: IpAddr) -> bool {
-        self.access.load().allows(peer)
+        self.access.read().allows(peer)
     }
 }

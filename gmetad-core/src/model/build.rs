@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::host::{Cell, Host, HostDef, HostParts, Metric, SeriesId, SeriesIds};
 use super::metric::{MetricAttrs, MetricDef};
 use super::shape::{Interner, Shape};
-use super::{Cluster, Decimal, HostIndex, MetricType, UnixTime, c_number, decimals};
+use super::{Cluster, Decimal, Hosts, MetricType, UnixTime, c_number, decimals};
 use crate::limits;
 use crate::summary;
 use crate::xml::recognise::plain_name;
@@ -424,11 +424,6 @@ impl ClusterBuilder {
                 None => same_slots = false,
             }
         }
-        let hosts: Arc<[Arc<Host>]> = hosts.into();
-        let index = match before {
-            Some(before) if same_slots => Arc::clone(&before.index),
-            _ => Arc::new(HostIndex::new(&hosts)),
-        };
         let shared = |text: Option<String>, of: fn(&Cluster) -> &Arc<str>| -> Arc<str> {
             let text = text.as_deref().unwrap_or("unspecified");
             before.map(of).filter(|old| ***old == *text).cloned().unwrap_or_else(|| text.into())
@@ -443,9 +438,9 @@ impl ClusterBuilder {
             latlong: shared(self.attrs.latlong, |c| &c.latlong),
             url: shared(self.attrs.url, |c| &c.url),
             localtime: self.attrs.localtime.or(before.map(|before| before.localtime)).unwrap_or(0),
-            hosts,
-            index,
+            hosts: Hosts::new(hosts, before.map(|before| &before.hosts).filter(|_| same_slots)),
             summary: Arc::new(summary),
+            pruned: false,
             polled: context.now,
             round: context.round,
         })
@@ -458,10 +453,9 @@ pub(crate) fn without_expired(cluster: &Cluster, now: UnixTime) -> Option<Cluste
     if !cluster.hosts().any(|host| host.is_expired(now)) {
         return None;
     }
-    let hosts: Arc<[Arc<Host>]> = cluster.hosts.iter().filter(|host| !host.is_expired(now)).cloned().collect();
-    let index = Arc::new(HostIndex::new(&hosts));
+    let hosts = cluster.hosts.iter().filter(|host| !host.is_expired(now)).cloned().collect();
     // The summary stays as it was: that of a source which is down is frozen (reference 3.5).
-    Some(Cluster { hosts, index, ..cluster.clone() })
+    Some(Cluster { hosts: Hosts::new(hosts, None), pruned: true, ..cluster.clone() })
 }
 
 /// What a source has, with what it said before and still counts: everything beyond the limits is new and skipped.

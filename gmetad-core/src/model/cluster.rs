@@ -1,39 +1,10 @@
 //! A cluster with its hosts, and a grid that is known by its summary only.
 
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
-
+use super::hosts::Hosts;
 use super::{Host, UnixTime};
 use crate::summary::Summary;
-
-/// An index of hosts by name; shared between polls while the hosts and their order stay the same.
-#[derive(Debug)]
-pub(crate) struct HostIndex {
-    table: HashTable<u32>,
-    hasher: foldhash::fast::RandomState,
-}
-
-impl HostIndex {
-    pub(crate) fn new(hosts: &[Arc<Host>]) -> Self {
-        let mut index =
-            Self { table: HashTable::with_capacity(hosts.len()), hasher: foldhash::fast::RandomState::default() };
-        for slot in 0..hosts.len() {
-            index.insert(hosts[slot].name(), slot, |slot| hosts[slot].name());
-        }
-        index
-    }
-
-    pub(crate) fn insert<'a>(&mut self, name: &str, slot: usize, name_of: impl Fn(usize) -> &'a str) {
-        let hasher = &self.hasher;
-        self.table.insert_unique(hasher.hash_one(name), slot as u32, |s| hasher.hash_one(name_of(*s as usize)));
-    }
-
-    pub(crate) fn find<'a>(&self, name: &str, name_of: impl Fn(usize) -> &'a str) -> Option<usize> {
-        self.table.find(self.hasher.hash_one(name), |slot| name_of(*slot as usize) == name).map(|slot| *slot as usize)
-    }
-}
 
 /// A cluster at one poll. Opaque: read it through its accessors.
 #[derive(Clone, Debug)]
@@ -43,9 +14,10 @@ pub struct Cluster {
     pub(crate) latlong: Arc<str>,
     pub(crate) url: Arc<str>,
     pub(crate) localtime: u32,
-    pub(crate) hosts: Arc<[Arc<Host>]>,
-    pub(crate) index: Arc<HostIndex>,
+    pub(crate) hosts: Hosts,
     pub(crate) summary: Arc<Summary>,
+    /// Hosts that the summary counts have gone since.
+    pub(crate) pruned: bool,
     pub(crate) polled: UnixTime,
     pub(crate) round: u64,
 }
@@ -92,7 +64,7 @@ impl Cluster {
     }
 
     pub(crate) fn host_slot(&self, name: &str) -> Option<usize> {
-        self.index.find(name, |slot| self.hosts[slot].name())
+        self.hosts.slot(name)
     }
 
     /// Whether the last good poll had this host (which must be one of [`Cluster::hosts`]). For the clusters of snapshots

@@ -7,15 +7,16 @@
 mod build;
 mod cluster;
 mod host;
+mod hosts;
 mod metric;
 mod number;
 mod shape;
 
 pub(crate) use build::{ClusterAttrs, ClusterBuilder, HostAttrs, HostBuilder, PollContext, Room, without_expired};
-pub(crate) use cluster::HostIndex;
 pub use cluster::{Cluster, Grid};
 pub(crate) use host::{Cell, HostDef, HostParts, SeriesIds};
 pub use host::{Host, Metric, SeriesId};
+pub(crate) use hosts::Hosts;
 pub(crate) use metric::{MetricAttrs, attribute, extra_elements, render_extra};
 pub use metric::{MetricDef, MetricType, Slope};
 pub use number::c_number;

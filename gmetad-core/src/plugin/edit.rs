@@ -8,8 +8,8 @@ use super::change::{self, Change, HostChange, MetricChange, NewMetric, Refused};
 use super::{Subject, Transaction};
 use crate::limits;
 use crate::model::{
-    Cell, Cluster, Host, HostDef, HostIndex, HostParts, Interner, MetricAttrs, MetricDef, SeriesId, SeriesIds,
-    UnixTime, c_number, decimals,
+    Cell, Cluster, Host, HostDef, HostParts, Hosts, Interner, MetricAttrs, MetricDef, SeriesId, SeriesIds, UnixTime,
+    c_number, decimals,
 };
 use crate::summary::Summary;
 
@@ -99,7 +99,7 @@ impl Editor {
         time: UnixTime,
         refused: &mut Vec<Refused>,
     ) -> Cluster {
-        let mut hosts: Vec<Arc<Host>> = before.hosts.to_vec();
+        let mut hosts: Vec<Arc<Host>> = before.hosts.iter().cloned().collect();
         let mut removed = HashSet::new();
         let mut same_names = true;
         let others: usize = self.injected.iter().filter(|(of, _)| **of != key).map(|(_, ids)| ids.len()).sum();
@@ -151,8 +151,7 @@ impl Editor {
             slot += 1;
             !removed.contains(&(slot - 1))
         });
-        let index = if same_names { Arc::clone(&before.index) } else { Arc::new(HostIndex::new(&hosts)) };
-        Cluster { hosts: hosts.into(), index, ..before.clone() }
+        Cluster { hosts: Hosts::new(hosts, Some(&before.hosts).filter(|_| same_names)), ..before.clone() }
     }
 
     /// Forgets what is no longer used; costs nothing before it is due. To be called with the time of every transaction, also of

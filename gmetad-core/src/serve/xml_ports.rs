@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use parking_lot::RwLock;
 
 use super::http::{Arrived, accepts_gzip, has_tag, tag};
 use super::{AccessList, Body, Gzip, Progress, Requests, Service, Session, Step};
@@ -22,7 +22,7 @@ pub struct XmlPort {
     /// The tree.
     pub store: Arc<GridStore>,
     /// Who may connect; swapped by a reload.
-    pub access: Arc<ArcSwap<AccessList>>,
+    pub access: Arc<RwLock<AccessList>>,
     /// Where dumps are counted.
     pub stats: Arc<Stats>,
 }
@@ -34,7 +34,7 @@ impl Service for XmlPort {
     }
 
     fn allows(&self, peer: IpAddr) -> bool {
-        self.access.load().allows(peer)
+        self.access.read().allows(peer)
     }
 }
 
@@ -56,7 +56,7 @@ pub struct InteractivePort {
     /// The tree.
     pub store: Arc<GridStore>,
     /// Who may connect; swapped by a reload.
-    pub access: Arc<ArcSwap<AccessList>>,
+    pub access: Arc<RwLock<AccessList>>,
     /// Where requests are counted.
     pub stats: Arc<Stats>,
     /// What `/status` shows; without it such a request is closed.
@@ -78,7 +78,7 @@ impl Service for InteractivePort {
     }
 
     fn allows(&self, peer: IpAddr) -> bool {
-        self.access.load().allows(peer)
+        self.access.read().allows(peer)
     }
 }
 

@@ -219,7 +219,7 @@ impl State<'_> {
             name: open.name.into(),
             authority: open.authority.into(),
             localtime: open.localtime,
-            summary: Arc::new(open.adder.finish()),
+            summary: Arc::new(open.adder.finish(open.before.as_ref().map(|grid| grid.summary()))),
             polled: self.context.now,
         };
         self.done_grids.retain(|done| done.name != grid.name);

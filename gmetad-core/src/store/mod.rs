@@ -1,15 +1,18 @@
 //! The grid tree that everybody reads: one immutable snapshot a data source, merged by cluster name into a view.
 //!
-//! Publishing swaps one pointer: readers never wait for pollers, nor pollers for readers (invariant 1).
+//! Publishing swaps one pointer, and nobody holds its lock for longer: readers never wait for pollers, nor pollers for
+//! readers (invariant 1). What a poll does here does not grow with the number of sources.
+
+mod merged;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwap;
+use merged::{Merged, Part};
 use parking_lot::Mutex;
 
-use crate::model::{Cluster, Grid, Host, HostIndex, UnixTime};
+use crate::model::{Cluster, Grid, UnixTime};
 use crate::source::SourceSnapshot;
 use crate::summary::{self, RootRules, Summary};
 
@@ -36,7 +39,7 @@ pub struct SourceId(u64);
 #[derive(Debug)]
 pub struct GridStore {
     inner: Mutex<Inner>,
-    view: ArcSwap<ViewData>,
+    view: Mutex<Arc<ViewData>>,
     last_root: Arc<LastRoot>,
     /// Random: tells this store's numbers of views from those of any other, an earlier process's included.
     id: u64,
@@ -50,6 +53,7 @@ type LastRoot = Mutex<(u64, Option<Arc<Summary>>)>;
 struct Inner {
     identity: Arc<Identity>,
     rules: Arc<RootRules>,
+    /// In the order of their ids.
     sources: Vec<(SourceId, SourceSlot)>,
     next: u64,
     views: u64,
@@ -64,15 +68,6 @@ struct SourceSlot {
     alive: bool,
     /// The snapshot is what an earlier process saved: readers are shown it, RRDs must not be.
     saved: bool,
-}
-
-/// The cluster of one of several sources, and whether that source is alive.
-type Part = (Arc<Cluster>, bool);
-
-#[derive(Debug)]
-struct Merged {
-    parts: Vec<Part>,
-    result: Arc<Cluster>,
 }
 
 /// A cluster or a grid of the view.
@@ -124,11 +119,38 @@ struct Shown {
     since: u64,
 }
 
+/// The items of a view, in pieces: of those that a poll leaves as they are a new view shares most.
+#[derive(Clone, Debug)]
+struct Items(Vec<Arc<[Shown]>>);
+
+/// Items of a piece.
+const PIECE: usize = 32;
+
+impl Items {
+    fn get(&self, at: usize) -> &Shown {
+        &self.0[at / PIECE][at % PIECE]
+    }
+
+    fn set(&mut self, at: usize, shown: Shown) {
+        Arc::make_mut(&mut self.0[at / PIECE])[at % PIECE] = shown;
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Shown> + Clone {
+        self.0.iter().flat_map(|piece| piece.iter())
+    }
+}
+
+impl From<Vec<Shown>> for Items {
+    fn from(items: Vec<Shown>) -> Self {
+        Self(items.chunks(PIECE).map(Arc::from).collect())
+    }
+}
+
 #[derive(Debug)]
 struct ViewData {
     identity: Arc<Identity>,
     rules: Arc<RootRules>,
-    items: Vec<Shown>,
+    items: Items,
     by_name: Arc<HashMap<Arc<str>, usize>>,
     root: OnceLock<Arc<Summary>>,
     last_root: Arc<LastRoot>,
@@ -154,7 +176,7 @@ impl GridStore {
             merged: HashMap::new(),
         };
         let last_root = Arc::default();
-        let view = ArcSwap::from_pointee(inner.view(&last_root, HashMap::new(), None));
+        let view = Mutex::new(Arc::new(inner.view(&last_root, HashMap::new(), None)));
         let id = RandomState::new().hash_one(std::process::id());
         Self { inner: Mutex::new(inner), view, last_root, id }
     }
@@ -172,7 +194,7 @@ impl GridStore {
     /// Takes a data source and all it said out of the grid.
     pub fn remove_source(&self, id: SourceId) {
         self.change(|inner| {
-            let at = inner.sources.iter().position(|(known, _)| *known == id)?;
+            let at = inner.position(id)?;
             Some(inner.sources.remove(at))
         });
     }
@@ -180,7 +202,7 @@ impl GridStore {
     /// Shows what an earlier process saved of a source, until it is polled. `alive` is what it was then.
     pub(crate) fn restore(&self, id: SourceId, snapshot: SourceSnapshot, alive: bool) {
         self.change(|inner| {
-            let (_, slot) = inner.sources.iter_mut().find(|(known, _)| *known == id)?;
+            let slot = inner.slot(id)?;
             (slot.alive, slot.saved) = (alive, true);
             Some(std::mem::replace(&mut slot.snapshot, snapshot))
         });
@@ -193,19 +215,21 @@ impl GridStore {
     /// points of RRDs). `None` if the source was removed.
     pub fn publish(&self, id: SourceId, snapshot: SourceSnapshot) -> Option<Vec<Arc<Cluster>>> {
         let mut own = snapshot.clusters.clone();
-        if self.publish_like_before(id, &snapshot) {
+        if !self.publish_like_before(id, &snapshot) {
+            self.change(|inner| {
+                let slot = inner.slot(id)?;
+                (slot.alive, slot.saved) = (true, false);
+                Some(std::mem::replace(&mut slot.snapshot, snapshot))
+            })?;
+        }
+        let inner = self.inner.lock();
+        if inner.merged.is_empty() {
             return Some(own);
         }
-        self.change(|inner| {
-            let (_, slot) = inner.sources.iter_mut().find(|(known, _)| *known == id)?;
-            (slot.alive, slot.saved) = (true, false);
-            Some(std::mem::replace(&mut slot.snapshot, snapshot))
-        })?;
-        let inner = self.inner.lock();
         for cluster in &mut own {
             if let Some(merged) = inner.merged.get(&cluster.name) {
                 let summary = match inner.polled_parts(&cluster.name) {
-                    Some(polled) => union(&polled, &merged.result.summary).summary,
+                    Some(polled) => Arc::clone(&Merged::new(polled, &merged.result.summary).result.summary),
                     None => Arc::clone(&merged.result.summary),
                 };
                 *cluster = Arc::new(Cluster { summary, ..Cluster::clone(cluster) });
@@ -214,32 +238,50 @@ impl GridStore {
         Some(own)
     }
 
-    /// Shows a poll that has the clusters and grids the one before had, none of them shared with another source: only
-    /// they change in the view. False if it is otherwise.
+    /// Shows a poll that has the clusters and grids the one before had: only they change in the view. False if it is
+    /// otherwise.
     fn publish_like_before(&self, id: SourceId, snapshot: &SourceSnapshot) -> bool {
-        let mut inner = self.inner.lock();
-        if !inner.merged.is_empty() {
-            return false;
-        }
+        let mut locked = self.inner.lock();
+        let inner = &mut *locked;
         let since = inner.views + 1;
-        let Some((_, slot)) = inner.sources.iter_mut().find(|(known, _)| *known == id) else { return false };
-        let shown = self.view.load();
-        let mut items = None;
-        for (old, new) in slot.snapshot.items().zip(snapshot.items()) {
-            let at = shown.by_name.get(new.name()).copied().filter(|at| shown.items[*at].item.is(&old));
-            let (Some(at), true) = (at, old.name() == new.name()) else { return false };
-            items.get_or_insert_with(|| shown.items.clone())[at] = Shown { item: new, alive: true, since };
-        }
+        let Some(slot) = inner.position(id) else { return false };
+        let slot = &mut inner.sources[slot].1;
+        let shown = self.view().0;
+        let place = |(old, new): (Item, Item)| {
+            let at = *shown.by_name.get(new.name()).filter(|_| old.name() == new.name())?;
+            let shown = &shown.items.get(at).item;
+            if shown.is(&old) {
+                return Some((at, new, None));
+            }
+            // Of a cluster that several sources have another object is shown.
+            let (Item::Cluster(old), Item::Cluster(_)) = (&old, &new) else { return None };
+            let merged =
+                inner.merged.get(&old.name).filter(|merged| shown.is(&Item::Cluster(Arc::clone(&merged.result))))?;
+            Some((at, new, Some(merged.position(old)?)))
+        };
         let same_number = slot.snapshot.items().count() == snapshot.items().count();
-        let (Some(items), true) = (items, same_number) else { return false };
+        let places: Option<Vec<_>> = slot.snapshot.items().zip(snapshot.items()).map(place).collect();
+        let Some(places) = places.filter(|places| same_number && !places.is_empty()) else { return false };
+        let mut items = shown.items.clone();
+        for (at, mut item, part) in places {
+            if let (Some(part), Item::Cluster(cluster)) = (part, &mut item)
+                && let Some(merged) = inner.merged.get_mut(&cluster.name)
+            {
+                merged.replace(part, Arc::clone(cluster));
+                *cluster = Arc::clone(&merged.result);
+            }
+            items.set(at, Shown { item, alive: true, since });
+        }
         let old_snapshot = std::mem::replace(&mut slot.snapshot, snapshot.clone());
+        let was_saved = slot.saved;
         (slot.alive, slot.saved) = (true, false);
         inner.views += 1;
-        let view = inner.view_of(&self.last_root, items, Arc::clone(&shown.by_name));
-        drop(shown);
-        let old = self.view.swap(Arc::new(view));
-        drop(inner);
-        drop((old, old_snapshot));
+        // Only this source changed, and if it was not a saved one it is no reason for `saved`.
+        let saved = if was_saved { inner.counts_saved() } else { shown.saved };
+        let view = inner.view_of(&self.last_root, items, Arc::clone(&shown.by_name), saved);
+        let old = std::mem::replace(&mut *self.view.lock(), Arc::new(view));
+        drop(locked);
+        drop((old, shown, old_snapshot));
         true
     }
 
@@ -247,13 +289,13 @@ impl GridStore {
     /// what it said last.
     pub fn mark_dead(&self, id: SourceId, now: UnixTime) -> SourceSnapshot {
         self.change(|inner| {
-            let (_, slot) = inner.sources.iter_mut().find(|(known, _)| *known == id)?;
+            let slot = inner.slot(id)?;
             let pruned = slot.snapshot.without_expired(now);
             let changed = std::mem::replace(&mut slot.alive, false) || pruned.is_some();
             changed.then(|| pruned.map(|pruned| std::mem::replace(&mut slot.snapshot, pruned)))
         });
-        let inner = self.inner.lock();
-        inner.sources.iter().find(|(known, _)| *known == id).map(|(_, slot)| slot.snapshot.clone()).unwrap_or_default()
+        let mut inner = self.inner.lock();
+        inner.slot(id).map(|slot| slot.snapshot.clone()).unwrap_or_default()
     }
 
     /// Changes who we are; for a reload of the configuration.
@@ -272,7 +314,7 @@ impl GridStore {
 
     /// The grid as it is now.
     pub fn view(&self) -> GridView {
-        GridView(self.view.load_full())
+        GridView(Arc::clone(&self.view.lock()))
     }
 
     /// Changes something and, if that returns anything, shows it. What it returns is dropped outside the lock, and what
@@ -284,7 +326,7 @@ impl GridStore {
         let shown = self.view();
         let (merged, warnings) = inner.merge(&shown);
         let view = Arc::new(inner.view(&self.last_root, merged, Some(&shown)));
-        let old = self.view.swap(view);
+        let old = std::mem::replace(&mut *self.view.lock(), view);
         drop(inner);
         drop((old, shown));
         for warning in warnings {
@@ -295,6 +337,18 @@ impl GridStore {
 }
 
 impl Inner {
+    fn position(&self, id: SourceId) -> Option<usize> {
+        self.sources.binary_search_by_key(&id, |(id, _)| *id).ok()
+    }
+
+    fn slot(&mut self, id: SourceId) -> Option<&mut SourceSlot> {
+        self.position(id).map(|at| &mut self.sources[at].1)
+    }
+
+    fn counts_saved(&self) -> bool {
+        self.sources.iter().any(|(_, slot)| slot.saved && slot.alive)
+    }
+
     /// The parts of a cluster that were polled by this process, if there is one that was not.
     fn polled_parts(&self, name: &str) -> Option<Vec<Part>> {
         let parts = |saved: bool| {
@@ -351,8 +405,8 @@ impl Inner {
                     Some(known) if unchanged(&known) => known,
                     _ => {
                         // Series ids go on from what was shown before, be it a union or the cluster of one source.
-                        let before = shown.cluster(&name).unwrap_or(&parts[0].0);
-                        Merged { result: Arc::new(union(&parts, before.summary())), parts }
+                        let before = Arc::clone(&shown.cluster(&name).unwrap_or(&parts[0].0).summary);
+                        Merged::new(parts, &before)
                     }
                 };
                 (name, merged)
@@ -388,14 +442,15 @@ impl Inner {
                 }
             }
         }
-        self.view_of(last_root, items, Arc::new(by_name))
+        self.view_of(last_root, items.into(), Arc::new(by_name), self.counts_saved())
     }
 
     fn view_of(
         &self,
         last_root: &Arc<LastRoot>,
-        items: Vec<Shown>,
+        items: Items,
         by_name: Arc<HashMap<Arc<str>, usize>>,
+        saved: bool,
     ) -> ViewData {
         ViewData {
             identity: Arc::clone(&self.identity),
@@ -405,34 +460,9 @@ impl Inner {
             root: OnceLock::new(),
             last_root: Arc::clone(last_root),
             number: self.views,
-            saved: self.sources.iter().any(|(_, slot)| slot.saved && slot.alive),
+            saved,
         }
     }
-}
-
-/// The union of the hosts of clusters of one name; of a host that is in several the one with the newer REPORTED. The
-/// summary counts the hosts of sources that are alive, or, if none is, stays what it was, as that of any dead source.
-fn union(parts: &[Part], before: &Summary) -> Cluster {
-    let (newest, _) = parts.iter().max_by_key(|(part, _)| part.localtime).unwrap_or(&parts[0]);
-    let all_dead = parts.iter().all(|(_, alive)| !alive);
-    let mut hosts: Vec<(Arc<Host>, bool)> = Vec::new();
-    let mut by_name: HashMap<&str, usize> = HashMap::new();
-    for (part, alive) in parts {
-        for host in part.hosts.iter() {
-            let counted = part.is_fresh(host) && (*alive || all_dead);
-            match by_name.get(host.name()) {
-                Some(at) if host.reported() > hosts[*at].0.reported() => hosts[*at] = (Arc::clone(host), counted),
-                Some(_) => {}
-                None => {
-                    by_name.insert(host.name(), hosts.len());
-                    hosts.push((Arc::clone(host), counted));
-                }
-            }
-        }
-    }
-    let summary = summary::of_hosts(hosts.iter().map(|(host, counted)| (&**host, *counted)), Some(before));
-    let hosts: Arc<[Arc<Host>]> = hosts.into_iter().map(|(host, _)| host).collect();
-    Cluster { index: Arc::new(HostIndex::new(&hosts)), hosts, summary: Arc::new(summary), ..Cluster::clone(newest) }
 }
 
 impl GridView {
@@ -505,7 +535,7 @@ impl GridView {
         self.0.saved
     }
 
-    pub(crate) fn items(&self) -> impl ExactSizeIterator<Item = &Item> {
+    pub(crate) fn items(&self) -> impl Iterator<Item = &Item> {
         self.0.items.iter().map(|shown| &shown.item)
     }
 
@@ -514,7 +544,7 @@ impl GridView {
     }
 
     fn shown(&self, name: &str) -> Option<&Shown> {
-        self.0.by_name.get(name).map(|at| &self.0.items[*at])
+        self.0.by_name.get(name).map(|at| self.0.items.get(*at))
     }
 
     /// Which state of the item of that name this is, or of everything if there is none: a number that grows with each
