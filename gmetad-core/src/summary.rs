@@ -474,6 +474,39 @@ struct Parts {
 }
 
 impl Parts {
+    /// Of these parts; entries that are not there yet are added.
+    fn new<'s>(
+        parts: impl Iterator<Item = &'s Summary>,
+        rules: RootRules,
+        before: Option<&Summary>,
+        metrics: &mut Vec<SummaryMetric>,
+        names: &mut Names,
+    ) -> Self {
+        let mut this = Self { rules, names: Vec::new(), maps: Vec::new() };
+        for part in parts {
+            let map = part.metrics.iter().map(|metric| {
+                if !this.rules.only.is_empty() && !this.rules.only.iter().any(|n| n == metric.name()) {
+                    return NONE;
+                }
+                match names.find(metric.name(), |i| &metrics[i].def.name) {
+                    Some(at) => at as u32,
+                    None if metrics.len() >= limits::SUMMARY_METRICS => NONE,
+                    None => {
+                        let series = FreshIds::new(1).id_of(before, metric.name());
+                        metrics.push(SummaryMetric { series, ..metric.zero() });
+                        let at = metrics.len() - 1;
+                        names.insert(metric.name(), at, |i| &metrics[i].def.name);
+                        at as u32
+                    }
+                }
+            });
+            let map = map.collect();
+            this.maps.push(map);
+            this.names.push(Arc::clone(&part.names));
+        }
+        this
+    }
+
     fn are<'s>(&self, parts: impl Iterator<Item = &'s Summary>, rules: &RootRules) -> bool {
         self.rules == *rules && parts.map(|part| Arc::as_ptr(&part.names)).eq(self.names.iter().map(Arc::as_ptr))
     }
@@ -487,8 +520,11 @@ pub(crate) fn of_summaries<'s>(
     before: Option<&Summary>,
 ) -> Summary {
     let summaries = parts.clone().map(|(part, _)| part);
-    let mut root =
-        like_before(summaries.clone(), rules, before).unwrap_or_else(|| lay_out_parts(summaries, rules, before));
+    let mut root = like_before(summaries.clone(), rules, before).unwrap_or_else(|| {
+        let (mut metrics, mut names) = (Vec::new(), Names::default());
+        let parts = Parts::new(summaries, rules.clone(), before, &mut metrics, &mut names);
+        Summary { metrics, names: Arc::new(names), parts: Some(Arc::new(parts)), ..Summary::default() }
+    });
     let Some(layout) = root.parts.clone() else { return root };
     for ((part, alive), map) in parts.zip(&layout.maps) {
         root.add(part, map, alive);
@@ -497,7 +533,8 @@ pub(crate) fn of_summaries<'s>(
 }
 
 /// The summary of a cluster whose hosts come from several sources, none of them from two: that of the parts that count,
-/// with what the others' metrics are listed, too. The text of an entry is that of all `hosts`, as in [`of_hosts`].
+/// with what the others' metrics are listed, too. The text of an entry is that of all `hosts`, as in [`of_hosts`], when a part
+/// got another name last.
 pub(crate) fn of_parts<'s, 'h>(
     parts: impl Iterator<Item = (&'s Summary, bool)> + Clone,
     hosts: impl Iterator<Item = &'h Host>,
@@ -507,10 +544,9 @@ pub(crate) fn of_parts<'s, 'h>(
     let rules = RootRules::default();
     let mut sum = like_before(summaries.clone(), &rules, before).unwrap_or_else(|| {
         let mut sum = lay_out(hosts.map(|host| (host, true)), before);
-        let entry = |name: &str| sum.names.find(name, |i| &sum.metrics[i].def.name).map_or(NONE, |at| at as u32);
-        let maps = summaries.clone().map(|part| part.metrics.iter().map(|metric| entry(metric.name())).collect());
-        let names = summaries.map(|part| Arc::clone(&part.names)).collect();
-        let parts = Parts { rules: rules.clone(), names, maps: maps.collect() };
+        let Summary { metrics, names, .. } = &mut sum;
+        // A part may know a name that none of its hosts has any more: they may have it again without another layout.
+        let parts = Parts::new(summaries, rules, before, metrics, Arc::make_mut(names));
         (sum.layout, sum.parts) = (None, Some(Arc::new(parts)));
         sum
     });
@@ -536,32 +572,4 @@ fn like_before<'s>(
         layout: None,
         parts: Some(Arc::clone(known)),
     })
-}
-
-/// The entries of the root; sums are zero.
-fn lay_out_parts<'s>(parts: impl Iterator<Item = &'s Summary>, rules: &RootRules, before: Option<&Summary>) -> Summary {
-    let mut metrics: Vec<SummaryMetric> = Vec::new();
-    let mut names = Names::default();
-    let mut layout = Parts { rules: rules.clone(), names: Vec::new(), maps: Vec::new() };
-    for part in parts {
-        let map = part.metrics.iter().map(|metric| {
-            if !rules.only.is_empty() && !rules.only.iter().any(|n| n == metric.name()) {
-                return NONE;
-            }
-            match names.find(metric.name(), |i| &metrics[i].def.name) {
-                Some(at) => at as u32,
-                None if metrics.len() >= limits::SUMMARY_METRICS => NONE,
-                None => {
-                    let series = FreshIds::new(1).id_of(before, metric.name());
-                    metrics.push(SummaryMetric { series, ..metric.zero() });
-                    let at = metrics.len() - 1;
-                    names.insert(metric.name(), at, |i| &metrics[i].def.name);
-                    at as u32
-                }
-            }
-        });
-        layout.maps.push(map.collect());
-        layout.names.push(Arc::clone(&part.names));
-    }
-    Summary { metrics, names: Arc::new(names), parts: Some(Arc::new(layout)), ..Summary::default() }
 }

@@ -54,7 +54,7 @@ impl Cluster {
     }
 
     /// Its hosts, those that are no longer reported included.
-    pub fn hosts(&self) -> impl ExactSizeIterator<Item = &Host> {
+    pub fn hosts(&self) -> impl ExactSizeIterator<Item = &Host> + Clone {
         self.hosts.iter().map(|host| &**host)
     }
 

@@ -85,6 +85,11 @@ impl Item {
         }
     }
 
+    /// Whether both are clusters, or grids.
+    fn is_kind_of(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::Cluster(_), Self::Cluster(_)) | (Self::Grid(_), Self::Grid(_)))
+    }
+
     /// Whether both are the same object.
     fn is(&self, other: &Self) -> bool {
         match (self, other) {
@@ -222,17 +227,12 @@ impl GridStore {
                 Some(std::mem::replace(&mut slot.snapshot, snapshot))
             })?;
         }
-        let inner = self.inner.lock();
-        if inner.merged.is_empty() {
-            return Some(own);
-        }
+        let mut inner = self.inner.lock();
+        // Removed meanwhile.
+        inner.position(id)?;
         for cluster in &mut own {
-            if let Some(merged) = inner.merged.get(&cluster.name) {
-                let summary = match inner.polled_parts(&cluster.name) {
-                    Some(polled) => Arc::clone(&Merged::new(polled, &merged.result.summary).result.summary),
-                    None => Arc::clone(&merged.result.summary),
-                };
-                *cluster = Arc::new(Cluster { summary, ..Cluster::clone(cluster) });
+            if let Some(merged) = inner.merged.get_mut(&cluster.name) {
+                *cluster = Arc::new(Cluster { summary: merged.polled_summary(), ..Cluster::clone(cluster) });
             }
         }
         Some(own)
@@ -248,7 +248,7 @@ impl GridStore {
         let slot = &mut inner.sources[slot].1;
         let shown = self.view().0;
         let place = |(old, new): (Item, Item)| {
-            let at = *shown.by_name.get(new.name()).filter(|_| old.name() == new.name())?;
+            let at = *shown.by_name.get(new.name()).filter(|_| old.name() == new.name() && old.is_kind_of(&new))?;
             let shown = &shown.items.get(at).item;
             if shown.is(&old) {
                 return Some((at, new, None));
@@ -257,11 +257,14 @@ impl GridStore {
             let (Item::Cluster(old), Item::Cluster(_)) = (&old, &new) else { return None };
             let merged =
                 inner.merged.get(&old.name).filter(|merged| shown.is(&Item::Cluster(Arc::clone(&merged.result))))?;
-            Some((at, new, Some(merged.position(old)?)))
+            Some((at, new, Some(merged.position(id, old)?)))
         };
         let same_number = slot.snapshot.items().count() == snapshot.items().count();
-        let places: Option<Vec<_>> = slot.snapshot.items().zip(snapshot.items()).map(place).collect();
-        let Some(places) = places.filter(|places| same_number && !places.is_empty()) else { return false };
+        // What the document did not have came over as it was.
+        let was_polled = slot.alive && !slot.saved;
+        let changed = slot.snapshot.items().zip(snapshot.items()).filter(|(old, new)| !(was_polled && old.is(new)));
+        let places: Option<Vec<_>> = changed.map(place).collect();
+        let Some(places) = places.filter(|_| same_number) else { return false };
         let mut items = shown.items.clone();
         for (at, mut item, part) in places {
             if let (Some(part), Item::Cluster(cluster)) = (part, &mut item)
@@ -273,11 +276,10 @@ impl GridStore {
             items.set(at, Shown { item, alive: true, since });
         }
         let old_snapshot = std::mem::replace(&mut slot.snapshot, snapshot.clone());
-        let was_saved = slot.saved;
         (slot.alive, slot.saved) = (true, false);
         inner.views += 1;
-        // Only this source changed, and if it was not a saved one it is no reason for `saved`.
-        let saved = if was_saved { inner.counts_saved() } else { shown.saved };
+        // Only this source changed, and if it was polled before it was no reason for `saved`.
+        let saved = if was_polled { shown.saved } else { inner.counts_saved() };
         let view = inner.view_of(&self.last_root, items, Arc::clone(&shown.by_name), saved);
         let old = std::mem::replace(&mut *self.view.lock(), Arc::new(view));
         drop(locked);
@@ -349,18 +351,6 @@ impl Inner {
         self.sources.iter().any(|(_, slot)| slot.saved && slot.alive)
     }
 
-    /// The parts of a cluster that were polled by this process, if there is one that was not.
-    fn polled_parts(&self, name: &str) -> Option<Vec<Part>> {
-        let parts = |saved: bool| {
-            let slots = self.sources.iter().filter(move |(_, slot)| slot.saved == saved);
-            slots.flat_map(move |(_, slot)| {
-                let clusters = slot.snapshot.clusters().filter(move |cluster| *cluster.name == *name);
-                clusters.map(|cluster| (Arc::clone(cluster), slot.alive))
-            })
-        };
-        parts(true).next().is_some().then(|| parts(false).collect())
-    }
-
     /// Brings `merged` up to date; returns the cluster of each name that several sources have, and what to log.
     fn merge(&mut self, shown: &GridView) -> (HashMap<Arc<str>, Arc<Cluster>>, Vec<String>) {
         let mut parts: HashMap<Arc<str>, Vec<Part>> = HashMap::new();
@@ -374,9 +364,10 @@ impl Inner {
             self.merged.clear();
             return (HashMap::new(), Vec::new());
         }
-        for (_, slot) in &self.sources {
+        for (id, slot) in &self.sources {
             for cluster in slot.snapshot.clusters().filter(|cluster| names[&cluster.name] > 1) {
-                parts.entry(Arc::clone(&cluster.name)).or_default().push((Arc::clone(cluster), slot.alive));
+                let part = Part::new(*id, Arc::clone(cluster), slot.alive, slot.saved);
+                parts.entry(Arc::clone(&cluster.name)).or_default().push(part);
             }
         }
         let mut warnings = Vec::new();
@@ -398,14 +389,16 @@ impl Inner {
             .map(|(name, parts)| {
                 let known = before.remove(&name);
                 let unchanged = |known: &Merged| {
-                    let same = |((a, a_alive), (b, b_alive)): (&Part, &Part)| Arc::ptr_eq(a, b) && a_alive == b_alive;
+                    let same = |(a, b): (&Part, &Part)| a.is_like(b);
                     known.parts.len() == parts.len() && known.parts.iter().zip(&parts).all(same)
                 };
                 let merged = match known {
                     Some(known) if unchanged(&known) => known,
-                    _ => {
-                        // Series ids go on from what was shown before, be it a union or the cluster of one source.
-                        let before = Arc::clone(&shown.cluster(&name).unwrap_or(&parts[0].0).summary);
+                    Some(known) => Merged::new(parts, &known.result.summary),
+                    None => {
+                        // Series ids go on from what was shown before, the cluster of one source.
+                        let before = shown.cluster(&name).unwrap_or(&parts[0].cluster);
+                        let before = Arc::clone(&before.summary);
                         Merged::new(parts, &before)
                     }
                 };
