@@ -51,10 +51,13 @@ pub(crate) fn run(args: &Args) -> Fallible<()> {
             conf: "write_rrds off".to_owned(),
         };
         for (program, path) in &args.programs {
-            let [cpu, _, resident, peak, dump, _, summary, _, host, _, polls] = measure(path, &shape, &plan, &gmonds)?;
-            println!(
-                "{name:<30}{program:<8}{cpu:>9.3}{resident:>12.0}{peak:>10.2}{dump:>10.1}{summary:>13.3}{host:>12.3}{polls:>10.0}"
-            );
+            match measure(path, &shape, &plan, &gmonds) {
+                Ok([cpu, _, resident, peak, dump, _, summary, _, host, _, polls]) => println!(
+                    "{name:<30}{program:<8}{cpu:>9.3}{resident:>12.0}{peak:>10.2}{dump:>10.1}{summary:>13.3}{host:>12.3}{polls:>10.0}"
+                ),
+                // The others' figures are worth having.
+                Err(error) => println!("{name:<30}{program:<8}    failed: {error}"),
+            }
             std::thread::sleep(Duration::from_millis(200));
         }
     }
