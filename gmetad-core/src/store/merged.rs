@@ -116,7 +116,9 @@ fn joined(parts: &[Part], before: &Summary) -> Cluster {
     Cluster { hosts, summary: Arc::new(summary), ..newest.clone() }
 }
 
-/// The union of their hosts; of a host that is in several the one with the newer REPORTED. And whether no host was.
+/// The union of their hosts; of a host that is in several one that counts, and of those the one with the newer REPORTED:
+/// what a source that is dead, or no longer has the host, said last must not hide what another one says. And whether no
+/// host was.
 fn united(parts: &[Part], before: &Summary) -> (Cluster, bool) {
     let (newest, counts) = counting(parts);
     let mut hosts: Vec<(Arc<Host>, bool)> = Vec::new();
@@ -128,7 +130,8 @@ fn united(parts: &[Part], before: &Summary) -> (Cluster, bool) {
             match by_name.get(host.name()) {
                 Some(at) => {
                     disjoint = false;
-                    if host.reported() > hosts[*at].0.reported() {
+                    let (known, known_counts) = &hosts[*at];
+                    if (counted, host.reported()) > (*known_counts, known.reported()) {
                         hosts[*at] = (Arc::clone(host), counted);
                     }
                 }
@@ -234,13 +237,36 @@ mod tests {
         let before = since(&site);
         site.poll(0, &[]);
         assert_eq!((since(&site), site.num("load")), (before, [Some(3); 2]));
-        // Dead, it leaves the sum, but its hosts stay.
+        // Dead, it leaves the sum, but its hosts stay; of h2 what the other one said last counts then.
         site.store.mark_dead(site.sources[1].0, site.now);
         let up = |site: &Site| site.store.view().cluster("X").map(|x| (x.hosts().len(), x.summary().hosts_up()));
-        assert_eq!(up(&site), Some((3, 1)));
+        assert_eq!(up(&site), Some((3, 2)));
         site.store.mark_dead(site.sources[0].0, site.now);
         assert_eq!(up(&site), Some((3, 3)));
         site.poll(0, &[("h1", &["load"])]);
         assert_eq!(up(&site), Some((3, 1)));
+    }
+
+    /// Two gmonds of one multicast group: what the dead one said must not hide what the other one says, whatever its REPORTED.
+    #[test]
+    fn hosts_of_a_source_that_answers_count_if_the_other_one_is_dead() {
+        for dead in [0, 1] {
+            let mut site = Site::new(2);
+            let hosts: &[(&str, &[&str])] = &[("h1", &["load"]), ("h2", &["load"])];
+            // The one that was heard of later dies, and the other one's clock is behind.
+            for source in [1 - dead, dead] {
+                site.poll(source, hosts);
+            }
+            assert_eq!(site.num("load"), [Some(2); 2]);
+            site.store.mark_dead(site.sources[dead].0, site.now);
+            assert_eq!(site.num("load"), [Some(2); 2]);
+            site.now -= 60;
+            site.poll(1 - dead, hosts);
+            assert_eq!(site.num("load"), [Some(2); 2]);
+            // And one that no longer has a host does not hide the other one's.
+            site.poll(dead, hosts);
+            site.poll(dead, &hosts[..1]);
+            assert_eq!(site.num("load"), [Some(2); 2]);
+        }
     }
 }

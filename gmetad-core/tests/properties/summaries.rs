@@ -1,8 +1,9 @@
 //! Summaries against the slow sum, up to the root, and merged clusters.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use gmetad_core::model::SeriesId;
+use gmetad_core::model::{Cluster, Host, SeriesId};
 use gmetad_core::store::Identity;
 use gmetad_core::summary::{RootRules, Summary};
 use gmetad_core::{GridStore, GridView};
@@ -90,7 +91,7 @@ proptest! {
             // Metrics that come twice still differ.
             let same = |a: &str| back.clusters().find(|c| c.name() == a);
             let other = same(cluster.name()).expect("the same clusters");
-            let values = |c: &gmetad_core::model::Cluster| {
+            let values = |c: &Cluster| {
                 let mut all: Vec<_> = c.hosts().flat_map(|h| h.metrics().map(|m| {
                     (h.name().to_owned(), m.name().to_owned(), m.value().to_owned(), m.def().kind().name())
                 }).collect::<Vec<_>>()).collect();
@@ -124,7 +125,7 @@ proptest! {
             for cluster in view.clusters() {
                 let parts: Vec<_> =
                     last.iter().flatten().flat_map(|s| s.clusters()).filter(|c| c.name() == cluster.name()).collect();
-                // Of a host that two sources have, the one that was heard of later; of equals the first.
+                // Of a host that two sources have, one that was in its source's last poll; of those the one that was heard of later; of equals the first.
                 let mut expected = Sums::default();
                 let mut names: Vec<&str> = parts.iter().flat_map(|c| c.hosts()).map(|h| h.name()).collect();
                 names.sort_unstable();
@@ -134,7 +135,8 @@ proptest! {
                     let mut candidates = parts.iter().filter_map(|part| Some((part, part.host(name)?)));
                     let first = candidates.next().expect("one at least");
                     let (part, host) = candidates.fold(first, |best, other| {
-                        if other.1.reported() > best.1.reported() { other } else { best }
+                        let rank = |(part, host): (&&Arc<Cluster>, &Host)| (part.is_fresh(host), host.reported());
+                        if rank(other) > rank(best) { other } else { best }
                     });
                     let shown = cluster.host(name).expect("in the union");
                     prop_assert!(std::ptr::eq(shown, host), "the newer {}", name);
