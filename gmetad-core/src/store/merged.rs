@@ -88,11 +88,12 @@ impl Merged {
 
     /// The sum over the parts that this process polled; of all, if there is none.
     pub(super) fn polled_summary(&mut self) -> Arc<Summary> {
-        let polled: Vec<_> = self.parts.iter().filter(|part| !part.saved).cloned().collect();
-        if polled.is_empty() || polled.len() == self.parts.len() {
+        let saved = self.parts.iter().filter(|part| part.saved).count();
+        if saved == 0 || saved == self.parts.len() {
             self.polled = None;
             return Arc::clone(&self.result.summary);
         }
+        let polled: Vec<_> = self.parts.iter().filter(|part| !part.saved).cloned().collect();
         let before = self.polled.as_ref().unwrap_or(&self.result.summary);
         let cluster = if self.disjoint { joined(&polled, before) } else { united(&polled, before).0 };
         Arc::clone(self.polled.insert(cluster.summary))
