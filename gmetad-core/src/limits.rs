@@ -28,6 +28,9 @@ pub const SERIES_PER_SOURCE: usize = 2_000_000;
 pub const CLUSTERS_PER_SOURCE: usize = 10_000;
 /// Names of summary metrics of one grid or cluster. Over it: further new ones are skipped.
 pub const SUMMARY_METRICS: usize = 100_000;
+/// Definitions of metrics of one data source that are looked for among those of all others, to be kept once. A gmond has some
+/// dozens, some hundreds with modules. Over it: the source keeps further ones for itself.
+pub const COMMON_DEFINITIONS: usize = 4096;
 /// Bytes of metrics of hosts in GRIDs that a source's reader keeps to know them again; over it they are understood anew.
 pub const GRID_METRICS_BYTES: usize = 8 << 20;
 /// Skipped elements described one by one in a poll's report; the rest is only counted.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 
 use crate::limits;
-use crate::model::{Host, MetricDef, SeriesId, Shape, Slope};
+use crate::model::{Definition, Host, MetricDef, SeriesId, Shape, Slope, summary_def};
 use crate::xml::escape::escape_into;
 
 /// What seldom changes of a summary metric, with its printed text around SUM and NUM.
@@ -24,14 +24,15 @@ pub struct SummaryDef {
 }
 
 impl SummaryDef {
-    pub(crate) fn new<'e>(
+    /// The definition of these, kept once for all summaries.
+    pub(crate) fn of<'e>(
         name: &str,
         units: &str,
         slope: &str,
         source: &str,
         extra: impl Iterator<Item = (&'e str, &'e str)>,
-    ) -> Self {
-        let mut out = Vec::with_capacity(256);
+    ) -> Arc<Self> {
+        let mut out = Vec::with_capacity(1024);
         out.extend_from_slice(b"<METRICS NAME=\"");
         escape_into(&mut out, name);
         out.extend_from_slice(b"\" SUM=\"");
@@ -47,7 +48,8 @@ impl SummaryDef {
             crate::model::render_extra(&mut out, name, val);
         }
         out.extend_from_slice(b"</EXTRA_DATA>\n</METRICS>\n");
-        Self { name: name.into(), rendered: out.into(), head, slope: Slope::from_name(slope) }
+        let make = || Self { name: name.into(), rendered: out.as_slice().into(), head, slope: Slope::from_name(slope) };
+        summary_def(&out, make)
     }
 
     pub(crate) fn head(&self) -> &[u8] {
@@ -56,6 +58,12 @@ impl SummaryDef {
 
     pub(crate) fn tail(&self) -> &[u8] {
         &self.rendered[self.head as usize..]
+    }
+}
+
+impl Definition for SummaryDef {
+    fn rendered(&self) -> &[u8] {
+        &self.rendered
     }
 }
 
@@ -240,15 +248,17 @@ fn pointer_hash(pointer: usize) -> u64 {
 /// The summary of hosts. `counted` tells whether a host was in the last poll; the others' metrics are listed, with
 /// nothing added. `before` is the summary of the poll before, whose series ids and order go on.
 pub(crate) fn of_hosts<'h>(hosts: impl Iterator<Item = (&'h Host, bool)> + Clone, before: Option<&Summary>) -> Summary {
+    // Only if it is the one that would be made now: what is listed, and in which order, is a matter of these hosts alone.
     let usable = before.and_then(|b| b.layout.as_ref()).filter(|layout| {
-        let mut at = 0;
-        hosts.clone().all(|(host, _)| match layout.position(&host.parts().shape, at) {
-            Some(i) => {
-                at = i;
+        let (mut at, mut met) = (0, 0);
+        let all_met = hosts.clone().all(|(host, _)| match layout.position(&host.parts().shape, at) {
+            Some(i) if i <= met => {
+                (at, met) = (i, met.max(i + 1));
                 true
             }
-            None => false,
-        })
+            _ => false,
+        });
+        all_met && met == layout.shapes.len()
     });
     let mut summary = match (usable, before) {
         (Some(layout), Some(before)) => Summary {
@@ -326,13 +336,13 @@ fn lay_out<'h>(hosts: impl Iterator<Item = (&'h Host, bool)>, before: Option<&Su
         .map(|entry| {
             let def = &entry.first;
             SummaryMetric {
-                def: Arc::new(SummaryDef::new(
+                def: SummaryDef::of(
                     def.name(),
                     &def.units(),
                     &def.slope_text(),
                     &def.source(),
                     entry.extra.iter().map(|(n, v)| (n.as_str(), v.as_str())),
-                )),
+                ),
                 sum: 0.0,
                 num: 0,
                 decimals: 0,
@@ -425,7 +435,7 @@ impl Adder {
                     .filter(|m| m.units() == value.units && m.slope_text() == value.slope && m.source() == value.source)
                     .map(|m| Arc::clone(&m.def));
                 let def = def.unwrap_or_else(|| {
-                    Arc::new(SummaryDef::new(value.name, value.units, value.slope, value.source, std::iter::empty()))
+                    SummaryDef::of(value.name, value.units, value.slope, value.source, std::iter::empty())
                 });
                 metrics.push(SummaryMetric { def, sum: 0.0, num: 0, decimals: 0, series });
                 let at = metrics.len() - 1;

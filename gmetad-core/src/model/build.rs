@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use super::host::{Cell, Host, HostDef, HostParts, Metric, SeriesId, SeriesIds};
 use super::metric::{MetricAttrs, MetricDef};
-use super::shape::{Interner, Shape};
-use super::{Cluster, Decimal, Hosts, MetricType, UnixTime, c_number, decimals};
+use super::{Cluster, Decimal, Definition, Hosts, Interner, MetricType, Shape, UnixTime, c_number, decimals};
 use crate::limits;
 use crate::summary;
-use crate::xml::recognise::plain_name;
+use crate::xml::recognise::{InputText, Printed, plain_name};
 
 /// The attributes of a CLUSTER element.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -117,6 +116,11 @@ impl HostBuilder {
         self.absent = false;
     }
 
+    /// Frees what only hosts with new metrics need: most polls have none.
+    pub(crate) fn rest(&mut self) {
+        (self.added, self.added_names) = (Vec::new(), HashMap::new());
+    }
+
     /// The next metric of a saved tree was not in its poll.
     pub(crate) fn next_is_absent(&mut self) {
         self.absent = true;
@@ -191,40 +195,43 @@ impl HostBuilder {
         self.next = slot + 1;
     }
 
-    /// Takes a metric of the host; its definition, or `None` if there is no room for it.
+    /// Takes a metric of the host, and what it may be known again by; whether there is room for it.
     pub(crate) fn metric<'e>(
         &mut self,
         attrs: &MetricAttrs<'_>,
-        val: &str,
-        tn: u32,
+        (val, tn): (&str, u32),
         extra: impl Iterator<Item = (&'e str, &'e str)>,
+        learn: impl FnOnce(Printed<'_>) -> Option<InputText>,
         interner: &mut Interner,
         room: &mut Room,
-    ) -> Option<Arc<MetricDef>> {
+    ) -> bool {
         let slot = self.shape.as_ref().and_then(|shape| shape.slot(attrs.name, self.next));
         if !self.has_room(slot, attrs.name, val.len(), room) {
-            return None;
+            return false;
         }
         let parts = attrs.render(&mut self.rendered, extra);
         let seen = self.seen_as(val.as_bytes(), None, attrs.kind, tn);
         if let (Some(shape), Some(slot)) = (&self.shape, slot) {
-            let mut def = Arc::clone(&shape.defs()[slot]);
-            self.see(slot, seen);
-            if def.rendered() != self.rendered {
-                def = interner.def(attrs, &self.rendered, parts);
-                self.replaced.push((slot, Arc::clone(&def)));
+            let def = &shape.defs()[slot];
+            if def.rendered() == self.rendered {
+                def.learn(learn);
+                self.see(slot, seen);
+            } else {
+                let def = interner.def(attrs, &self.rendered, parts, learn);
+                self.see(slot, seen);
+                self.replaced.push((slot, def));
             }
-            return Some(def);
+            return true;
         }
-        let def = interner.def(attrs, &self.rendered, parts);
+        let def = interner.def(attrs, &self.rendered, parts, learn);
         match self.added_names.get(attrs.name) {
-            Some(at) => self.added[*at] = (Arc::clone(&def), seen),
+            Some(at) => self.added[*at] = (def, seen),
             None => {
                 self.added_names.insert(attrs.name.into(), self.added.len());
-                self.added.push((Arc::clone(&def), seen));
+                self.added.push((def, seen));
             }
         }
-        Some(def)
+        true
     }
 
     /// The cells and the text of the slots that are kept, then of what was added; and the slots, if not all are.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
+use super::intern::Definition;
 use crate::xml::escape::{escape_into, unescape};
 use crate::xml::recognise::{self, InputText, Printed, Recognised};
 
@@ -88,9 +89,10 @@ impl Slope {
 ///
 /// Its text is kept as it is printed, in three parts around VAL and TN, so that a dump copies bytes.
 pub struct MetricDef {
-    name: Box<str>,
     /// `<METRIC NAME="…" VAL="` · `" TYPE="…" UNITS="…" TN="` · `" TMAX="…" … </METRIC>` and a line feed.
-    rendered: Box<[u8]>,
+    rendered: Box<str>,
+    /// NAME where it is printed otherwise.
+    escaped: Option<Box<str>>,
     head: u32,
     middle: u32,
     kind: MetricType,
@@ -104,7 +106,7 @@ pub struct MetricDef {
 impl std::fmt::Debug for MetricDef {
     /// What it means, not what it was read from.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("MetricDef").field(&String::from_utf8_lossy(&self.rendered)).finish()
+        f.debug_tuple("MetricDef").field(&self.rendered).finish()
     }
 }
 
@@ -120,6 +122,11 @@ pub(crate) struct MetricAttrs<'a> {
     pub(crate) dmax: u32,
 }
 
+const BEFORE_NAME: &[u8] = b"<METRIC NAME=\"";
+const BEFORE_VAL: &[u8] = b"\" VAL=\"";
+/// Where NAME begins.
+const NAME_AT: usize = BEFORE_NAME.len();
+
 /// Where the parts of a rendered definition end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Parts {
@@ -131,9 +138,9 @@ impl MetricAttrs<'_> {
     /// Writes the element as it will be printed into `out` (cleared first), with `extra` between its tags.
     pub(crate) fn render<'e>(&self, out: &mut Vec<u8>, extra: impl Iterator<Item = (&'e str, &'e str)>) -> Parts {
         out.clear();
-        out.extend_from_slice(b"<METRIC NAME=\"");
+        out.extend_from_slice(BEFORE_NAME);
         escape_into(out, self.name);
-        out.extend_from_slice(b"\" VAL=\"");
+        out.extend_from_slice(BEFORE_VAL);
         let head = out.len();
         out.extend_from_slice(b"\" TYPE=\"");
         out.extend_from_slice(self.kind.name().as_bytes());
@@ -168,23 +175,33 @@ pub(crate) fn render_extra(out: &mut Vec<u8>, name: &str, val: &str) {
 }
 
 impl MetricDef {
-    pub(crate) fn new(attrs: &MetricAttrs<'_>, rendered: &[u8], parts: Parts) -> Self {
+    /// `input`: the text it was understood from, if that is known.
+    pub(crate) fn new(attrs: &MetricAttrs<'_>, rendered: &[u8], parts: Parts, input: Option<InputText>) -> Self {
+        let known = OnceLock::new();
+        if let Some(input) = input {
+            let _ = known.set(input);
+        }
+        let is_escaped = rendered.get(NAME_AT..parts.head - BEFORE_VAL.len()) != Some(attrs.name.as_bytes());
         Self {
-            name: attrs.name.into(),
-            rendered: rendered.into(),
+            // Made of texts: nothing is lost.
+            rendered: String::from_utf8_lossy(rendered).into(),
+            escaped: is_escaped.then(|| attrs.name.into()),
             head: parts.head as u32,
             middle: parts.middle as u32,
             kind: attrs.kind,
             slope: Slope::from_name(attrs.slope),
             tmax: attrs.tmax,
             dmax: attrs.dmax,
-            input: OnceLock::new(),
+            input: known,
         }
     }
 
     /// NAME, decoded.
     pub fn name(&self) -> &str {
-        &self.name
+        match &self.escaped {
+            Some(name) => name,
+            None => self.rendered.get(NAME_AT..self.head as usize - BEFORE_VAL.len()).unwrap_or_default(),
+        }
     }
 
     /// TYPE.
@@ -242,31 +259,36 @@ impl MetricDef {
         Printed { head: self.head(), middle: self.middle(), tail: self.tail() }
     }
 
+    /// The text it was understood from, if it may be known again by that.
+    pub(crate) fn input(&self) -> Option<&InputText> {
+        self.input.get()
+    }
+
     /// Keeps the text it was understood from; the first one stays.
     pub(crate) fn learn(&self, text: impl FnOnce(Printed<'_>) -> Option<InputText>) {
         if self.input.get().is_none()
             && let Some(text) = text(self.printed())
         {
-            // Another reader of the same definition may have been faster.
             let _ = self.input.set(text);
         }
     }
 
-    /// The printed text, to compare definitions with.
-    pub(crate) fn rendered(&self) -> &[u8] {
-        &self.rendered
-    }
-
     pub(crate) fn head(&self) -> &[u8] {
-        &self.rendered[..self.head as usize]
+        &self.rendered()[..self.head as usize]
     }
 
     pub(crate) fn middle(&self) -> &[u8] {
-        &self.rendered[self.head as usize..self.middle as usize]
+        &self.rendered()[self.head as usize..self.middle as usize]
     }
 
     pub(crate) fn tail(&self) -> &[u8] {
-        &self.rendered[self.middle as usize..]
+        &self.rendered()[self.middle as usize..]
+    }
+}
+
+impl Definition for MetricDef {
+    fn rendered(&self) -> &[u8] {
+        self.rendered.as_bytes()
     }
 }
 

@@ -8,6 +8,7 @@ mod build;
 mod cluster;
 mod host;
 mod hosts;
+mod intern;
 mod metric;
 mod number;
 mod shape;
@@ -17,11 +18,12 @@ pub use cluster::{Cluster, Grid};
 pub(crate) use host::{Cell, HostDef, HostParts, SeriesIds};
 pub use host::{Host, Metric, SeriesId};
 pub(crate) use hosts::Hosts;
-pub(crate) use metric::{MetricAttrs, attribute, extra_elements, render_extra};
+pub(crate) use intern::{Definition, Interner, summary_def};
+pub(crate) use metric::{MetricAttrs, Parts, attribute, extra_elements, render_extra};
 pub use metric::{MetricDef, MetricType, Slope};
 pub use number::c_number;
 pub(crate) use number::{Decimal, c_unsigned, decimals, leading_decimal, leading_digits, write_fixed};
-pub(crate) use shape::{Interner, Shape};
+pub(crate) use shape::Shape;
 
 /// Seconds since the epoch on our own clock.
 pub type UnixTime = i64;

@@ -330,7 +330,7 @@ impl Editing {
                             MetricAttrs { name: &name, kind, units: "", slope: "", source: "", tmax: 0, dmax: 0 };
                         let mut rendered = Vec::new();
                         let parts = attrs.render(&mut rendered, std::iter::empty());
-                        let def = Arc::new(MetricDef::new(&attrs, &rendered, parts));
+                        let def = Arc::new(MetricDef::new(&attrs, &rendered, parts, None));
                         let id = known.0;
                         self.metrics.push(EditedMetric {
                             def,
@@ -429,7 +429,7 @@ impl Editing {
             };
             let mut rendered = Vec::new();
             let parts = attrs.render(&mut rendered, extra.iter().map(|(name, val)| (name.as_str(), val.as_str())));
-            let new = interner.def(&attrs, &rendered, parts);
+            let new = interner.def(&attrs, &rendered, parts, |_| None);
             metric.def = new;
         }
         self.bytes = bytes;

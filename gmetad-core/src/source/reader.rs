@@ -201,6 +201,7 @@ impl GmondReader {
             self.scratch.forget();
             self.interner.expect_waste();
         }
+        self.scratch.rest();
         self.interner.sweep();
         result
     }

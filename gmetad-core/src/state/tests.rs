@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::limits;
 use crate::query::Query;
 use crate::source::{GmondReader, ReaderOptions, Source, SourceSnapshot, Stop};
 use crate::store::{GridStore, GridView, Identity};
@@ -239,9 +241,19 @@ fn the_first_poll_replaces_all_that_was_saved() {
     drop(loaded);
 }
 
+/// Where the hosts of a source are alike, as what all sources have in common; otherwise as those that were loaded.
 #[test]
 fn definitions_and_shapes_are_found_again() {
-    let source = SyntheticCluster::new("s", 5, 33);
+    let mut source = SyntheticCluster::new("s", 5, 33);
+    let [_, after, other] = shapes_after_loading(&source);
+    assert!(after.defs().iter().zip(other.defs()).all(|(a, b)| Arc::ptr_eq(a, b)));
+    (source.hosts, source.unique_extra) = (limits::COMMON_DEFINITIONS / 33 + 5, true);
+    let [loaded, after, _] = shapes_after_loading(&source);
+    assert!(Arc::ptr_eq(&loaded, &after));
+}
+
+/// The last host's: of what was loaded, of the poll after it, and of that document for another source.
+fn shapes_after_loading(source: &SyntheticCluster) -> [Arc<crate::model::Shape>; 3] {
     let snapshot = reader().read_document(&source.document(NOW), NOW).expect("whole");
     let mut place = Place::new();
     place.save(&[("s", Some(&snapshot))]);
@@ -250,9 +262,10 @@ fn definitions_and_shapes_are_found_again() {
     let after = second.read_document(&source.document(NOW + 15), NOW + 15).expect("whole");
     let shape = |snapshot: &SourceSnapshot| {
         let cluster = snapshot.clusters().next().expect("a cluster");
-        std::sync::Arc::clone(&cluster.hosts[4].parts().shape)
+        Arc::clone(&cluster.hosts[cluster.hosts.len() - 1].parts().shape)
     };
-    assert!(std::sync::Arc::ptr_eq(&shape(&loaded), &shape(&after)));
+    let other = reader().read_document(&source.document(NOW + 15), NOW + 15).expect("whole");
+    [shape(&loaded), shape(&after), shape(&other)]
 }
 
 /// Every byte changed, and the file cut at every place, is found out.
@@ -409,8 +422,7 @@ fn what_was_saved_is_shown_and_not_handed_on() {
     let (mut one, mut two) = (reader(), reader());
     store.restore(saved, poll("x", &mut one), true);
     assert!(store.view().counts_saved());
-    let up =
-        |clusters: Option<Vec<std::sync::Arc<crate::model::Cluster>>>| clusters.expect("there")[0].summary().hosts_up();
+    let up = |clusters: Option<Vec<Arc<crate::model::Cluster>>>| clusters.expect("there")[0].summary().hosts_up();
     assert_eq!(up(store.publish(polled, poll("y", &mut two))), 1, "for plugins");
     assert_eq!(store.view().cluster("c").map(|c| c.summary().hosts_up()), Some(2), "for readers");
     assert_eq!(store.view().summary().hosts_up(), 2);

@@ -215,7 +215,7 @@ mod tests {
         // Its time is over.
         site.poll(0, without);
         site.poll(0, without);
-        assert_eq!(site.num("gpu"), [Some(0); 2]);
+        assert_eq!(site.num("gpu"), [None; 2]);
         // The second source comes, and what is known of all is laid out.
         site.poll(1, &[("h3", &["load"])]);
         assert_eq!(site.num("load"), [Some(3); 2]);

@@ -6,14 +6,14 @@
 
 use std::ops::Range;
 
-use crate::model::{Decimal, leading_decimal, leading_digits};
+use crate::model::{Decimal, Parts, leading_decimal, leading_digits};
 
 /// Longest VAL that is recognised; longer ones are understood in the plain way.
 const VAL_BYTES: usize = 1024;
 
 /// The text of an element from `<METRIC` to the end of `</METRIC>`, without its VAL and TN. Most of it is like the text
 /// that is printed, and kept there only.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum InputText {
     /// Up to TN as it is printed; then so many bytes of what is printed, own ones, and what is printed from there.
     Like { same: u32, own: Box<[u8]>, from: u32 },
@@ -27,6 +27,12 @@ pub(crate) struct Printed<'a> {
     pub(crate) head: &'a [u8],
     pub(crate) middle: &'a [u8],
     pub(crate) tail: &'a [u8],
+}
+
+impl<'a> Printed<'a> {
+    pub(crate) fn new(rendered: &'a [u8], Parts { head, middle }: Parts) -> Self {
+        Self { head: &rendered[..head], middle: &rendered[head..middle], tail: &rendered[middle..] }
+    }
 }
 
 /// What a recognised element says.

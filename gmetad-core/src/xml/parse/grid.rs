@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::super::recognise::plain_name;
+use super::super::recognise::{InputText, Printed, plain_name};
 use super::super::tags::Tag;
 use super::State;
 use crate::limits;
-use crate::model::{Grid, Interner, MetricAttrs, MetricDef, MetricType, c_number, c_unsigned, decimals};
+use crate::model::{Definition, Grid, Interner, MetricAttrs, MetricDef, MetricType, c_number, c_unsigned, decimals};
 use crate::summary::{Addend, Adder};
 
 /// The outermost GRID that is open.
@@ -117,14 +117,15 @@ impl KnownMetrics {
         metric.len
     }
 
-    /// Keeps a metric that was not recognised. `None` if it is not worth it: such as changes from host to host.
+    /// Keeps a metric that was not recognised, unless it is not worth it: such as changes from host to host.
     pub(super) fn keep<'e>(
         &mut self,
         attrs: &MetricAttrs<'_>,
         extra: impl Iterator<Item = (&'e str, &'e str)>,
         entry: Option<usize>,
+        learn: impl FnOnce(Printed<'_>) -> Option<InputText>,
         interner: &mut Interner,
-    ) -> Option<&Arc<MetricDef>> {
+    ) {
         let known = self.by_name.get(attrs.name).copied();
         if let Some(at) = known {
             self.next = at + 1;
@@ -132,32 +133,29 @@ impl KnownMetrics {
             *misses = misses.saturating_add(1);
             *used = self.document;
             if *misses > 4 && !misses.is_power_of_two() {
-                return None;
+                return;
             }
         }
         let parts = attrs.render(&mut self.rendered, extra);
         let cost = 2 * self.rendered.len() + KNOWN_COST;
         let freed = known.map_or(0, |at| self::cost(&self.known[at].def));
         if self.bytes - freed + cost > limits::GRID_METRICS_BYTES {
-            return None;
+            return;
         }
         self.bytes = self.bytes - freed + cost;
-        let def = interner.def(attrs, &self.rendered, parts);
+        let def = interner.def(attrs, &self.rendered, parts, learn);
         let entry = entry.map(|entry| (self.grid, entry));
-        let at = match known {
+        match known {
             Some(at) => {
                 self.known[at].def = def;
                 self.known[at].entry = entry;
-                at
             }
             None => {
                 self.by_name.insert(attrs.name.into(), self.known.len());
                 self.known.push(Known { def, entry, misses: 0, used: self.document });
                 self.next = self.known.len();
-                self.known.len() - 1
             }
-        };
-        Some(&self.known[at].def)
+        }
     }
 }
 

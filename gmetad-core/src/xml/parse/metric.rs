@@ -1,9 +1,8 @@
 //! METRICs of hosts.
 
 use std::ops::Range;
-use std::sync::Arc;
 
-use super::super::recognise::InputText;
+use super::super::recognise::{InputText, Printed};
 use super::super::tags::Tag;
 use super::{InHost, Scratch, State};
 use crate::limits;
@@ -138,17 +137,21 @@ impl State<'_> {
         };
         let extra_text = &metric.extra_text;
         let extra = metric.extra.iter().map(|(name, val)| (&extra_text[name.clone()], &extra_text[val.clone()]));
-        let undamaged = |learning: &Learning| learning.damage == (self.report.skipped, self.report.mended);
-        let def = match (self.host, &mut self.grid) {
+        let damage = (self.report.skipped, self.report.mended);
+        let text = text.filter(|(learning, _)| learning.damage == damage);
+        let is_learned = text.is_some();
+        let learn = |printed: Printed<'_>| {
+            let (learning, end) = text?;
+            InputText::new(end.input_from(learning.offset)?, learning.val, learning.tn, printed)
+        };
+        match (self.host, &mut self.grid) {
             // The metrics of a host that is down are ignored: its old ones stay and age (reference 4.5).
             (InHost::OfCluster, _) if self.up || self.saved => {
-                match host.metric(&attrs, &metric.val, metric.tn, extra, self.interner, &mut self.room) {
-                    Some(def) => def,
-                    None => {
-                        let name = &self.scratch.host_attrs.name;
-                        self.report.skipped("METRIC over the limits of a host or source", name, 0);
-                        return;
-                    }
+                let value = (metric.val.as_str(), metric.tn);
+                let has_room = host.metric(&attrs, value, extra, learn, self.interner, &mut self.room);
+                if !has_room {
+                    let name = &self.scratch.host_attrs.name;
+                    self.report.skipped("METRIC over the limits of a host or source", name, 0);
                 }
             }
             (InHost::OfGrid, Some(grid)) => {
@@ -165,20 +168,11 @@ impl State<'_> {
                 } else {
                     None
                 };
-                if !text.as_ref().is_some_and(|(learning, _)| undamaged(learning)) {
-                    return;
-                }
-                match known.keep(&attrs, extra, entry, self.interner) {
-                    Some(def) => Arc::clone(def),
-                    None => return,
+                if is_learned {
+                    known.keep(&attrs, extra, entry, learn, self.interner);
                 }
             }
-            _ => return,
-        };
-        if let Some((learning, end)) = text
-            && undamaged(&learning)
-        {
-            def.learn(|printed| InputText::new(end.input_from(learning.offset)?, learning.val, learning.tn, printed));
+            _ => {}
         }
     }
 }

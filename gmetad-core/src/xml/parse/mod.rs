@@ -127,6 +127,11 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
+    /// The poll is over.
+    pub(crate) fn rest(&mut self) {
+        self.host.rest();
+    }
+
     /// The document was not taken: what it brought is forgotten.
     pub(crate) fn forget(&mut self) {
         self.known.forget();
