@@ -163,7 +163,7 @@ impl Summary {
         self.hosts_down
     }
 
-    /// The metrics in the order they were first seen.
+    /// The metrics in the order in which its hosts, or parts, have them.
     pub fn metrics(&self) -> &[SummaryMetric] {
         &self.metrics
     }
@@ -246,7 +246,7 @@ fn pointer_hash(pointer: usize) -> u64 {
 }
 
 /// The summary of hosts. `counted` tells whether a host was in the last poll; the others' metrics are listed, with
-/// nothing added. `before` is the summary of the poll before, whose series ids and order go on.
+/// nothing added. `before` is the summary of the poll before, whose series ids go on.
 pub(crate) fn of_hosts<'h>(hosts: impl Iterator<Item = (&'h Host, bool)> + Clone, before: Option<&Summary>) -> Summary {
     // Only if it is the one that would be made now: what is listed, and in which order, is a matter of these hosts alone.
     let usable = before.and_then(|b| b.layout.as_ref()).filter(|layout| {
@@ -331,7 +331,7 @@ fn lay_out<'h>(hosts: impl Iterator<Item = (&'h Host, bool)>, before: Option<&Su
         layout.maps.push(map.into());
     }
     let mut fresh_ids = FreshIds::new(entries.len());
-    let metrics = entries
+    let metrics: Vec<_> = entries
         .iter()
         .map(|entry| {
             let def = &entry.first;
@@ -350,7 +350,16 @@ fn lay_out<'h>(hosts: impl Iterator<Item = (&'h Host, bool)>, before: Option<&Su
             }
         })
         .collect();
-    Summary { metrics, names: Arc::new(names), layout: Some(Arc::new(layout)), ..Summary::default() }
+    let names = names_like(before, &metrics, names);
+    Summary { metrics, names, layout: Some(Arc::new(layout)), ..Summary::default() }
+}
+
+/// `before`'s names if it had the same entries, so that sums know it again by them.
+fn names_like(before: Option<&Summary>, metrics: &[SummaryMetric], names: Names) -> Arc<Names> {
+    let same = |(a, b): (&SummaryMetric, &SummaryMetric)| Arc::ptr_eq(&a.def, &b.def);
+    let like =
+        before.filter(|before| before.metrics.len() == metrics.len() && before.metrics.iter().zip(metrics).all(same));
+    like.map_or_else(|| Arc::new(names), |before| Arc::clone(&before.names))
 }
 
 struct Entry {
@@ -455,14 +464,9 @@ impl Adder {
         metric.decimals = metric.decimals.max(decimals);
     }
 
-    /// `before` as in [`Adder::add`]: what has the same entries has the same names.
+    /// `before` as in [`Adder::add`].
     pub(crate) fn finish(mut self, before: Option<&Summary>) -> Summary {
-        let same = |(a, b): (&SummaryMetric, &SummaryMetric)| Arc::ptr_eq(&a.def, &b.def);
-        let like_before = before.filter(|before| {
-            let (old, new) = (&before.metrics, &self.summary.metrics);
-            old.len() == new.len() && old.iter().zip(new).all(same)
-        });
-        self.summary.names = like_before.map_or_else(|| Arc::new(self.names), |before| Arc::clone(&before.names));
+        self.summary.names = names_like(before, &self.summary.metrics, self.names);
         self.summary
     }
 }
@@ -490,7 +494,7 @@ impl Parts {
         rules: RootRules,
         before: Option<&Summary>,
         metrics: &mut Vec<SummaryMetric>,
-        names: &mut Names,
+        names: &mut Arc<Names>,
     ) -> Self {
         let mut this = Self { rules, names: Vec::new(), maps: Vec::new() };
         for part in parts {
@@ -505,7 +509,7 @@ impl Parts {
                         let series = FreshIds::new(1).id_of(before, metric.name());
                         metrics.push(SummaryMetric { series, ..metric.zero() });
                         let at = metrics.len() - 1;
-                        names.insert(metric.name(), at, |i| &metrics[i].def.name);
+                        Arc::make_mut(names).insert(metric.name(), at, |i| &metrics[i].def.name);
                         at as u32
                     }
                 }
@@ -531,9 +535,9 @@ pub(crate) fn of_summaries<'s>(
 ) -> Summary {
     let summaries = parts.clone().map(|(part, _)| part);
     let mut root = like_before(summaries.clone(), rules, before).unwrap_or_else(|| {
-        let (mut metrics, mut names) = (Vec::new(), Names::default());
+        let (mut metrics, mut names) = (Vec::new(), Arc::default());
         let parts = Parts::new(summaries, rules.clone(), before, &mut metrics, &mut names);
-        Summary { metrics, names: Arc::new(names), parts: Some(Arc::new(parts)), ..Summary::default() }
+        Summary { metrics, names, parts: Some(Arc::new(parts)), ..Summary::default() }
     });
     let Some(layout) = root.parts.clone() else { return root };
     for ((part, alive), map) in parts.zip(&layout.maps) {
@@ -555,8 +559,7 @@ pub(crate) fn of_parts<'s, 'h>(
     let mut sum = like_before(summaries.clone(), &rules, before).unwrap_or_else(|| {
         let mut sum = lay_out(hosts.map(|host| (host, true)), before);
         let Summary { metrics, names, .. } = &mut sum;
-        // A part may know a name that none of its hosts has any more: they may have it again without another layout.
-        let parts = Parts::new(summaries, rules, before, metrics, Arc::make_mut(names));
+        let parts = Parts::new(summaries, rules, before, metrics, names);
         (sum.layout, sum.parts) = (None, Some(Arc::new(parts)));
         sum
     });
@@ -582,4 +585,61 @@ fn like_before<'s>(
         layout: None,
         parts: Some(Arc::clone(known)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::source::{GmondReader, ReaderOptions};
+
+    /// Hosts that come and go, with metrics that do, and are not the same on all.
+    fn any_poll() -> impl Strategy<Value = String> {
+        let metric = ("[a-c]", 0..3u32, "u|v", 0..2u32).prop_map(|(name, val, units, dmax)| {
+            let dmax = 20 * dmax;
+            format!(
+                "<METRIC NAME=\"{name}\" VAL=\"{val}.5\" TYPE=\"float\" UNITS=\"{units}\" TN=\"1\" TMAX=\"60\" DMAX=\"{dmax}\"/>"
+            )
+        });
+        let host = ("[p-s]", 0..2u32, 0..100u32, prop::collection::vec(metric, 0..4)).prop_map(
+            |(name, dmax, tn, metrics)| {
+                let (dmax, metrics) = (20 * dmax, metrics.concat());
+                format!("<HOST NAME=\"{name}\" IP=\"\" REPORTED=\"0\" TN=\"{tn}\" TMAX=\"20\" DMAX=\"{dmax}\">{metrics}</HOST>")
+            },
+        );
+        prop::collection::vec(host, 0..5).prop_map(|hosts| {
+            let hosts = hosts.concat();
+            format!(
+                "<GANGLIA_XML VERSION=\"3.7.2\" SOURCE=\"gmond\"><CLUSTER NAME=\"c\">{hosts}</CLUSTER></GANGLIA_XML>"
+            )
+        })
+    }
+
+    proptest! {
+        /// What is kept from poll to poll saves time and is never seen.
+        #[test]
+        fn a_summary_is_a_matter_of_its_hosts(polls in prop::collection::vec(any_poll(), 1..8)) {
+            let mut reader = GmondReader::new(Vec::new(), ReaderOptions::default());
+            let mut before: Option<Summary> = None;
+            for (poll, now) in polls.iter().zip((1000..).step_by(15)) {
+                let snapshot = reader.read_document(poll.as_bytes(), now).expect("whole");
+                let cluster = snapshot.clusters().next().expect("a cluster");
+                let kept = cluster.summary();
+                let anew = of_hosts(cluster.hosts().map(|host| (host, cluster.is_fresh(host))), None);
+                let seen = |of: &Summary| {
+                    let metric = |m: &SummaryMetric| (m.def.rendered().to_vec(), m.sum.to_bits(), m.num, m.decimals);
+                    (of.hosts_up, of.hosts_down, of.metrics.iter().map(metric).collect::<Vec<_>>())
+                };
+                prop_assert_eq!(seen(kept), seen(&anew));
+                for metric in kept.metrics() {
+                    prop_assert_eq!(kept.metric(metric.name()).map(SummaryMetric::series), Some(metric.series()));
+                    if let Some(old) = before.as_ref().and_then(|before| before.metric(metric.name())) {
+                        prop_assert_eq!(old.series(), metric.series());
+                    }
+                }
+                before = Some(kept.clone());
+            }
+        }
+    }
 }

@@ -31,13 +31,13 @@ pub(crate) trait Definition {
 #[derive(Debug)]
 struct Definitions<D> {
     table: HashTable<(u64, Weak<D>)>,
-    /// How many there were after the last sweep.
-    swept_at: usize,
+    /// How many of them may be used by nobody.
+    waste: usize,
 }
 
 impl<D: Definition> Definitions<D> {
     const fn new() -> Self {
-        Self { table: HashTable::new(), swept_at: 0 }
+        Self { table: HashTable::new(), waste: 0 }
     }
 
     /// The one that is printed like this and is the `right` one.
@@ -52,7 +52,12 @@ impl<D: Definition> Definitions<D> {
     }
 
     fn insert(&mut self, hash: u64, def: &Arc<D>) {
-        self.table.insert_unique(hash, (hash, Arc::downgrade(def)), |(hash, _)| *hash);
+        let def = Arc::downgrade(def);
+        // A text that goes and comes needs one place, however often.
+        match self.table.find_mut(hash, |(of, gone)| *of == hash && gone.strong_count() == 0) {
+            Some((_, place)) => *place = def,
+            None => _ = self.table.insert_unique(hash, (hash, def), |(hash, _)| *hash),
+        }
     }
 
     /// Gives `def`'s place to another one that is printed like it.
@@ -62,16 +67,29 @@ impl<D: Definition> Definitions<D> {
         }
     }
 
-    fn sweep(&mut self) {
+    /// Forgets those that nobody uses; how many.
+    fn sweep(&mut self) -> usize {
+        let before = self.table.len();
         self.table.retain(|(_, def)| def.strong_count() > 0);
-        self.swept_at = self.table.len();
+        if self.table.capacity() > 4 * self.table.len() {
+            self.table.shrink_to(2 * self.table.len(), |(hash, _)| *hash);
+        }
+        self.waste = 0;
+        before - self.table.len()
     }
 
-    /// Keeps one that was not found, for all; now and then looks for those that nobody uses.
-    fn share(&mut self, hash: u64, def: D) -> Arc<D> {
-        if self.table.len() >= 2 * self.swept_at.max(limits::COMMON_DEFINITIONS) {
+    /// Somebody uses so many no more. Looks for those that nobody uses when they may be as many as the others.
+    fn wasted(&mut self, count: usize) {
+        self.waste += count;
+        if self.waste > limits::COMMON_DEFINITIONS && self.waste > self.table.len() / 2 {
             self.sweep();
         }
+    }
+
+    /// Keeps one that was not found, for all.
+    fn share(&mut self, hash: u64, def: D) -> Arc<D> {
+        // A summary's go untold.
+        self.wasted(1);
         let def = Arc::new(def);
         self.insert(hash, &def);
         def
@@ -86,20 +104,28 @@ pub(crate) fn summary_def(rendered: &[u8], make: impl FnOnce() -> SummaryDef) ->
 }
 
 /// Finds the definition or shape that is already there. One for each source; swept after each poll, so it never
-/// grows beyond what the source's snapshot uses.
+/// grows beyond what is in use.
 #[derive(Debug)]
 pub(crate) struct Interner {
     defs: Definitions<MetricDef>,
     shapes: HashTable<Arc<Shape>>,
-    /// How many of both there were after the last sweep.
-    swept_at: usize,
+    /// The first ones that came since the last sweep: what is dropped at once may come again at once.
+    recent: Vec<Arc<MetricDef>>,
+    /// Something came since, or is expected to have gone.
+    is_dirty: bool,
     /// Bytes of the definitions that came since.
     grown: usize,
 }
 
 impl Default for Interner {
     fn default() -> Self {
-        Self { defs: Definitions::new(), shapes: HashTable::new(), swept_at: 0, grown: 0 }
+        Self { defs: Definitions::new(), shapes: HashTable::new(), recent: Vec::new(), is_dirty: false, grown: 0 }
+    }
+}
+
+impl Drop for Interner {
+    fn drop(&mut self) {
+        METRICS.lock().wasted(self.defs.table.len());
     }
 }
 
@@ -114,27 +140,35 @@ impl Interner {
     ) -> Arc<MetricDef> {
         let hash = HASHER.hash_one(rendered);
         let known = self.defs.find(hash, rendered, |_| true);
-        if let Some(def) = known.as_ref().filter(|def| def.input().is_some()) {
+        let printed = Printed::new(rendered, parts);
+        // As it is printed it may have come from a saved tree only.
+        let as_printed = InputText::of(printed);
+        if let Some(def) = known.as_ref().filter(|def| def.input().is_some_and(|input| *input != as_printed)) {
             return Arc::clone(def);
         }
         // A source with so many definitions has some for each host.
         let is_common = self.defs.table.len() < limits::COMMON_DEFINITIONS;
         let make = |input| MetricDef::new(attrs, rendered, parts, input);
-        let def = match learn(Printed::new(rendered, parts)) {
-            Some(input) if is_common => {
+        let input = learn(printed);
+        let def = match &known {
+            Some(def) if input.is_some() && def.input() == input.as_ref() => return Arc::clone(def),
+            _ if input.is_some() && is_common => {
                 let mut metrics = METRICS.lock();
-                let found = metrics.find(hash, rendered, |def| def.input() == Some(&input));
-                found.unwrap_or_else(|| metrics.share(hash, make(Some(input))))
+                let found = metrics.find(hash, rendered, |def| def.input() == input.as_ref());
+                found.unwrap_or_else(|| metrics.share(hash, make(input)))
             }
-            input => match known {
-                Some(def) => {
-                    def.learn(|_| input);
-                    return def;
-                }
-                None => Arc::new(make(input)),
-            },
+            Some(def) if def.input().is_none() => {
+                def.learn(|_| input);
+                return Arc::clone(def);
+            }
+            // The text of the source itself may come yet.
+            _ => Arc::new(make(input.filter(|input| *input != as_printed))),
         };
         self.grown += rendered.len();
+        self.is_dirty = true;
+        if self.recent.len() < limits::COMMON_DEFINITIONS {
+            self.recent.push(Arc::clone(&def));
+        }
         match known {
             Some(known) => self.defs.replace(hash, &known, &def),
             None => self.defs.insert(hash, &def),
@@ -152,6 +186,7 @@ impl Interner {
         if let Some(shape) = self.shapes.find(hash, same) {
             return Arc::clone(shape);
         }
+        self.is_dirty = true;
         let shape = Arc::new(Shape::new(defs.into_boxed_slice()));
         self.shapes.insert_unique(hash, Arc::clone(&shape), |shape| key(shape.defs()));
         shape
@@ -159,13 +194,16 @@ impl Interner {
 
     /// Forgets what no snapshot uses any more. Costs nothing while nothing new came.
     pub(crate) fn sweep(&mut self) {
-        if self.len() == self.swept_at {
+        if !self.is_dirty {
             return;
         }
         self.shapes.retain(|shape| Arc::strong_count(shape) > 1);
-        self.defs.sweep();
-        self.swept_at = self.len();
-        self.grown = 0;
+        self.recent = Vec::new();
+        let gone = self.defs.sweep();
+        if gone > 0 {
+            METRICS.lock().wasted(gone);
+        }
+        (self.is_dirty, self.grown) = (false, 0);
     }
 
     /// Bytes of the definitions that came since the last sweep.
@@ -175,10 +213,11 @@ impl Interner {
 
     /// Something is used no more: the next sweep looks, also if nothing new came.
     pub(crate) fn expect_waste(&mut self) {
-        self.swept_at = usize::MAX;
+        self.is_dirty = true;
     }
 
     /// How many definitions and shapes there are.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.defs.table.len() + self.shapes.len()
     }
@@ -201,6 +240,7 @@ mod tests {
         })
     }
 
+    const PRINTED: &str = "<METRIC NAME=\"n\" VAL=\"1\" TYPE=\"float\" UNITS=\"\" TN=\"1\" TMAX=\"60\" DMAX=\"0\" SLOPE=\"both\" SOURCE=\"\">\n<EXTRA_DATA>\n</EXTRA_DATA>\n</METRIC>";
     const GMOND: &str = "<METRIC NAME=\"n\" VAL=\"1\" TN=\"1\"/>";
     const OTHER: &str = "<METRIC VAL=\"1\" TN=\"1\" NAME=\"n\"/>";
 
@@ -215,12 +255,37 @@ mod tests {
         assert!(!Arc::ptr_eq(&first, &other));
         assert!(first.recognise(GMOND.as_bytes()).is_some() && first.recognise(OTHER.as_bytes()).is_none());
         assert!(other.recognise(OTHER.as_bytes()).is_some() && other.recognise(GMOND.as_bytes()).is_none());
-        // From a saved tree: nobody knows yet how it comes.
-        let saved = intern(&mut d, "shared", None);
-        assert!(!Arc::ptr_eq(&first, &saved) && saved.input().is_none());
-        assert!(Arc::ptr_eq(&saved, &intern(&mut d, "shared", None)));
+        // What cannot be known again is a source's own, and learns when it can.
+        let own = intern(&mut d, "shared", None);
+        assert!(!Arc::ptr_eq(&first, &own) && own.input().is_none());
+        assert!(Arc::ptr_eq(&own, &intern(&mut d, "shared", None)));
         assert!(Arc::ptr_eq(&first, &intern(&mut d, "shared", Some(GMOND))));
         assert!(Arc::ptr_eq(&first, &intern(&mut d, "shared", None)) && d.len() == 1);
+    }
+
+    #[test]
+    fn what_was_saved_is_shared_until_the_source_is_polled() {
+        let [mut a, mut b, mut c] = std::array::from_fn(|_| Interner::default());
+        let printed = PRINTED.replace("\"n\"", "\"saved\"");
+        let saved = intern(&mut a, "saved", Some(&printed));
+        assert_eq!(
+            saved.input(),
+            Some(&InputText::of(Printed::new(
+                saved.rendered(),
+                Parts { head: saved.head().len(), middle: saved.head().len() + saved.middle().len() }
+            )))
+        );
+        assert!(Arc::ptr_eq(&saved, &intern(&mut b, "saved", Some(&printed))));
+        // It comes otherwise.
+        let polled = intern(&mut a, "saved", Some(GMOND));
+        assert!(!Arc::ptr_eq(&saved, &polled) && polled.recognise(GMOND.as_bytes()).is_some());
+        assert!(Arc::ptr_eq(&polled, &intern(&mut a, "saved", Some(&printed))), "the first one of a source");
+        // In a way that cannot be known again, until it can.
+        let unknown = intern(&mut b, "saved", None);
+        assert!(!Arc::ptr_eq(&saved, &unknown) && unknown.input().is_none());
+        assert!(Arc::ptr_eq(&polled, &intern(&mut b, "saved", Some(GMOND))));
+        // From a gmetad, as it is printed.
+        assert!(Arc::ptr_eq(&saved, &intern(&mut c, "saved", Some(&printed))));
     }
 
     #[test]
@@ -228,21 +293,77 @@ mod tests {
         let [mut a, mut b] = std::array::from_fn(|_| Interner::default());
         let used = intern(&mut a, "used", Some(GMOND));
         let gone = Arc::downgrade(&intern(&mut a, "gone", Some(GMOND)));
-        // Both sources know its name; neither holds it.
-        assert!(gone.upgrade().is_none());
+        assert!(gone.upgrade().is_some());
+        a.sweep();
+        assert!(gone.upgrade().is_none() && a.len() == 1);
         let again = intern(&mut a, "gone", Some(GMOND));
         assert!(Arc::ptr_eq(&again, &intern(&mut b, "gone", Some(GMOND))));
         drop(again);
+        a.sweep();
         b.sweep();
         a.expect_waste();
         a.sweep();
         assert_eq!((a.len(), b.len()), (1, 0));
         drop(used);
-        for n in 0..5 * limits::COMMON_DEFINITIONS {
-            intern(&mut b, &format!("one of many {n}"), Some(GMOND));
-            b.sweep();
+        a.expect_waste();
+        a.sweep();
+        assert_eq!(a.len(), 0);
+    }
+
+    #[test]
+    fn what_goes_and_comes_within_a_poll_is_the_same_one() {
+        let mut a = Interner::default();
+        let first = Arc::as_ptr(&intern(&mut a, "now and then", Some(GMOND)));
+        for n in 0..1000 {
+            intern(&mut a, "in between", Some(GMOND));
+            assert_eq!(Arc::as_ptr(&intern(&mut a, "now and then", Some(GMOND))), first, "{n}");
         }
-        assert!(METRICS.lock().table.len() <= 3 * limits::COMMON_DEFINITIONS);
+        assert_eq!((a.len(), a.recent.len()), (2, 2));
+    }
+
+    #[test]
+    fn a_table_for_all_forgets_what_goes() {
+        let mut common = Definitions::new();
+        let mut interner = Interner::default();
+        let mut def = |n: usize| {
+            let attrs = MetricAttrs {
+                name: &n.to_string(),
+                kind: MetricType::Float,
+                units: "",
+                slope: "",
+                source: "",
+                tmax: 0,
+                dmax: 0,
+            };
+            let mut rendered = Vec::new();
+            let parts = attrs.render(&mut rendered, std::iter::empty());
+            interner.is_dirty = true;
+            (HASHER.hash_one(&rendered), MetricDef::new(&attrs, &rendered, parts, None))
+        };
+        // One text again and again, without a sweep.
+        for _ in 0..1000 {
+            let (hash, def) = def(0);
+            drop(common.share(hash, def));
+        }
+        assert_eq!(common.table.len(), 1);
+        // Ever new ones.
+        for n in 0..10 * limits::COMMON_DEFINITIONS {
+            let (hash, def) = def(n);
+            drop(common.share(hash, def));
+            assert!(common.table.len() <= limits::COMMON_DEFINITIONS + 1);
+        }
+        // Many that stay cost no sweep each; when they go and that is told, they are forgotten.
+        let many: Vec<_> = (0..4 * limits::COMMON_DEFINITIONS)
+            .map(|n| {
+                let (hash, def) = def(n);
+                common.share(hash, def)
+            })
+            .collect();
+        assert!(common.table.len() >= many.len());
+        let count = many.len();
+        drop(many);
+        common.wasted(count);
+        assert!(common.table.len() + common.table.capacity() < limits::COMMON_DEFINITIONS);
     }
 
     #[test]

@@ -291,8 +291,8 @@ impl Source for GmondReader {
         self.keep(result)
     }
 
-    // The next poll has no snapshot before it (`before` stays as it is), so nothing of this one can get into it; its
-    // definitions and shapes are found through the interner for as long as somebody shows this one.
+    // The next poll has no snapshot before it (`before` stays as it is), so nothing of this one can get into it but
+    // definitions, through the interner.
     fn restore(&mut self, document: &mut dyn Read, polled: UnixTime) -> io::Result<Option<SourceSnapshot>> {
         let mut parser = DocumentParser::saved(&mut self.interner, &mut self.scratch, polled);
         let result = copy_into(document, &mut parser).and_then(|()| parser.finish().map_err(invalid));
