@@ -133,14 +133,19 @@ fn publish(_: &Path) -> Box<dyn FnMut()> {
     let store = store();
     let mut other = cluster();
     other.name = "other".to_owned();
-    let read = |cluster: &SyntheticCluster| reader().read_document(&cluster.document(NOW), NOW).expect("a document");
-    store.publish(store.add_source("other"), read(&other));
-    let (id, snapshot) = (store.add_source("bench"), read(&cluster()));
-    let publish = move || {
-        black_box(store.publish(id, snapshot.clone()));
+    let first = reader().read_document(&other.document(NOW), NOW).expect("a document");
+    store.publish(store.add_source("other"), first);
+    let id = store.add_source("bench");
+    let mut reader = reader();
+    let mut poll = |now| reader.read_document(&cluster().document(now), now).expect("a document");
+    let polls = [poll(NOW), poll(NOW + STEP)];
+    let mut at = 0;
+    let mut publish = move || {
+        at += 1;
+        black_box(store.publish(id, polls[at % 2].clone()));
         black_box(store.view().summary().hosts_up());
     };
-    publish();
+    (0..2).for_each(|_| publish());
     Box::new(publish)
 }
 

@@ -89,10 +89,15 @@ fn parse(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("store {hosts} hosts x {METRICS}"));
         let mut reader = reader();
         let snapshot = reader.read_document(&document, NOW).expect("a document");
+        let polls = [snapshot.clone(), reader.read_document(&document, NOW + 15).expect("a document")];
         group.bench_function("publish", |b| {
             let store = GridStore::new(Identity::default(), RootRules::default());
             let id = store.add_source("bench");
-            b.iter(|| store.publish(id, snapshot.clone()));
+            let mut at = 0;
+            b.iter(|| {
+                at += 1;
+                store.publish(id, polls[at % 2].clone())
+            });
         });
         group.bench_function("root summary", |b| {
             b.iter_batched(

@@ -115,6 +115,21 @@ fn a_restart_without_its_source_shows_the_same_tree_older() {
 }
 
 #[test]
+fn the_first_answer_after_a_restart_is_whole() {
+    if left_out("the_first_answer_after_a_restart_is_whole") {
+        return;
+    }
+    let source = FakeGmond::serving_now(document::honest("Honest", 2000, 10));
+    let mut daemon = Launch::ours().source("x", 1, source.address()).start();
+    daemon.wait_source("Honest");
+    drop(source);
+    daemon.end_by("TERM");
+    // Returns when somebody accepts, which the system does for ports that are bound.
+    daemon.start_again();
+    assert_eq!(daemon.tree("/").count("METRIC"), 20_000);
+}
+
+#[test]
 fn a_save_now_and_then_outlives_kill_9() {
     if left_out("a_save_now_and_then_outlives_kill_9") {
         return;

@@ -82,6 +82,8 @@ pub const DUMP_WORKERS: usize = 2;
 
 /// Time between two saves of the tree.
 pub const STATE_INTERVAL: Duration = Duration::from_secs(300);
+/// Time at the start in which the ports wait for the saved tree: 330,000 series take 0.1 s. Over it: they show what is there.
+pub const STATE_START: Duration = Duration::from_secs(1);
 /// Time for the save at a stop; sources it does not get to keep the file of the save before.
 pub const STATE_STOP: Duration = Duration::from_secs(4);
 /// Age of a saved tree, counted from the poll, beyond which it is not shown any more.

@@ -49,7 +49,11 @@ impl SummaryDef {
         }
         out.extend_from_slice(b"</EXTRA_DATA>\n</METRICS>\n");
         let make = || Self { name: name.into(), rendered: out.as_slice().into(), head, slope: Slope::from_name(slope) };
-        summary_def(&out, make)
+        summary_def(&out, name, make)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(crate) fn head(&self) -> &[u8] {
@@ -594,12 +598,17 @@ mod tests {
     use super::*;
     use crate::source::{GmondReader, ReaderOptions};
 
+    const FIXED: &str = "<GANGLIA_XML VERSION=\"3.7.2\" SOURCE=\"gmond\"><CLUSTER NAME=\"c\">\
+        <HOST NAME=\"z\" IP=\"\" REPORTED=\"0\" TN=\"1\" TMAX=\"20\"><METRIC NAME=\"b\" VAL=\"1\" TYPE=\"float\" TN=\"1\" TMAX=\"60\"/></HOST>\
+        </CLUSTER></GANGLIA_XML>";
+
     /// Hosts that come and go, with metrics that do, and are not the same on all.
     fn any_poll() -> impl Strategy<Value = String> {
         let metric = ("[a-c]", 0..3u32, "u|v", 0..2u32).prop_map(|(name, val, units, dmax)| {
             let dmax = 20 * dmax;
             format!(
-                "<METRIC NAME=\"{name}\" VAL=\"{val}.5\" TYPE=\"float\" UNITS=\"{units}\" TN=\"1\" TMAX=\"60\" DMAX=\"{dmax}\"/>"
+                "<METRIC NAME=\"{name}\" VAL=\"{val}.5\" TYPE=\"float\" UNITS=\"{units}\" TN=\"1\" TMAX=\"60\" DMAX=\"{dmax}\">\
+                 <EXTRA_DATA><EXTRA_ELEMENT NAME=\"TITLE\" VAL=\"{units}{dmax}\"/></EXTRA_DATA></METRIC>"
             )
         });
         let host = ("[p-s]", 0..2u32, 0..100u32, prop::collection::vec(metric, 0..4)).prop_map(
@@ -622,6 +631,10 @@ mod tests {
         fn a_summary_is_a_matter_of_its_hosts(polls in prop::collection::vec(any_poll(), 1..8)) {
             let mut reader = GmondReader::new(Vec::new(), ReaderOptions::default());
             let mut before: Option<Summary> = None;
+            let mut sums: Option<(Summary, Summary)> = None;
+            let fixed = GmondReader::new(Vec::new(), ReaderOptions::default()).read_document(FIXED.as_bytes(), 1000).expect("whole");
+            let fixed_cluster = fixed.clusters().next().expect("a cluster");
+            let fixed = fixed_cluster.summary();
             for (poll, now) in polls.iter().zip((1000..).step_by(15)) {
                 let snapshot = reader.read_document(poll.as_bytes(), now).expect("whole");
                 let cluster = snapshot.clusters().next().expect("a cluster");
@@ -638,6 +651,18 @@ mod tests {
                         prop_assert_eq!(old.series(), metric.series());
                     }
                 }
+                // And sums of them.
+                let rules = RootRules::default();
+                let parts = [fixed, kept];
+                let root = |before| of_summaries(parts.iter().map(|part| (*part, true)), &rules, before);
+                let merged = |before| {
+                    let hosts = fixed_cluster.hosts().chain(cluster.hosts());
+                    of_parts(parts.iter().map(|part| (*part, true)), hosts, before)
+                };
+                let kept_sums = (root(sums.as_ref().map(|(root, _)| root)), merged(sums.as_ref().map(|(_, merged)| merged)));
+                prop_assert_eq!(seen(&kept_sums.0), seen(&root(None)));
+                prop_assert_eq!(seen(&kept_sums.1), seen(&merged(None)));
+                sums = Some(kept_sums);
                 before = Some(kept.clone());
             }
         }

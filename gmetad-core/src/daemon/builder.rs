@@ -9,7 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Mutex, RwLock};
 
-use super::poller::Poller;
+use super::poller::{Loading, Poller};
 use super::{Gmetad, Observer, Port, Ports, Shared, Spec, identity, reader_options, root, rules, saver, serve};
 use crate::conf::{Address, Config, Section, Trust};
 use crate::limits;
@@ -254,14 +254,20 @@ impl Builder {
             let options = reader_options(config, &shared.resolver);
             specs.extend(config.sources.iter().map(|source| Spec::from_config(source, config, &options)));
         }
+        let (loading, loaded) = crossbeam_channel::bounded(0);
         for spec in specs {
-            let poller = Poller::start(spec, &shared, true)?;
+            let poller = Poller::start(spec, &shared, Some(Loading::clone(&loading)))?;
             gmetad.pollers.lock().push(poller);
         }
         gmetad.root = Some(root::start(&shared)?);
         if let Some(state) = state {
             let interval = self.state_interval.unwrap_or(limits::STATE_INTERVAL);
             gmetad.saver = Some(saver::start(&shared, state, interval)?);
+        }
+        drop(loading);
+        if shared.state.is_some() {
+            // Who asks now waits in the queues of the ports, and gets the whole tree.
+            let _ = loaded.recv_timeout(limits::STATE_START);
         }
         {
             let mut ports = gmetad.ports.lock();

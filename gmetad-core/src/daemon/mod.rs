@@ -179,7 +179,7 @@ impl Gmetad {
             if pollers.iter().any(|poller| poller.config() == Some(source)) {
                 continue;
             }
-            match Poller::start(Spec::from_config(source, config, &reader), &self.shared, false) {
+            match Poller::start(Spec::from_config(source, config, &reader), &self.shared, None) {
                 Ok(poller) => {
                     report.started.push(source.name.clone());
                     pollers.push(poller);

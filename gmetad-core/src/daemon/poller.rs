@@ -1,5 +1,6 @@
 //! One thread a source: polls it on time, publishes, tells the plugins.
 
+use std::convert::Infallible;
 use std::hash::BuildHasher;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 
 use super::{Shared, Spec};
@@ -68,6 +70,9 @@ impl SourceStatus {
     }
 }
 
+/// Held by everyone who has not yet shown what an earlier process saved; nothing is ever sent.
+pub(super) type Loading = Sender<Infallible>;
+
 /// The thread of one source.
 pub(super) struct Poller {
     config: Option<SourceConfig>,
@@ -80,8 +85,8 @@ pub(super) struct Poller {
 }
 
 impl Poller {
-    /// Starts the thread. With `restore` it first shows what an earlier process saved.
-    pub(super) fn start(spec: Spec, shared: &Arc<Shared>, restore: bool) -> io::Result<Self> {
+    /// Starts the thread. With `loading` it first shows what an earlier process saved, and lets go of that then.
+    pub(super) fn start(spec: Spec, shared: &Arc<Shared>, loading: Option<Loading>) -> io::Result<Self> {
         let id = shared.store.add_source(&spec.name);
         let state = SourceState { name: spec.name.clone(), interval: spec.interval, ..SourceState::default() };
         let status = Arc::new(SourceStatus { state: Mutex::new(state), last: Mutex::default() });
@@ -91,7 +96,7 @@ impl Poller {
             sources.push(Arc::clone(&status));
             nth
         };
-        let saved_file = restore.then(|| file_name(&spec.name, nth));
+        let saved = loading.map(|loading| (file_name(&spec.name, nth), loading));
         let stop = Stop::default();
         let mut poller = Self {
             config: spec.config.clone(),
@@ -115,8 +120,7 @@ impl Poller {
             damage: (0, 0),
             shows_saved: false,
         };
-        poller.thread =
-            Some(thread::Builder::new().name(format!("poll {}", run.name)).spawn(move || run.run(saved_file))?);
+        poller.thread = Some(thread::Builder::new().name(format!("poll {}", run.name)).spawn(move || run.run(saved))?);
         Ok(poller)
     }
 
@@ -170,9 +174,9 @@ struct Run {
 }
 
 impl Run {
-    fn run(mut self, saved_file: Option<String>) {
+    fn run(mut self, saved: Option<(String, Loading)>) {
         let mut source = (self.spec.make)();
-        if let (Some(file), Some(state)) = (saved_file, self.shared.state.clone()) {
+        if let (Some((file, _loading)), Some(state)) = (saved, self.shared.state.clone()) {
             let restored = catch_unwind(AssertUnwindSafe(|| self.restore(&mut *source, &state, &file)));
             if let Err(panic) = restored {
                 log::error!("saved tree {file}: a panic of the source: {}", panic_text(&*panic));

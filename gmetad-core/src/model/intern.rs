@@ -97,10 +97,10 @@ impl<D: Definition> Definitions<D> {
 }
 
 /// The definition of a summary metric that is printed like this.
-pub(crate) fn summary_def(rendered: &[u8], make: impl FnOnce() -> SummaryDef) -> Arc<SummaryDef> {
+pub(crate) fn summary_def(rendered: &[u8], name: &str, make: impl FnOnce() -> SummaryDef) -> Arc<SummaryDef> {
     let hash = HASHER.hash_one(rendered);
     let mut summaries = SUMMARIES.lock();
-    summaries.find(hash, rendered, |_| true).unwrap_or_else(|| summaries.share(hash, make()))
+    summaries.find(hash, rendered, |def| def.name() == name).unwrap_or_else(|| summaries.share(hash, make()))
 }
 
 /// Finds the definition or shape that is already there. One for each source; swept after each poll, so it never
@@ -111,21 +111,31 @@ pub(crate) struct Interner {
     shapes: HashTable<Arc<Shape>>,
     /// The first ones that came since the last sweep: what is dropped at once may come again at once.
     recent: Vec<Arc<MetricDef>>,
-    /// Something came since, or is expected to have gone.
-    is_dirty: bool,
+    /// So many sweeps have to look: something came, or is expected to have gone, and the snapshot before goes after that.
+    dirty: u8,
     /// Bytes of the definitions that came since.
     grown: usize,
+    /// A saved tree is being read: how the source itself sends its metrics is not known.
+    saved: bool,
 }
 
 impl Default for Interner {
     fn default() -> Self {
-        Self { defs: Definitions::new(), shapes: HashTable::new(), recent: Vec::new(), is_dirty: false, grown: 0 }
+        Self {
+            defs: Definitions::new(),
+            shapes: HashTable::new(),
+            recent: Vec::new(),
+            dirty: 0,
+            grown: 0,
+            saved: false,
+        }
     }
 }
 
 impl Drop for Interner {
     fn drop(&mut self) {
-        METRICS.lock().wasted(self.defs.table.len());
+        // Others of the source, who are dropped with it, still hold them.
+        METRICS.lock().waste += self.defs.table.len();
     }
 }
 
@@ -139,34 +149,30 @@ impl Interner {
         learn: impl FnOnce(Printed<'_>) -> Option<InputText>,
     ) -> Arc<MetricDef> {
         let hash = HASHER.hash_one(rendered);
-        let known = self.defs.find(hash, rendered, |_| true);
-        let printed = Printed::new(rendered, parts);
-        // As it is printed it may have come from a saved tree only.
-        let as_printed = InputText::of(printed);
-        if let Some(def) = known.as_ref().filter(|def| def.input().is_some_and(|input| *input != as_printed)) {
+        // What cannot be printed is printed alike.
+        let known = self.defs.find(hash, rendered, |def| def.name() == attrs.name);
+        let is_saved = known.as_ref().is_some_and(|def| def.is_saved());
+        if let Some(def) = known.as_ref().filter(|_| self.saved || !is_saved) {
+            def.learn(learn);
             return Arc::clone(def);
         }
-        // A source with so many definitions has some for each host.
-        let is_common = self.defs.table.len() < limits::COMMON_DEFINITIONS;
-        let make = |input| MetricDef::new(attrs, rendered, parts, input);
-        let input = learn(printed);
-        let def = match &known {
-            Some(def) if input.is_some() && def.input() == input.as_ref() => return Arc::clone(def),
-            _ if input.is_some() && is_common => {
-                let mut metrics = METRICS.lock();
-                let found = metrics.find(hash, rendered, |def| def.input() == input.as_ref());
-                found.unwrap_or_else(|| metrics.share(hash, make(input)))
-            }
-            Some(def) if def.input().is_none() => {
-                def.learn(|_| input);
-                return Arc::clone(def);
-            }
-            // The text of the source itself may come yet.
-            _ => Arc::new(make(input.filter(|input| *input != as_printed))),
+        // A source with more definitions has some for each host.
+        let is_common = is_saved || self.defs.table.len() < limits::COMMON_DEFINITIONS;
+        let input = learn(Printed::new(rendered, parts));
+        let def = if is_common && (self.saved || input.is_some()) {
+            let right = |def: &MetricDef| {
+                def.name() == attrs.name && def.is_saved() == self.saved && def.input() == input.as_ref()
+            };
+            let mut metrics = METRICS.lock();
+            let found = metrics.find(hash, rendered, right);
+            found.unwrap_or_else(|| metrics.share(hash, MetricDef::new(attrs, rendered, parts, input, self.saved)))
+        } else {
+            // It will learn.
+            Arc::new(MetricDef::new(attrs, rendered, parts, input, false))
         };
         self.grown += rendered.len();
-        self.is_dirty = true;
-        if self.recent.len() < limits::COMMON_DEFINITIONS {
+        self.dirty = 2;
+        if self.recent.len() < limits::COMMON_DEFINITIONS && self.grown < limits::GRID_METRICS_BYTES {
             self.recent.push(Arc::clone(&def));
         }
         match known {
@@ -186,7 +192,7 @@ impl Interner {
         if let Some(shape) = self.shapes.find(hash, same) {
             return Arc::clone(shape);
         }
-        self.is_dirty = true;
+        self.dirty = 2;
         let shape = Arc::new(Shape::new(defs.into_boxed_slice()));
         self.shapes.insert_unique(hash, Arc::clone(&shape), |shape| key(shape.defs()));
         shape
@@ -194,16 +200,17 @@ impl Interner {
 
     /// Forgets what no snapshot uses any more. Costs nothing while nothing new came.
     pub(crate) fn sweep(&mut self) {
-        if !self.is_dirty {
+        if self.dirty == 0 {
             return;
         }
+        self.dirty -= 1;
         self.shapes.retain(|shape| Arc::strong_count(shape) > 1);
         self.recent = Vec::new();
         let gone = self.defs.sweep();
         if gone > 0 {
             METRICS.lock().wasted(gone);
         }
-        (self.is_dirty, self.grown) = (false, 0);
+        self.grown = 0;
     }
 
     /// Bytes of the definitions that came since the last sweep.
@@ -213,7 +220,18 @@ impl Interner {
 
     /// Something is used no more: the next sweep looks, also if nothing new came.
     pub(crate) fn expect_waste(&mut self) {
-        self.is_dirty = true;
+        self.dirty = 2;
+    }
+
+    /// A poll failed, and another node may answer the next one: how it sends its metrics is learned anew.
+    pub(crate) fn forget(&mut self) {
+        self.defs = Definitions::new();
+        self.expect_waste();
+    }
+
+    /// Whether what comes now is a saved tree.
+    pub(crate) fn set_saved(&mut self, saved: bool) {
+        self.saved = saved;
     }
 
     /// How many definitions and shapes there are.
@@ -240,7 +258,6 @@ mod tests {
         })
     }
 
-    const PRINTED: &str = "<METRIC NAME=\"n\" VAL=\"1\" TYPE=\"float\" UNITS=\"\" TN=\"1\" TMAX=\"60\" DMAX=\"0\" SLOPE=\"both\" SOURCE=\"\">\n<EXTRA_DATA>\n</EXTRA_DATA>\n</METRIC>";
     const GMOND: &str = "<METRIC NAME=\"n\" VAL=\"1\" TN=\"1\"/>";
     const OTHER: &str = "<METRIC VAL=\"1\" TN=\"1\" NAME=\"n\"/>";
 
@@ -258,34 +275,43 @@ mod tests {
         // What cannot be known again is a source's own, and learns when it can.
         let own = intern(&mut d, "shared", None);
         assert!(!Arc::ptr_eq(&first, &own) && own.input().is_none());
-        assert!(Arc::ptr_eq(&own, &intern(&mut d, "shared", None)));
-        assert!(Arc::ptr_eq(&first, &intern(&mut d, "shared", Some(GMOND))));
-        assert!(Arc::ptr_eq(&first, &intern(&mut d, "shared", None)) && d.len() == 1);
+        assert!(Arc::ptr_eq(&own, &intern(&mut d, "shared", Some(OTHER))) && own.input().is_some());
+        assert_eq!(d.len(), 1);
     }
 
     #[test]
     fn what_was_saved_is_shared_until_the_source_is_polled() {
         let [mut a, mut b, mut c] = std::array::from_fn(|_| Interner::default());
-        let printed = PRINTED.replace("\"n\"", "\"saved\"");
-        let saved = intern(&mut a, "saved", Some(&printed));
-        assert_eq!(
-            saved.input(),
-            Some(&InputText::of(Printed::new(
-                saved.rendered(),
-                Parts { head: saved.head().len(), middle: saved.head().len() + saved.middle().len() }
-            )))
-        );
-        assert!(Arc::ptr_eq(&saved, &intern(&mut b, "saved", Some(&printed))));
-        // It comes otherwise.
-        let polled = intern(&mut a, "saved", Some(GMOND));
-        assert!(!Arc::ptr_eq(&saved, &polled) && polled.recognise(GMOND.as_bytes()).is_some());
-        assert!(Arc::ptr_eq(&polled, &intern(&mut a, "saved", Some(&printed))), "the first one of a source");
+        a.set_saved(true);
+        b.set_saved(true);
+        let saved = intern(&mut a, "saved", None);
+        assert!(Arc::ptr_eq(&saved, &intern(&mut b, "saved", None)) && saved.is_saved());
+        let polled = intern(&mut c, "saved", Some(GMOND));
+        assert!(!Arc::ptr_eq(&saved, &polled));
+        a.set_saved(false);
+        b.set_saved(false);
+        assert!(Arc::ptr_eq(&polled, &intern(&mut a, "saved", Some(GMOND))));
         // In a way that cannot be known again, until it can.
-        let unknown = intern(&mut b, "saved", None);
-        assert!(!Arc::ptr_eq(&saved, &unknown) && unknown.input().is_none());
-        assert!(Arc::ptr_eq(&polled, &intern(&mut b, "saved", Some(GMOND))));
-        // From a gmetad, as it is printed.
-        assert!(Arc::ptr_eq(&saved, &intern(&mut c, "saved", Some(&printed))));
+        let own = intern(&mut b, "saved", None);
+        assert!(!own.is_saved() && own.input().is_none());
+        assert!(Arc::ptr_eq(&own, &intern(&mut b, "saved", Some(GMOND))) && own.input().is_some());
+        assert_eq!((a.len(), b.len(), saved.input()), (1, 1, None));
+    }
+
+    #[test]
+    fn another_node_is_learned_anew() {
+        let [mut a, mut b] = std::array::from_fn(|_| Interner::default());
+        let first = intern(&mut a, "node", Some(GMOND));
+        assert!(Arc::ptr_eq(&first, &intern(&mut b, "node", Some(GMOND))));
+        a.forget();
+        assert!(intern(&mut a, "node", Some(OTHER)).recognise(OTHER.as_bytes()).is_some());
+    }
+
+    #[test]
+    fn names_that_are_printed_alike_are_two() {
+        let mut a = Interner::default();
+        let [one, two] = ["ctrl\u{1}", "ctrl\u{2}"].map(|name| intern(&mut a, name, Some(GMOND)));
+        assert_eq!((one.name(), two.name(), one.rendered()), ("ctrl\u{1}", "ctrl\u{2}", two.rendered()));
     }
 
     #[test]
@@ -324,8 +350,7 @@ mod tests {
     #[test]
     fn a_table_for_all_forgets_what_goes() {
         let mut common = Definitions::new();
-        let mut interner = Interner::default();
-        let mut def = |n: usize| {
+        let def = |n: usize| {
             let attrs = MetricAttrs {
                 name: &n.to_string(),
                 kind: MetricType::Float,
@@ -337,8 +362,7 @@ mod tests {
             };
             let mut rendered = Vec::new();
             let parts = attrs.render(&mut rendered, std::iter::empty());
-            interner.is_dirty = true;
-            (HASHER.hash_one(&rendered), MetricDef::new(&attrs, &rendered, parts, None))
+            (HASHER.hash_one(&rendered), MetricDef::new(&attrs, &rendered, parts, None, false))
         };
         // One text again and again, without a sweep.
         for _ in 0..1000 {
@@ -359,7 +383,6 @@ mod tests {
                 common.share(hash, def)
             })
             .collect();
-        assert!(common.table.len() >= many.len());
         let count = many.len();
         drop(many);
         common.wasted(count);

@@ -101,6 +101,8 @@ pub struct MetricDef {
     dmax: u32,
     /// The text it was understood from, to know it again.
     input: OnceLock<InputText>,
+    /// It was read from a saved tree, and is for those who do not know better: it never learns.
+    saved: bool,
 }
 
 impl std::fmt::Debug for MetricDef {
@@ -176,7 +178,13 @@ pub(crate) fn render_extra(out: &mut Vec<u8>, name: &str, val: &str) {
 
 impl MetricDef {
     /// `input`: the text it was understood from, if that is known.
-    pub(crate) fn new(attrs: &MetricAttrs<'_>, rendered: &[u8], parts: Parts, input: Option<InputText>) -> Self {
+    pub(crate) fn new(
+        attrs: &MetricAttrs<'_>,
+        rendered: &[u8],
+        parts: Parts,
+        input: Option<InputText>,
+        saved: bool,
+    ) -> Self {
         let known = OnceLock::new();
         if let Some(input) = input {
             let _ = known.set(input);
@@ -193,6 +201,7 @@ impl MetricDef {
             tmax: attrs.tmax,
             dmax: attrs.dmax,
             input: known,
+            saved,
         }
     }
 
@@ -259,6 +268,10 @@ impl MetricDef {
         Printed { head: self.head(), middle: self.middle(), tail: self.tail() }
     }
 
+    pub(crate) fn is_saved(&self) -> bool {
+        self.saved
+    }
+
     /// The text it was understood from, if it may be known again by that.
     pub(crate) fn input(&self) -> Option<&InputText> {
         self.input.get()
@@ -266,7 +279,8 @@ impl MetricDef {
 
     /// Keeps the text it was understood from; the first one stays.
     pub(crate) fn learn(&self, text: impl FnOnce(Printed<'_>) -> Option<InputText>) {
-        if self.input.get().is_none()
+        if !self.saved
+            && self.input.get().is_none()
             && let Some(text) = text(self.printed())
         {
             let _ = self.input.set(text);

@@ -330,7 +330,7 @@ impl Editing {
                             MetricAttrs { name: &name, kind, units: "", slope: "", source: "", tmax: 0, dmax: 0 };
                         let mut rendered = Vec::new();
                         let parts = attrs.render(&mut rendered, std::iter::empty());
-                        let def = Arc::new(MetricDef::new(&attrs, &rendered, parts, None));
+                        let def = Arc::new(MetricDef::new(&attrs, &rendered, parts, None, false));
                         let id = known.0;
                         self.metrics.push(EditedMetric {
                             def,

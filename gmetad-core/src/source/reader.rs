@@ -199,7 +199,7 @@ impl GmondReader {
             self.before = Some(snapshot.clone());
         } else {
             self.scratch.forget();
-            self.interner.expect_waste();
+            self.interner.forget();
         }
         self.scratch.rest();
         self.interner.sweep();

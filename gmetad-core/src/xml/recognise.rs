@@ -47,12 +47,6 @@ pub(crate) struct Recognised<'i> {
 }
 
 impl InputText {
-    /// The text as it is printed.
-    pub(crate) fn of(printed: Printed<'_>) -> Self {
-        let end = printed.tail.trim_ascii_end().len() as u32;
-        Self::Like { same: end, own: Box::default(), from: end }
-    }
-
     /// Keeps `element`, where VAL and TN stand at these places; `None` if where the tags end may depend on them, or on
     /// what comes behind.
     pub(crate) fn new(element: &[u8], val: Range<usize>, tn: Range<usize>, printed: Printed<'_>) -> Option<Self> {

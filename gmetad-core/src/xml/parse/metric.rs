@@ -88,7 +88,7 @@ impl State<'_> {
         } else {
             metric.open = self.host != InHost::Ignored && (metric.dmax == 0 || metric.tn <= metric.dmax || self.saved);
             self.learning = match (val, tn) {
-                // Of a saved tree all comes as it is printed.
+                // Only the source's own text is worth knowing: it is what comes again.
                 (Some(val), Some(tn)) if !self.saved && !self.options.plain => {
                     Some(Learning { offset: tag.offset, val, tn, damage })
                 }
@@ -140,11 +140,7 @@ impl State<'_> {
         let damage = (self.report.skipped, self.report.mended);
         let text = text.filter(|(learning, _)| learning.damage == damage);
         let is_learned = text.is_some();
-        let saved = self.saved;
         let learn = |printed: Printed<'_>| {
-            if saved {
-                return Some(InputText::of(printed));
-            }
             let (learning, end) = text?;
             InputText::new(end.input_from(learning.offset)?, learning.val, learning.tn, printed)
         };

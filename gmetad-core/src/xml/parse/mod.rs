@@ -147,6 +147,7 @@ impl<'a> DocumentParser<'a> {
         context: PollContext,
     ) -> Self {
         scratch.metric.open = false;
+        interner.set_saved(false);
         if scratch.known.start_document() {
             interner.expect_waste();
         }
@@ -181,6 +182,7 @@ impl<'a> DocumentParser<'a> {
         let context = PollContext { now: polled, round: PollContext::SAVED };
         let mut parser = Self::new(&OPTIONS, interner, scratch, None, context);
         parser.state.saved = true;
+        parser.state.interner.set_saved(true);
         parser
     }
 
