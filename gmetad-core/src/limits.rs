@@ -32,6 +32,7 @@ pub const SUMMARY_METRICS: usize = 100_000;
 /// dozens, some hundreds with modules. Over it: the source keeps further ones for itself.
 pub const COMMON_DEFINITIONS: usize = 4096;
 /// Bytes of metrics of hosts in GRIDs that a source's reader keeps to know them again; over it they are understood anew.
+/// And of new definitions that it holds to the end of a poll in case they come again; over it they may be made anew.
 pub const GRID_METRICS_BYTES: usize = 8 << 20;
 /// Skipped elements described one by one in a poll's report; the rest is only counted.
 pub const SKIPS_DESCRIBED: usize = 8;
